@@ -1,0 +1,92 @@
+"""What was read from the genome, and what it means under the present medicines."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from posologist.core.evidence import Evidence
+from posologist.core.values import Because, GeneSymbol, Many, Value
+
+EvidenceState = Literal["called", "partly called", "assumed reference", "not called"]
+Probability = Annotated[float, Field(ge=0, le=1, json_schema_extra={"number": "probability"})]
+ActivityScore = Annotated[float, Field(ge=0, json_schema_extra={"number": "score"})]
+
+
+class DiplotypeCandidate(Value):
+    """A diplotype that explains the calls."""
+
+    diplotype: str
+    probability: Probability
+    phenotype: str | None
+    activity_score: ActivityScore | None = None
+
+
+class NotExcluded(Value):
+    """An allele that the file could not exclude, with its population frequency where one is held."""
+
+    allele: str
+    frequency: Probability | None = None
+    changes_guidance: bool | None = None
+
+
+class GeneCall(Value):
+    """Everything that is known of one gene of one sample."""
+
+    called: bool
+    diplotype: str | None
+    candidates: Many[DiplotypeCandidate] = ()
+    phenotype: str | None
+    activity_score: ActivityScore | None = None
+    phased: bool = False
+    evidence_state: EvidenceState
+    not_excluded: Many[NotExcluded] = ()
+    missing_positions: Many[str] = ()
+    lowest_function: Many[str] | None = None
+    source: Literal["vcf", "outside call", "none"] = "none"
+    findings: Many[str] = ()
+    because: Because
+
+
+class Versions(Value):
+    """What produced a document."""
+
+    posologist: str
+    knowledge: str
+    definitions: dict[str, str] = {}
+    models: dict[str, str] = {}
+
+
+class GeneticProfile(Value):
+    """A sample's genes, as called (document `posologist/phenotype/1`)."""
+
+    schema_: Literal["posologist/phenotype/1"] = Field(default="posologist/phenotype/1", alias="schema")
+    sample: str
+    build: str
+    sex_from_genome: Literal["male", "female"] | None = None
+    genes: dict[GeneSymbol, GeneCall]
+    findings: Many[str] = ()
+    evidence: dict[str, Evidence]
+    versions: Versions
+
+
+class ExpressedPhenotype(Value):
+    """One gene's phenotype with and without the other medicines (phenoconversion)."""
+
+    gene: GeneSymbol
+    diplotype: str | None
+    evidence_state: EvidenceState
+    genetic: str | None
+    clinical: str | None
+    genetic_score: ActivityScore | None = None
+    clinical_score: ActivityScore | None = None
+    reason: str = ""
+    because: Because
+
+
+class PhenotypeProfile(Value):
+    """Phenotypes as expressed under a set of medicines."""
+
+    genes: dict[GeneSymbol, ExpressedPhenotype] = {}
+    alleles: dict[GeneSymbol, Many[str]] = {}

@@ -1,0 +1,1 @@
+"""Facts as data, and how they are read, matched and derived from."""

@@ -1,0 +1,1 @@
+"""From a VCF to phenotypes."""

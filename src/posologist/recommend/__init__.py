@@ -1,0 +1,1 @@
+"""From a situation to ranked, dosed, explained plans. Start reading at pipeline.py."""

@@ -1,0 +1,1 @@
+"""Patient data in and out."""

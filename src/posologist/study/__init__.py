@@ -1,0 +1,1 @@
+"""Proof: worked cases run against their outside values."""

@@ -1,0 +1,1 @@
+"""This patient on this drug: kinetics, exposure, regimen."""

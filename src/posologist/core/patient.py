@@ -120,8 +120,20 @@ class QualityFinding(Value):
     """Something about the data that the reader must know: converted, doubled, implausible, missing, left out."""
 
     kind: Literal[
-        "converted", "duplicate", "out of range", "conflict", "stale", "unmapped", "resolved by name", "left out",
-        "missing", "identity", "version", "deceased", "future", "unreadable",
+        "converted",
+        "duplicate",
+        "out of range",
+        "conflict",
+        "stale",
+        "unmapped",
+        "resolved by name",
+        "left out",
+        "missing",
+        "identity",
+        "version",
+        "deceased",
+        "future",
+        "unreadable",
     ]
     severity: Severity = "information"
     text: str

@@ -162,7 +162,10 @@ def _names(tree: ast.AST) -> set[str]:
         if isinstance(node, ast.Call)
         for child in [node.func, *(node.args if _function(node) in QUERIES else [])]
     }
-    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in inside} - {"true", "false"}
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in inside} - {
+        "true",
+        "false",
+    }
 
 
 def _queries(tree: ast.AST) -> set[tuple[str, tuple[Any, ...]]]:
@@ -291,7 +294,10 @@ def _binary(node: ast.BinOp, source: str) -> _Node:
 
 def _compare(node: ast.Compare, source: str) -> _Node:
     first = _compile(node.left, source)
-    rest = [(_COMPARE.get(type(op)), _compile(c, source)) for op, c in zip(node.ops, node.comparators, strict=True)]
+    rest = [
+        (_COMPARE.get(type(op)), _compile(c, source))
+        for op, c in zip(node.ops, node.comparators, strict=True)
+    ]
     if any(op is None for op, _ in rest):
         raise KnowledgeError(f"expression '{source}': comparison is not allowed")
 

@@ -59,9 +59,7 @@ class Ledger:
     ) -> EvidenceKey:
         """Key of this evidence, the same for the same content."""
         rests_on = tuple(dict.fromkeys(because))
-        digest = hashlib.sha256(repr((kind, text, source, version, status, rests_on)).encode()).hexdigest()[
-            :12
-        ]
+        digest = hashlib.sha256(repr((kind, text, source, version, status, rests_on)).encode()).hexdigest()[:12]
         key = EvidenceKey(f"{kind}:{digest}")
         if key not in self._entries:
             self._entries[key] = Evidence(

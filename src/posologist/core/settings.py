@@ -15,9 +15,7 @@ class Settings(Value):
 
     as_of: date | None = None
     guideline: Literal["US25", "ESC24"] = "US25"
-    harm_aversion: float = Field(
-        default=1.0, ge=0.25, le=20, description="lambda: weight of harm against benefit"
-    )
+    harm_aversion: float = Field(default=1.0, ge=0.25, le=20, description="lambda: weight of harm against benefit")
     interval_level: float = Field(default=0.8, ge=0.5, le=0.99)
     draws: int = Field(default=400, ge=200, le=20_000)
     max_options: int = Field(default=5, ge=1, le=5)

@@ -99,9 +99,7 @@ def dimension(text: str) -> str:
     return _TABLE[code][0]
 
 
-def convert(
-    value: float, source: str, target: str, *, molar_mass: float | None = None, valence: int = 1
-) -> float:
+def convert(value: float, source: str, target: str, *, molar_mass: float | None = None, valence: int = 1) -> float:
     """The value in `target`'s unit.
 
     Parameters

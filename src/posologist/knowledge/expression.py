@@ -122,9 +122,7 @@ class Expression:
         run = _Run(subject)
         result = self._run(run)
         truth = None if result is UNKNOWN else bool(result)
-        return Match(
-            truth=truth, read=tuple(dict.fromkeys(run.read)), missing=tuple(dict.fromkeys(run.missing))
-        )
+        return Match(truth=truth, read=tuple(dict.fromkeys(run.read)), missing=tuple(dict.fromkeys(run.missing)))
 
 
 @lru_cache(maxsize=8192)
@@ -294,10 +292,7 @@ def _binary(node: ast.BinOp, source: str) -> _Node:
 
 def _compare(node: ast.Compare, source: str) -> _Node:
     first = _compile(node.left, source)
-    rest = [
-        (_COMPARE.get(type(op)), _compile(c, source))
-        for op, c in zip(node.ops, node.comparators, strict=True)
-    ]
+    rest = [(_COMPARE.get(type(op)), _compile(c, source)) for op, c in zip(node.ops, node.comparators, strict=True)]
     if any(op is None for op, _ in rest):
         raise KnowledgeError(f"expression '{source}': comparison is not allowed")
 

@@ -147,7 +147,7 @@ class HarmWeight(Value):
     """Weight of an event against one event of benefit. None: no source supports one; it counts nothing."""
 
     event: str
-    weight: float | None
+    weight: float | None = None
     text: str
     source: str = ""
     status: str = ""

@@ -1,0 +1,38 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both need Python 3.11+, pip and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint check bench clean
+
+$(VENV)/.base: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("posologist needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: $(VENV)/.base  ## the founding case end to end: prints the ranked table, writes demo.html
+	$(BIN)/posologist demo
+
+test: $(VENV)/.test  ## every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test  ## static checks
+	$(BIN)/ruff check src tests tools benchmarks
+	$(BIN)/ruff format --check src tests tools benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+check: $(VENV)/.base  ## our own knowledge: schema, citations, worked cases
+	$(BIN)/posologist check
+
+bench: $(VENV)/.test  ## speed, never as a timed test
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) demo.html .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,86 @@
+"""Which reference genome a VCF was written against: from contig lengths, from its header, or from known variants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from posologist.core.errors import InputError
+from posologist.genome.vcf import Header, Record, plain_chromosome
+from posologist.knowledge.genes import Gene
+
+Build = Literal["GRCh37", "GRCh38"]
+
+# Lengths of the primary assemblies (bases), as in their sequence reports: GCA_000001405.1 and GCA_000001405.15.
+_NAMES = (*map(str, range(1, 23)), "X", "Y")
+_LENGTHS: Mapping[Build, tuple[int, ...]] = {
+    "GRCh37": (
+        249250621, 243199373, 198022430, 191154276, 180915260, 171115067, 159138663, 146364022, 141213431, 135534747,
+        135006516, 133851895, 115169878, 107349540, 102531392, 90354753, 81195210, 78077248, 59128983, 63025520,
+        48129895, 51304566, 155270560, 59373566,
+    ),
+    "GRCh38": (
+        248956422, 242193529, 198295559, 190214555, 181538259, 170805979, 159345973, 145138636, 138394717, 133797422,
+        135086622, 133275309, 114364328, 107043718, 101991189, 90338345, 83257441, 80373285, 58617616, 64444167,
+        46709983, 50818468, 156040895, 57227415,
+    ),
+}  # fmt: skip
+_SPELLINGS: Mapping[Build, re.Pattern[str]] = {
+    "GRCh37": re.compile(r"GRCh37|hg19|hs37d5|g1k_v37|\bb37\b|GCA_000001405\.(?:[1-9]|1[0-4])\b", re.IGNORECASE),
+    "GRCh38": re.compile(r"GRCh38|hg38|hs38|\bb38\b|GCA_000001405\.(?:1[5-9]|2\d)\b", re.IGNORECASE),
+}
+_OTHER = re.compile(r"T2T|CHM13|hs1\b|hg18|NCBI36|GRCm|mm10|mm39", re.IGNORECASE)
+
+
+def build_from_header(path: Path, header: Header) -> Build | None:
+    """The build that contig lengths or the reference lines name, None if they name none.
+
+    Raises
+    ------
+    InputError
+        If they name another genome, or two builds at once.
+    """
+    by_length = _by_length(header)
+    text = " ".join(header.reference_lines)
+    named: set[Build] = {build for build, spelling in _SPELLINGS.items() if spelling.search(text)}
+    found = by_length or named
+    if len(by_length) > 1 or len(found) > 1 or (by_length and named and not by_length & named):
+        raise InputError(
+            "the header names two reference genomes", where=str(path), hint="say which with --build GRCh37 or GRCh38"
+        )
+    if not found and (_OTHER.search(text) or _foreign(header)):
+        raise InputError(
+            "the contigs are not those of human GRCh37 or GRCh38", where=str(path), hint="give a VCF against one of them"
+        )
+    return next(iter(found), None)
+
+
+def _by_length(header: Header) -> set[Build]:
+    found: set[Build] = set()
+    for name, length in header.contigs.items():
+        short = plain_chromosome(name)
+        if length is not None and short in _NAMES:
+            index = _NAMES.index(short)
+            found |= {build for build, lengths in _LENGTHS.items() if lengths[index] == length}
+    return found
+
+
+def _foreign(header: Header) -> bool:
+    """Whether contig lengths are stated, and none of them is a human chromosome's."""
+    stated = [length for length in header.contigs.values() if length is not None]
+    return bool(stated) and not _by_length(header)
+
+
+def build_from_variants(records: Mapping[str, Iterable[Record]], genes: Iterable[Gene]) -> Build | None:
+    """The build in which at least two known variants stand at their position with their rs number, and none in the other."""
+    votes: dict[Build, int] = {"GRCh37": 0, "GRCh38": 0}
+    for gene in genes:
+        seen = {(record.pos, record.id) for record in records.get(plain_chromosome(gene.chromosome), ())}
+        for position in gene.positions:
+            if position.rsid:
+                votes["GRCh37"] += (position.grch37, position.rsid) in seen
+                votes["GRCh38"] += (position.grch38, position.rsid) in seen
+    decided = [build for build, count in votes.items() if count >= 2]
+    return decided[0] if len(decided) == 1 and min(votes.values()) == 0 else None

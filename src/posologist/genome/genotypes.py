@@ -1,0 +1,312 @@
+"""Records of one sample -> the two bases at each defining position of a gene.
+
+Works on edits (what is deleted and inserted where) and not on strings, so that padded, split, joined or shifted
+spellings of a variant read the same. What was not read is None, never the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from posologist.core.settings import Settings
+from posologist.genome.build import Build
+from posologist.genome.vcf import Record
+from posologist.knowledge.genes import Gene, Position
+
+Absent = Literal["missing", "reference"]
+OTHER = "other"
+"""A base that no allele of the gene documents."""
+DELETED = "*"
+"""The position lies inside a deletion on this strand."""
+REFERENCE = "ref"
+_BLOCK_ALTS = frozenset({"<NON_REF>", "<*>"})
+
+
+class Edit(NamedTuple):
+    """`deleted` at `pos` is replaced by `inserted`; common ends are trimmed away."""
+
+    pos: int
+    deleted: str
+    inserted: str
+
+
+@dataclass(frozen=True, slots=True)
+class Genotype:
+    """The two alleles at a position, in the definition's spelling; None where a strand was not read.
+
+    `block`: strands of positions with the same block belong together; None where both alleles are equal, or
+    the order is not known. `assumed`: no record, taken as reference on request.
+    """
+
+    position: Position
+    first: str | None
+    second: str | None
+    block: str | None = None
+    assumed: bool = False
+    lines: tuple[int, ...] = ()
+    findings: tuple[str, ...] = ()
+
+    @property
+    def read(self) -> bool:
+        """Whether at least one strand is known."""
+        return self.first is not None or self.second is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether both strands are known."""
+        return self.first is not None and self.second is not None
+
+    @property
+    def heterozygous(self) -> bool:
+        """Whether the two strands differ, or may differ."""
+        return self.first != self.second
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One record's two strands at one position: REFERENCE, an allele of the definition, OTHER, DELETED or None."""
+
+    strands: tuple[str | None, str | None]
+    phased: bool
+    phase_set: str
+    line: int
+    findings: tuple[str, ...] = field(default=())
+
+
+def edits_of(pos: int, ref: str, alt: str) -> tuple[Edit, ...]:
+    """What `alt` changes: one edit per base for substitutions, else one trimmed edit.
+
+    Examples
+    --------
+    >>> edits_of(10, "CAT", "C")
+    (Edit(pos=11, deleted='AT', inserted=''),)
+    >>> edits_of(10, "CAT", "GAC")
+    (Edit(pos=10, deleted='C', inserted='G'), Edit(pos=12, deleted='T', inserted='C'))
+    """
+    if len(ref) == len(alt):
+        return tuple(Edit(pos + i, a, b) for i, (a, b) in enumerate(zip(ref, alt, strict=True)) if a != b)
+    tail = 0
+    while tail < min(len(ref), len(alt)) and ref[-1 - tail] == alt[-1 - tail]:
+        tail += 1
+    ref, alt = ref[: len(ref) - tail], alt[: len(alt) - tail]
+    head = 0
+    while head < min(len(ref), len(alt)) and ref[head] == alt[head]:
+        head += 1
+    return (Edit(pos + head, ref[head:], alt[head:]),)
+
+
+def read_gene(
+    gene: Gene, records: Sequence[Record], *, build: Build, absent: Absent, settings: Settings
+) -> tuple[Genotype, ...]:
+    """The genotype at every defining position of the gene.
+
+    Parameters
+    ----------
+    records
+        Of the gene's chromosome, any order.
+    absent
+        What a position without a record is: "missing", or "reference" (then marked as assumed).
+    """
+    return tuple(_read_position(position, records, build, absent, settings) for position in gene.positions)
+
+
+def _read_position(
+    position: Position, records: Sequence[Record], build: Build, absent: Absent, settings: Settings
+) -> Genotype:
+    target = _Target.of(position, build)
+    readings = [
+        reading for record in records if target.near(record) and (reading := target.read(record, settings)) is not None
+    ]
+    if not readings:
+        if absent == "reference":
+            base = position.reference(build)
+            return Genotype(position, base, base, assumed=True)
+        return Genotype(position, None, None)
+    strands, block, conflict = _combine(readings, position)
+    findings = [text for reading in readings for text in reading.findings]
+    if conflict:
+        findings.append(f"{position.id}: records contradict each other, so the position is not used")
+    base = position.reference(build)
+    first, second = (base if strand == REFERENCE else strand for strand in strands)
+    lines = tuple(dict.fromkeys(reading.line for reading in readings))
+    return Genotype(position, first, second, block, lines=lines, findings=tuple(dict.fromkeys(findings)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A position in one build, with the edits that make each documented allele."""
+
+    position: Position
+    pos: int
+    ref: str
+    edits: tuple[tuple[tuple[Edit, ...], str], ...]
+    indel: bool
+    start: int
+    end: int
+
+    @classmethod
+    def of(cls, position: Position, build: Build) -> _Target:
+        pos, ref = position.at(build), position.reference(build)
+        others = [allele for allele in (position.ref, *position.alts) if allele != ref]
+        edits = tuple((edits_of(pos, ref, allele), allele) for allele in others)
+        indel = any(len(edit.deleted) != len(edit.inserted) for group, _ in edits for edit in group)
+        start = min(edit.pos for group, _ in edits for edit in group)
+        end = max(edit.pos + max(len(edit.deleted), 1) - 1 for group, _ in edits for edit in group)
+        return cls(position, pos, ref, edits, indel, start, end + position.shift)
+
+    def near(self, record: Record) -> bool:
+        """Whether the record can say something about the position."""
+        return record.pos <= self.end and record.end >= min(self.pos, self.start)
+
+    def read(self, record: Record, settings: Settings) -> _Reading | None:
+        """The record's two strands here; None if it says nothing about the position."""
+        if not self._speaks(record):
+            return None
+        label = self.position.id
+        problem = self._problem(record, settings)
+        if problem:
+            return _Reading((None, None), False, "", record.line, (f"{label}: {problem}; the position is not used",))
+        calls, phased = _split_genotype(record.gt or ".")
+        if len(calls) == 1:
+            calls = (calls[0], None)
+        if len(calls) != 2:
+            text = f"{label}: genotype {record.gt} has {len(calls)} copies; the position is not used"
+            return _Reading((None, None), False, "", record.line, (text,))
+        strands = (self._strand(record, calls[0]), self._strand(record, calls[1]))
+        findings: tuple[str, ...] = ()
+        if (strands[0] is None) != (strands[1] is None):
+            findings = (f"{label}: only one of two copies was read ({record.gt})",)
+        return _Reading(strands, phased, record.phase_set or "|", record.line, findings)
+
+    def _speaks(self, record: Record) -> bool:
+        """An SNV needs a record over it; an indel one that lists an indel here, or says that all is reference."""
+        covers = record.pos <= self.pos <= record.end
+        if not self.indel:
+            return record.pos <= self.start <= record.end and (covers or len(record.ref) > 1)
+        plain = all(alt in _BLOCK_ALTS for alt in record.alts)
+        if plain:
+            return covers
+        touched = any(
+            self._touches(edit)
+            for alt in record.alts
+            if not alt.startswith("<") and alt.isalpha()
+            for edit in edits_of(record.pos, record.ref, alt)
+            if len(edit.deleted) != len(edit.inserted)
+        )
+        return touched or ("*" in record.alts and covers) or (covers and record.ref == self.ref and len(self.ref) > 1)
+
+    def _problem(self, record: Record, settings: Settings) -> str:
+        if record.filter:
+            return f"line {record.line} failed the filter {record.filter}"
+        if record.quality is not None and record.quality < settings.min_genotype_quality:
+            return f"genotype quality {record.quality:g} is below {settings.min_genotype_quality}"
+        if record.depth is not None and record.depth < settings.min_read_depth:
+            return f"read depth {record.depth:g} is below {settings.min_read_depth}"
+        if record.gt is None:
+            return f"line {record.line} has no genotype"
+        block = record.end > record.pos + len(record.ref) - 1
+        ours = self.ref[: record.pos + len(record.ref) - self.pos] if record.pos <= self.pos else ""
+        theirs = record.ref[self.pos - record.pos : self.pos - record.pos + len(ours)] if ours else ""
+        if ours and theirs != ours and not (block and not theirs):
+            return f"line {record.line} has the reference {theirs}, the definition {ours}"
+        return ""
+
+    def _strand(self, record: Record, call: str | None) -> str | None:
+        if call is None or call == ".":
+            return None
+        index = int(call)
+        if index == 0:
+            return REFERENCE
+        if index > len(record.alts):
+            return None
+        alt = record.alts[index - 1]
+        if alt == "*" or alt.startswith("<DEL"):
+            return DELETED
+        if not alt.isalpha():
+            return None
+        return self._meaning(edits_of(record.pos, record.ref, alt))
+
+    def _meaning(self, found: tuple[Edit, ...]) -> str:
+        here = tuple(edit for edit in found if self._touches(edit))
+        if not here:
+            return REFERENCE
+        for wanted, allele in self.edits:
+            if len(wanted) == len(here) and all(self._same(a, b) for a, b in zip(wanted, here, strict=True)):
+                return allele
+        inside = any(edit.pos <= self.start < edit.pos + len(edit.deleted) for edit in here if not edit.inserted)
+        return DELETED if inside and not self.indel else OTHER
+
+    def _touches(self, edit: Edit) -> bool:
+        indel = len(edit.deleted) != len(edit.inserted)
+        if not edit.deleted:
+            return self.indel and self.start <= edit.pos <= self.end
+        last = edit.pos + len(edit.deleted) - 1
+        if self.indel and not indel:
+            deletes = any(group[0].deleted for group, _ in self.edits)
+            return deletes and self.start <= edit.pos <= self.end - self.position.shift
+        return edit.pos <= self.end and last >= self.start
+
+    def _same(self, wanted: Edit, found: Edit) -> bool:
+        move = found.pos - wanted.pos
+        if not 0 <= move <= self.position.shift:
+            return False
+        return _rotated(wanted.deleted, move) == found.deleted and _rotated(wanted.inserted, move) == found.inserted
+
+
+def _rotated(bases: str, move: int) -> str:
+    if not bases:
+        return bases
+    k = move % len(bases)
+    return bases[k:] + bases[:k]
+
+
+def _split_genotype(gt: str) -> tuple[tuple[str | None, ...], bool]:
+    """Allele numbers, and whether the order is that of the strands."""
+    body = gt.lstrip("|/")
+    phased = "|" in body and "/" not in body
+    calls = body.replace("|", "/").split("/")
+    return tuple(call if call.isdigit() else None for call in calls), phased
+
+
+def _combine(
+    readings: Sequence[_Reading], position: Position
+) -> tuple[tuple[str | None, str | None], str | None, bool]:
+    """One genotype from all records of a position: strands, block, and whether they contradict each other."""
+    distinct = list(dict.fromkeys((r.strands, r.phased, r.phase_set) for r in readings))
+    carrying = [item for item in distinct if any(s not in (REFERENCE, None) for s in item[0])]
+    deciding = carrying or distinct
+    phased = all(item[1] for item in deciding) and len({item[2] for item in deciding}) == 1
+    if phased:
+        strands, conflict = _strandwise([item[0] for item in distinct])
+    else:
+        strands, conflict = _unordered([item[0] for item in distinct])
+    if conflict:
+        return (None, None), None, True
+    block = deciding[0][2] if phased and strands[0] != strands[1] else None
+    return strands, block, False
+
+
+def _strandwise(rows: Sequence[tuple[str | None, str | None]]) -> tuple[tuple[str | None, str | None], bool]:
+    result: list[str | None] = []
+    for side in (0, 1):
+        values = {row[side] for row in rows}
+        changed = values - {REFERENCE, None}
+        if len(changed) > 1:
+            return (None, None), True
+        result.append(next(iter(changed)) if changed else (None if None in values else REFERENCE))
+    return (result[0], result[1]), False
+
+
+def _unordered(rows: Sequence[tuple[str | None, str | None]]) -> tuple[tuple[str | None, str | None], bool]:
+    changed = [value for row in rows for value in row if value not in (REFERENCE, None)]
+    if len(changed) > 2:
+        return (None, None), True
+    if len(changed) == 2:
+        return (changed[0], changed[1]), False
+    known = all(None not in row for row in rows)
+    fill = REFERENCE if known else None
+    if len(rows) == 1:
+        return rows[0], False
+    return (fill, changed[0] if changed else fill), False

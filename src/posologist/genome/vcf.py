@@ -1,0 +1,292 @@
+"""Reads the records of a VCF that matter, as they come: plain or compressed, one sample or many, any chromosome names.
+
+Only the lines of wanted regions are taken apart. A file that is broken, cut off or not a VCF is refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from posologist.core.errors import InputError
+
+Regions = Mapping[str, tuple[tuple[int, int], ...]]
+"""Per chromosome (without "chr"): sorted, disjoint intervals, 1-based, both ends included."""
+
+_BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+_MAX_HEADER_LINES = 200_000
+_CHROMOSOMES = frozenset([*map(str, range(1, 23)), "X", "Y", "MT"])
+_REFSEQ = re.compile(r"NC_0000(\d\d)\.\d+$")
+_END = re.compile(rb"(?:^|;)END=(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Samples in file order, contigs with their lengths (None if not stated), and the lines that name the build."""
+
+    samples: tuple[str, ...]
+    contigs: Mapping[str, int | None]
+    reference_lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line for one sample. `gt` as written; numbers are None where the file does not say them."""
+
+    line: int
+    chromosome: str
+    pos: int
+    id: str
+    ref: str
+    alts: tuple[str, ...]
+    filter: str
+    gt: str | None
+    phase_set: str | None
+    quality: float | None
+    depth: float | None
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRecords:
+    """What one sample's file says in the wanted regions, and which chromosomes have any record at all."""
+
+    header: Header
+    sample: str
+    records: Mapping[str, tuple[Record, ...]]
+    chromosomes: frozenset[str]
+    lines: int
+
+
+def plain_chromosome(name: str) -> str:
+    """Chromosome without prefix: "chr10", "10" and "NC_000010.11" are "10"; other contigs keep their name."""
+    found = _REFSEQ.match(name)
+    if found:
+        number = int(found[1])
+        return {23: "X", 24: "Y"}.get(number, str(number))
+    short = name[3:] if name[:3].lower() == "chr" else name
+    return "MT" if short == "M" else short
+
+
+def merge_regions(wanted: Collection[tuple[str, int, int]]) -> Regions:
+    """Disjoint sorted regions per chromosome that cover all the wanted ones."""
+    result: dict[str, list[tuple[int, int]]] = {}
+    for chromosome, start, end in sorted(wanted):
+        spans = result.setdefault(chromosome, [])
+        if spans and start <= spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], end))
+        else:
+            spans.append((start, end))
+    return {chromosome: tuple(spans) for chromosome, spans in result.items()}
+
+
+def read_header(path: Path) -> Header:
+    """Header of a VCF.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not a VCF.
+    """
+    with _open(path) as stream:
+        return _header(path, _numbered(path, stream))
+
+
+def read_records(path: Path, sample: str, regions: Regions) -> SampleRecords:
+    """The sample's records that overlap the regions.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is cut off, has lines that are no VCF lines, or does not have the sample.
+    """
+    with _open(path) as stream:
+        lines = _numbered(path, stream)
+        header = _header(path, lines)
+        if sample not in header.samples:
+            raise InputError(f"no sample '{sample}'", where=str(path), hint=f"samples are {_listing(header.samples)}")
+        column = 9 + header.samples.index(sample)
+        width = 9 + len(header.samples)
+        starts = {chromosome: [start for start, _ in spans] for chromosome, spans in regions.items()}
+        found: dict[str, list[Record]] = {}
+        names: dict[bytes, str] = {}
+        count = 0
+        for number, line in lines:
+            head = line.split(b"\t", 2)
+            if len(head) < 3:
+                if not line.strip():
+                    continue
+                raise _not_a_line(path, number, "fewer columns than a VCF line has")
+            count += 1
+            chromosome = names.get(head[0])
+            if chromosome is None:
+                chromosome = names[head[0]] = plain_chromosome(head[0].decode("utf-8", "replace"))
+            spans = regions.get(chromosome)
+            if spans is None:
+                last = line
+                continue
+            last = line
+            if not head[1].isdigit():
+                raise _not_a_line(path, number, f"position {head[1][:20]!r} is not a number")
+            pos = int(head[1])
+            before = bisect_right(starts[chromosome], pos) - 1
+            inside = before >= 0 and pos <= spans[before][1]
+            if not inside and not _reaches(line, pos, spans, before):
+                continue
+            found.setdefault(chromosome, []).append(_record(path, number, line, chromosome, pos, column, width))
+        if count and last.count(b"\t") + 1 != width:
+            raise _not_a_line(path, number, f"the last line has {last.count(chr(9).encode()) + 1} of {width} columns")
+    return SampleRecords(
+        header=header,
+        sample=sample,
+        records={chromosome: tuple(records) for chromosome, records in found.items()},
+        chromosomes=frozenset(names.values()),
+        lines=count,
+    )
+
+
+def _reaches(line: bytes, pos: int, spans: tuple[tuple[int, int], ...], before: int) -> bool:
+    """Whether a record that starts outside the regions extends into one."""
+    if before + 1 >= len(spans):
+        return False
+    start = spans[before + 1][0]
+    fields = line.split(b"\t", 8)
+    if len(fields) < 8:
+        return False
+    found = _END.search(fields[7])
+    end = int(found[1]) if found else pos + len(fields[3]) - 1
+    return end >= start
+
+
+def _record(path: Path, number: int, line: bytes, chromosome: str, pos: int, column: int, width: int) -> Record:
+    fields = line.rstrip(b"\r\n").split(b"\t")
+    if len(fields) != width:
+        raise _not_a_line(path, number, f"{len(fields)} columns where the header has {width}")
+    text = [fields[i].decode("utf-8", "replace") for i in (2, 3, 4, 6)]
+    values = dict(zip(fields[8].split(b":"), fields[column].split(b":"), strict=False))
+    found = _END.search(fields[7])
+    ref = text[1].upper()
+    if not ref or not ref.isalpha():
+        raise _not_a_line(path, number, f"reference allele {text[1][:20]!r} is not a sequence")
+    return Record(
+        line=number,
+        chromosome=chromosome,
+        pos=pos,
+        id="" if text[0] == "." else text[0],
+        ref=ref,
+        alts=() if text[2] in (".", "") else tuple(a if a.startswith("<") else a.upper() for a in text[2].split(",")),
+        filter="" if text[3] in (".", "PASS") else text[3],
+        gt=_text(values.get(b"GT")),
+        phase_set=_text(values.get(b"PS")),
+        quality=_number(values.get(b"GQ")),
+        depth=_number(values.get(b"DP") or values.get(b"MIN_DP")),
+        end=int(found[1]) if found else pos + len(ref) - 1,
+    )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None or value in (b"", b".") else value.decode("utf-8", "replace")
+
+
+def _number(value: bytes | None) -> float | None:
+    try:
+        return None if value is None or value == b"." else float(value)
+    except ValueError:
+        return None
+
+
+def _header(path: Path, lines: Iterator[tuple[int, bytes]]) -> Header:
+    contigs: dict[str, int | None] = {}
+    reference: list[str] = []
+    for number, line in lines:
+        if number == 1 and not line.startswith(b"##fileformat=VCF"):
+            raise InputError("not a VCF (no '##fileformat=VCF' in its first line)", where=str(path), hint="give a VCF")
+        if number > _MAX_HEADER_LINES:
+            break
+        text = line.decode("utf-8", "replace").rstrip("\r\n")
+        if text.startswith("##contig="):
+            name = re.search(r"[<,]ID=([^,>]+)", text)
+            length = re.search(r"[<,]length=(\d+)", text)
+            if name:
+                contigs[name[1]] = int(length[1]) if length else None
+            reference.extend(re.findall(r"assembly=[^,>]+", text))
+        elif text.startswith(("##reference=", "##assembly=", "##genome")):
+            reference.append(text)
+        elif text.startswith("#CHROM"):
+            return Header(_samples(path, text), contigs, tuple(dict.fromkeys(reference)))
+        elif not text.startswith("#"):
+            break
+    raise InputError("the header has no '#CHROM' line", where=str(path), hint="give a complete VCF")
+
+
+def _samples(path: Path, line: str) -> tuple[str, ...]:
+    columns = line.split("\t")
+    if columns[:5] != ["#CHROM", "POS", "ID", "REF", "ALT"]:
+        raise InputError("the '#CHROM' line is not tab-separated", where=str(path), hint="give a VCF as written by a caller")
+    if len(columns) < 10:
+        raise InputError("the VCF has no sample, only sites", where=str(path), hint="give a VCF with genotypes")
+    samples = tuple(columns[9:])
+    if len(set(samples)) != len(samples):
+        raise InputError("two samples have the same name", where=str(path), hint="rename them")
+    return samples
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(18)
+            if start[:2] != b"\x1f\x8b":
+                return path.open("rb")
+            if start[12:14] == b"BC":
+                stream.seek(-28, 2)
+                if stream.read(28) != _BGZF_END:
+                    raise InputError("the file is cut off (bgzip end block missing)", where=str(path), hint="copy it again")
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path), hint="check the path") from error
+    return gzip.open(path, "rb")
+
+
+def _numbered(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    try:
+        yield from enumerate(stream, start=1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"the compressed file is broken: {error}", where=str(path), hint="copy it again") from error
+
+
+def _not_a_line(path: Path, number: int, problem: str) -> InputError:
+    return InputError(problem, where=f"{path}:{number}", hint="the file is damaged; make it again")
+
+
+def _listing(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:12])
+    return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown
+
+
+def choose_sample(path: Path, header: Header, *, sample: str | None, identifiers: Collection[str] = ()) -> str:
+    """The sample asked for, the only one, or the one that is named like an identifier of the patient.
+
+    Raises
+    ------
+    InputError
+        If there are several and none is named, or the named one is not there.
+    """
+    if sample is not None:
+        if sample not in header.samples:
+            raise InputError(f"no sample '{sample}'", where=str(path), hint=f"samples are {_listing(header.samples)}")
+        return sample
+    if len(header.samples) == 1:
+        return header.samples[0]
+    matching = [name for name in header.samples if name in set(identifiers)]
+    if len(matching) == 1:
+        return matching[0]
+    raise InputError(
+        f"{len(header.samples)} samples and none named",
+        where=str(path),
+        hint=f"name one with --sample: {_listing(header.samples)}",
+    )

@@ -1,0 +1,334 @@
+"""The patient at one moment: latest and derived values, conditions with what they imply, present medicines.
+
+Nothing is guessed here. A value that is not in the record is simply not a fact of the situation; a value that
+is old is a fact marked stale; what an absent list means is left to the three-valued match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from statistics import median
+
+from posologist.core.evidence import Ledger
+from posologist.core.patient import Condition, Medication, Observation, Patient
+from posologist.core.settings import Settings
+from posologist.core.situation import CurrentDrug, KnownFact, Situation, StoppedDrug
+from posologist.core.values import DrugId, EvidenceKey, rounded
+from posologist.knowledge.expression import UNKNOWN, Scalar
+from posologist.knowledge.load import Knowledge
+from posologist.knowledge.scores import compute
+
+_PRESSURE_KEYS = ("sbp", "dbp", "heart_rate")
+_BODY_KEYS = ("weight", "height", "bmi")
+_PRESSURE_WINDOW = timedelta(days=30)  # readings of the last month before the latest are taken together
+_DERIVED = ("bmi", "bsa", "ckd_epi_2021_cr", "cockcroft_gault")
+_FACT_OF_SCORE = {"ckd_epi_2021_cr": "egfr", "cockcroft_gault": "crcl"}
+_WASHOUT_DAYS = 60  # the longest washout that a rule asks for is five weeks (fluoxetine before an MAOI)
+_FERTILE_AGE = (12, 55)
+
+
+def situate(
+    patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Settings, ledger: Ledger
+) -> Situation:
+    """The patient at `as_of`, as rules and models see it.
+
+    Parameters
+    ----------
+    patient
+        As read from the record.
+    as_of
+        The day for which advice is asked; later entries are not used.
+    ledger
+        Receives one leaf of evidence for each fact taken over.
+    """
+    facts = _demographics(patient, as_of, ledger)
+    facts |= _latest(patient.observations, as_of, settings, ledger)
+    conditions, past = _conditions(patient.conditions, as_of, knowledge, ledger)
+    facts |= _states(patient, facts, conditions, ledger)
+    current, stopped, unresolved = _medicines(patient.medications, as_of, settings, ledger)
+    situation = Situation(
+        patient_id=patient.id,
+        name=patient.name,
+        as_of=as_of,
+        facts=facts,
+        conditions=conditions,
+        past_conditions=past,
+        current=current,
+        stopped=stopped,
+        allergies=_allergies(patient, ledger, tolerated=False),
+        tolerated=_allergies(patient, ledger, tolerated=True),
+        unresolved_medicines=unresolved,
+        unresolved_allergies=tuple(
+            a.original.display or a.original.code
+            for a in patient.allergies
+            if not a.groups and not a.tolerated and a.category not in ("food", "environment")
+        ),
+        preferences_avoid=_preferences(patient, "avoid", ledger),
+        preferences_prefer=_preferences(patient, "prefer", ledger),
+        problem_list_given=patient.problem_list_given,
+        medication_list_given=patient.medication_list_given,
+        allergy_list_given=patient.allergy_list_given,
+    )
+    return _with_scores(situation, knowledge, ledger)
+
+
+def _demographics(patient: Patient, as_of: date, ledger: Ledger) -> dict[str, KnownFact]:
+    facts = {}
+    if patient.birth_date is not None:
+        born = patient.birth_date
+        age = as_of.year - born.year - ((as_of.month, as_of.day) < (born.month, born.day))
+        key = ledger.add("patient", f"born {born.isoformat()}: age {age} on {as_of}", source=str(patient.source))
+        facts["age"] = KnownFact(value=float(age), unit="a", text="age", because=key)
+    if patient.sex is not None:
+        key = ledger.add("patient", f"sex: {patient.sex}", source=str(patient.source))
+        facts["sex"] = KnownFact(value=patient.sex, text="sex", because=key)
+    if patient.race:
+        key = ledger.add("patient", f"race recorded: {', '.join(patient.race)}", source=str(patient.source))
+        black = any("black" in race.lower() or "african" in race.lower() for race in patient.race)
+        facts["black"] = KnownFact(value=black, text="race recorded as Black", because=key)
+    return facts
+
+
+def _latest(
+    observations: Iterable[Observation], as_of: date, settings: Settings, ledger: Ledger
+) -> dict[str, KnownFact]:
+    by_key: dict[str, list[Observation]] = {}
+    for observation in observations:
+        if observation.key and observation.at is not None and observation.at.date() <= as_of:
+            by_key.setdefault(observation.key, []).append(observation)
+    facts = {}
+    for key, found in sorted(by_key.items()):
+        found.sort(key=lambda o: (o.at, str(o.source)))  # type: ignore[arg-type, return-value]
+        numeric = [o for o in found if o.value is not None]
+        if numeric:
+            facts[key] = _numeric_fact(key, numeric, as_of, settings, ledger)
+        elif found[-1].text:
+            last = found[-1]
+            evidence = ledger.add("patient", f"{key}: {last.text} on {last.at:%Y-%m-%d}", source=str(last.source))
+            at = last.at.date() if last.at else None
+            facts[key] = KnownFact(value=last.text, at=at, text=key, because=evidence)
+    return facts
+
+
+def _numeric_fact(
+    key: str, found: list[Observation], as_of: date, settings: Settings, ledger: Ledger
+) -> KnownFact:
+    last = found[-1]
+    assert last.at is not None
+    at = last.at.date()
+    used = [o for o in found if key in _PRESSURE_KEYS and o.at and last.at - o.at <= _PRESSURE_WINDOW] or [last]
+    leaves = [
+        ledger.add("patient", f"{key}: {o.value:g} {o.unit} on {o.at:%Y-%m-%d}", source=str(o.source)) for o in used
+    ]
+    value = rounded(median(o.value for o in used if o.value is not None))
+    evidence = leaves[0]
+    if len(used) > 1:
+        evidence = ledger.add(
+            "derived", f"{key}: median {value:g} {last.unit} of {len(used)} readings up to {at}", because=leaves
+        )
+    allowed = (
+        settings.stale_blood_pressure_days
+        if key in _PRESSURE_KEYS
+        else settings.stale_body_size_days
+        if key in _BODY_KEYS
+        else settings.stale_laboratory_days
+    )
+    return KnownFact(
+        value=value, unit=last.unit, at=at, stale=(as_of - at).days > allowed, text=key, because=evidence
+    )
+
+
+def _conditions(
+    conditions: Iterable[Condition], as_of: date, knowledge: Knowledge, ledger: Ledger
+) -> tuple[dict[str, EvidenceKey], dict[str, EvidenceKey]]:
+    active: dict[str, EvidenceKey] = {}
+    past: dict[str, EvidenceKey] = {}
+    for condition in conditions:
+        if condition.status == "refuted" or (condition.onset is not None and condition.onset > as_of):
+            continue
+        ended = condition.status == "resolved" or (condition.end is not None and condition.end <= as_of)
+        what = condition.original.display or condition.original.code or ", ".join(condition.codes)
+        since = f" since {condition.onset}" if condition.onset else ""
+        state = "past problem" if ended else "problem"
+        key = ledger.add("patient", f"{state}: {what}{since}", source=str(condition.source))
+        for code in condition.codes:
+            _imply(past if ended else active, code, key, knowledge, ledger)
+    for code, key in past.items():  # what is never over counts as present
+        if code in knowledge.codes.lasting:
+            active.setdefault(code, key)
+    return dict(sorted(active.items())), dict(sorted(past.items()))
+
+
+def _imply(
+    into: dict[str, EvidenceKey], code: str, key: EvidenceKey, knowledge: Knowledge, ledger: Ledger
+) -> None:
+    into.setdefault(code, key)
+    for implied in sorted(knowledge.codes.implied(code)):
+        if implied not in into:
+            into[implied] = ledger.add("derived", f"{code} is a form of {implied}", because=[key])
+
+
+def _states(
+    patient: Patient, facts: Mapping[str, KnownFact], conditions: Mapping[str, EvidenceKey], ledger: Ledger
+) -> dict[str, KnownFact]:
+    """Pregnancy, lactation and dialysis: true or false only where the record or biology says so."""
+    found: dict[str, KnownFact] = {}
+    never: EvidenceKey | None = None
+    age = facts["age"].value if "age" in facts else None
+    if patient.sex == "male" and "sex" in facts:
+        never = facts["sex"].because
+    elif isinstance(age, float) and not _FERTILE_AGE[0] <= age <= _FERTILE_AGE[1]:
+        never = ledger.add(
+            "assumption",
+            f"not of child-bearing age ({_FERTILE_AGE[0]} to {_FERTILE_AGE[1]})",
+            because=[facts["age"].because],
+        )
+    for name, code in (("pregnant", "pregnancy"), ("breastfeeding", "breastfeeding")):
+        if code in conditions:
+            found[name] = KnownFact(value=True, text=code, because=conditions[code])
+        elif never is not None:
+            found[name] = KnownFact(value=False, text=f"no {code}", because=never)
+    stated = facts.get("pregnancy_status")
+    if "pregnant" not in found and stated is not None and isinstance(stated.value, str):
+        value = stated.value.lower()
+        if "not pregnant" in value or value in ("pregnant", "patient currently pregnant"):
+            found["pregnant"] = stated.model_copy(update={"value": "not" not in value})
+    if "dialysis" in conditions:
+        found["dialysis"] = KnownFact(value=True, text="dialysis", because=conditions["dialysis"])
+    elif patient.problem_list_given:
+        key = ledger.add("patient", "no dialysis on the problem list", source=str(patient.source))
+        found["dialysis"] = KnownFact(value=False, text="no dialysis", because=key)
+    return found
+
+
+def _medicines(
+    medications: Iterable[Medication], as_of: date, settings: Settings, ledger: Ledger
+) -> tuple[tuple[CurrentDrug, ...], tuple[StoppedDrug, ...], tuple[str, ...]]:
+    current: dict[DrugId, CurrentDrug] = {}
+    stopped: dict[DrugId, StoppedDrug] = {}
+    unresolved: list[str] = []
+    for medication in sorted(medications, key=lambda m: (m.start or date.min, str(m.source))):
+        if medication.start is not None and medication.start > as_of:
+            continue
+        last_day = medication.end
+        taken = medication.status != "stopped" and (last_day is None or last_day >= as_of)
+        age = f" since {medication.start}" if medication.start else ""
+        old = (
+            "; an old order without an end: confirm that it is still taken"
+            if taken and last_day is None and medication.start is not None
+            and (as_of - medication.start).days > settings.medication_lookback_days
+            else ""
+        )
+        verb = "takes" if taken else "took"
+        key = ledger.add("patient", f"{verb} {medication.text}{age}{old}", source=str(medication.source))
+        for name in medication.drugs:
+            drug = DrugId(name)
+            if taken:
+                current[drug] = _current(drug, medication, key)
+            elif last_day is not None and (as_of - last_day).days <= _WASHOUT_DAYS:
+                stopped[drug] = StoppedDrug(drug=drug, hours_ago=24.0 * (as_of - last_day).days, because=key)
+        if taken and medication.unresolved:
+            unresolved.append(medication.unresolved)
+    return (
+        tuple(current[drug] for drug in sorted(current)),
+        tuple(stopped[drug] for drug in sorted(stopped) if drug not in current),
+        tuple(sorted(set(unresolved))),
+    )
+
+
+def _current(drug: DrugId, medication: Medication, key: EvidenceKey) -> CurrentDrug:
+    return CurrentDrug(
+        drug=drug,
+        text=medication.text,
+        since=medication.start,
+        dose=medication.dose if len(medication.drugs) == 1 else None,
+        unit=medication.dose_unit,
+        per_day=medication.per_day,
+        route=medication.route,
+        form=medication.form,
+        because=key,
+    )
+
+
+def _allergies(patient: Patient, ledger: Ledger, *, tolerated: bool) -> dict[str, EvidenceKey]:
+    found: dict[str, EvidenceKey] = {}
+    for allergy in patient.allergies:
+        if allergy.tolerated is not tolerated:
+            continue
+        what = allergy.original.display or allergy.original.code
+        reaction = f" ({', '.join(allergy.reactions)})" if allergy.reactions else ""
+        word = "tolerated" if tolerated else "allergy or intolerance"
+        key = ledger.add("patient", f"{word}: {what}{reaction}", source=str(allergy.source))
+        for group in allergy.groups:
+            found.setdefault(group, key)
+        for reaction_word in allergy.reactions:
+            for group in allergy.groups:
+                found.setdefault(f"{group}:{reaction_word}", key)
+    return dict(sorted(found.items()))
+
+
+def _preferences(patient: Patient, wish: str, ledger: Ledger) -> dict[str, EvidenceKey]:
+    return {
+        p.about: ledger.add("patient", f"the patient wishes to {wish} {p.about}", source=str(p.source))
+        for p in sorted(patient.preferences, key=lambda p: p.about)
+        if p.wish == wish
+    }
+
+
+class FactSubject:
+    """Subject of scores: the facts and conditions of a situation, without genes or a plan."""
+
+    def __init__(self, situation: Situation) -> None:
+        self._situation = situation
+
+    def fact(self, name: str) -> Scalar:
+        """The known value, or UNKNOWN."""
+        known = self._situation.facts.get(name)
+        return UNKNOWN if known is None else known.value
+
+    def query(self, function: str, arguments: tuple[object, ...]) -> Scalar:
+        """dx and on, over the situation's conditions and present medicines."""
+        return condition_state(self._situation, str(arguments[0])) if function == "dx" else UNKNOWN
+
+
+def condition_state(situation: Situation, code: str) -> Scalar:
+    """True when the condition is present; False when a problem list was given without it; else UNKNOWN."""
+    if code in situation.conditions:
+        return True
+    return False if situation.problem_list_given else UNKNOWN
+
+
+def _with_scores(situation: Situation, knowledge: Knowledge, ledger: Ledger) -> Situation:
+    """Situation with the derived values: body size and kidney function first, then every computable score."""
+    order = [*(s for s in _DERIVED if s in knowledge.scores), *(s for s in sorted(knowledge.scores) if s not in _DERIVED)]
+    for score_id in order:
+        score = knowledge.scores[score_id]
+        name = _FACT_OF_SCORE.get(score_id, score_id)
+        result = compute(score, FactSubject(situation))
+        if result.value is None or result.valid is False:
+            continue
+        inputs = [situation.facts[i] for i in score.inputs if i in situation.facts]
+        measured = situation.facts.get(name)
+        dates = [i.at for i in inputs if i.at is not None]
+        if measured is not None and measured.at is not None and dates and measured.at >= max(dates):
+            continue  # a value reported by the laboratory itself, as new as our inputs, is kept
+        value = rounded(float(result.value), 4)
+        evidence = ledger.add(
+            "derived",
+            f"{score.name}: {value:g} {score.unit}",
+            because=[
+                *(i.because for i in inputs),
+                ledger.add("knowledge", f"{score.name}: {score.formula}", source=score.source, status=score.status),
+            ],
+        )
+        fact = KnownFact(
+            value=value,
+            unit=score.unit,
+            at=min(dates) if dates else None,
+            stale=any(i.stale for i in inputs),
+            text=score.name,
+            because=evidence,
+        )
+        situation = situation.model_copy(update={"facts": {**situation.facts, name: fact}})
+    return situation

@@ -1,0 +1,120 @@
+"""From a proposal to a dosed plan with its worth: regimen within the limits, guideline tier, utility."""
+
+from __future__ import annotations
+
+from posologist.core.drug import Drug
+from posologist.core.recommendation import RuledOut
+from posologist.core.regimen import Limits, Regimen
+from posologist.core.values import DrugId, EvidenceKey
+from posologist.recommend.candidates import candidate_rules
+from posologist.recommend.case import Assessed, Case, Hit, Proposal, Screened
+from posologist.recommend.screen import screen
+from posologist.recommend.utility import Dosed, Scale, worth_of
+from posologist.twin.search import regimens_for, starting_regimen
+
+FAVOURED, FIRST_LINE, LATER_LINE, DISCOURAGED = 0, 1, 2, 3
+
+
+def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[RuledOut, ...]:
+    """The dosed plan with its tier and worth, or why it cannot be dosed.
+
+    The regimen is the label's start within this patient's limits; a raised present drug gets the next step.
+    """
+    screened = screen(case, proposal)
+    if screened.blocks:
+        return screened.blocks
+    regimens = []
+    for drug_id in proposal.start:
+        drug, limits = case.knowledge.drugs[drug_id], screened.limits[drug_id]
+        regimen = _raised(case, drug, limits) if drug_id in proposal.raises else starting_regimen(drug, limits)
+        if regimen is None:
+            return (_not_dispensable(case, drug, limits, drug_id in proposal.raises),)
+        regimens.append(regimen)
+    if any("dose_per_day" in hit.missing for hit in screened.hits):
+        screened = screen(case, proposal, {r.drug: r.per_day for r in regimens})
+        if screened.blocks:
+            return screened.blocks
+    worth = worth_of(scale, dosed_plan(case, scale, proposal, tuple(regimens)), dosed_present(case, scale))
+    if worth is None:
+        return tuple(_no_effect(case, d) for d in proposal.start)
+    tier, reasons = _tier(case, proposal, screened)
+    return Assessed(proposal, tuple(regimens), screened, tier, reasons, worth)
+
+
+def dosed_present(case: Case, scale: Scale) -> tuple[Dosed, ...]:
+    """Present medicines that move a measure or carry a harm of this indication, with their amounts."""
+    return tuple(
+        Dosed(c.drug, c.amount_per_day if c.unit in ("", "mg") else None)
+        for c in case.situation.current
+        if _acts(case, c.drug)
+    )
+
+
+def dosed_plan(case: Case, scale: Scale, proposal: Proposal, regimens: tuple[Regimen, ...]) -> tuple[Dosed, ...]:
+    """The plan's drugs that act on this indication, kept ones at their present amounts."""
+    kept = tuple(d for d in dosed_present(case, scale) if d.drug in proposal.keep)
+    return (*kept, *(Dosed(r.drug, r.per_day) for r in regimens))
+
+
+def _acts(case: Case, drug: DrugId) -> bool:
+    groups = case.knowledge.groups_of(drug)
+    return any(groups & set(rule.about) for rule in case.indication.effects)
+
+
+def _raised(case: Case, drug: Drug, limits: Limits) -> Regimen | None:
+    """The next dispensable amount above the present one."""
+    current = next(c for c in case.situation.current if c.drug == drug.id)
+    now = current.amount_per_day
+    if now is None or limits.max is None:
+        return None
+    higher = [r for r in regimens_for(drug, limits) if r.per_day > now * 1.01]
+    return min(higher, key=lambda r: (r.per_day, r.interval_h * -1.0, r.text), default=None)
+
+
+def _not_dispensable(case: Case, drug: Drug, limits: Limits, raised: bool) -> RuledOut:
+    reason = (
+        f"no higher dose of {drug.name} within its maximum, or its present dose is not stated"
+        if raised
+        else f"no product of {drug.name} makes the start dose within its limits"
+    )
+    key = case.ledger.add("knowledge", reason, source=f"drug file {drug.id}", because=[EvidenceKey(r) for r in limits.reasons])
+    return RuledOut(drug=drug.id, rule="products", reason=reason, because=(key,))
+
+
+def _no_effect(case: Case, drug: DrugId) -> RuledOut:
+    reason = f"no published effect of {case.knowledge.drugs[drug].name} on {case.indication.name} is on file"
+    key = case.ledger.add("knowledge", reason, source=f"indication {case.indication.id}")
+    return RuledOut(drug=drug, rule="no effect on file", reason=reason, because=(key,))
+
+
+def _tier(case: Case, proposal: Proposal, screened: Screened) -> tuple[int, tuple[EvidenceKey, ...]]:
+    """Guideline tier of the plan: favoured for this patient, first line, later line, discouraged."""
+    worst = [h for h in screened.hits if h.truth is True and h.statement.action in ("avoid", "alternative")]
+    if worst:
+        return DISCOURAGED, tuple(dict.fromkeys(k for h in worst for k in h.because))
+    rules = candidate_rules(case)
+    lines = [(rules[d].line, rules[d].alone, d) for d in proposal.drugs if d in rules]
+    line = max((n for n, _, _ in lines), default=1)
+    alone = all(a for _, a, _ in lines) or len(lines) > 1
+    favouring = [h for d in proposal.drugs for h in _favouring(case, d, proposal.drugs)]
+    keys = tuple(
+        case.knowledge_key(rules[d].text, source=rules[d].source, status=rules[d].status)
+        for d in dict.fromkeys(d for _, _, d in lines)
+    )
+    if favouring:
+        return FAVOURED, (*dict.fromkeys(k for h in favouring for k in h.because), *keys)
+    return (FIRST_LINE if line == 1 and alone else LATER_LINE), keys
+
+
+def _favouring(case: Case, drug: DrugId, medicines: tuple[DrugId, ...]) -> list[Hit]:
+    subject = case.subject(drug, medicines)
+    groups = case.knowledge.groups_of(drug)
+    hits = []
+    for statement in case.indication.preferences:
+        if statement.action != "prefer" or not groups & set(statement.about):
+            continue
+        match = subject.match(statement.when)
+        if match.truth is True:
+            leaf = case.knowledge_key(statement.text, source=statement.source, status=statement.status)
+            hits.append(Hit(statement, (drug,), True, (*subject.because(match), leaf), read=match.read))
+    return hits

@@ -1,0 +1,106 @@
+"""Plans worth assessing: switch, add, raise, start; and the guideline's two-drug starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+
+from posologist.core.indication import CandidateRule, PairRule
+from posologist.core.values import DrugId
+from posologist.recommend.case import Case, Proposal
+
+
+def guideline_of(case: Case) -> str:
+    """The guideline whose rules apply: the chosen one where the indication has it, else the first held."""
+    held = [g.key for g in case.indication.guidelines]
+    return case.settings.guideline if case.settings.guideline in held else held[0]
+
+
+def applies(case: Case, guideline: str) -> bool:
+    """Whether a rule of this guideline is in force; guidelines are never merged."""
+    return guideline in (guideline_of(case), "all", "any")
+
+
+def candidate_rules(case: Case) -> Mapping[DrugId, CandidateRule]:
+    """Every drug that the guideline names for the indication, with its best line."""
+    found: dict[DrugId, CandidateRule] = {}
+    for rule in sorted(case.indication.candidates, key=lambda r: r.line):
+        if not applies(case, rule.guideline):
+            continue
+        if rule.when != "true" and case.subject(DrugId(""), case.present).match(rule.when).truth is not True:
+            continue
+        for name in rule.about:
+            for drug in sorted(case.knowledge.members.get(name, frozenset())):
+                found.setdefault(drug, rule)
+    return found
+
+
+def treating(case: Case) -> tuple[DrugId, ...]:
+    """Present medicines that act on this indication."""
+    candidates = candidate_rules(case)
+    return tuple(
+        d for d in case.present
+        if d in candidates or any(r.indication == case.indication.id for r in case.knowledge.drugs[d].doses)
+    )
+
+
+def single_plans(case: Case, rankable: tuple[DrugId, ...]) -> list[Proposal]:
+    """Start one drug: alone, beside the present treatment, or in place of one present drug."""
+    now, present = treating(case), case.present
+    plans = []
+    for drug in rankable:
+        if drug in now:
+            others = tuple(d for d in present if d != drug)
+            plans.append(Proposal(stop=(), keep=others, start=(drug,), raises=(drug,)))
+            continue
+        plans.append(Proposal(stop=(), keep=present, start=(drug,)))
+        for replaced in now:
+            if not _is_favoured(case, replaced):
+                plans.append(
+                    Proposal(stop=(replaced,), keep=tuple(d for d in present if d != replaced), start=(drug,))
+                )
+    return plans
+
+
+def pair_plans(case: Case, best: Mapping[str, DrugId]) -> list[Proposal]:
+    """The guideline's two-drug starts, each class by its best member that passed the gate.
+
+    Parameters
+    ----------
+    best
+        For each group or drug named in the pair rules, the member to start.
+    """
+    now, present = treating(case), case.present
+    stop = tuple(d for d in now if not _is_favoured(case, d))
+    keep = tuple(d for d in present if d not in stop)
+    pairs: dict[frozenset[DrugId], Proposal] = {}
+    for rule in _pair_rules(case):
+        for first, second in product(rule.first, rule.second):
+            one, two = best.get(first), best.get(second)
+            if one is None or two is None or one == two or one in now or two in now:
+                continue
+            pairs.setdefault(frozenset((one, two)), Proposal(stop=stop, keep=keep, start=(one, two)))
+    return list(pairs.values())
+
+
+def pair_groups(case: Case) -> tuple[str, ...]:
+    """Groups named by the two-drug starts that apply to this patient."""
+    return tuple(dict.fromkeys(g for r in _pair_rules(case) for side in (r.first, r.second) for g in side))
+
+
+def _pair_rules(case: Case) -> list[PairRule]:
+    subject = case.subject(DrugId(""), case.present)
+    return [
+        rule for rule in case.indication.pairs
+        if applies(case, rule.guideline) and subject.match(rule.when).truth is True
+    ]
+
+
+def _is_favoured(case: Case, drug: DrugId) -> bool:
+    """Whether a condition of this patient calls for a present drug; such a drug is not replaced."""
+    subject = case.subject(drug, case.present)
+    groups = case.knowledge.groups_of(drug)
+    return any(
+        s.action == "prefer" and groups & set(s.about) and subject.match(s.when).truth is True
+        for s in case.indication.preferences
+    )

@@ -1,0 +1,160 @@
+"""What every stage of one recommendation shares, and the values that pass between the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from posologist.core.evidence import Ledger
+from posologist.core.genotype import GeneticProfile, PhenotypeProfile
+from posologist.core.indication import Indication
+from posologist.core.recommendation import Finding, NotChecked, RuledOut
+from posologist.core.regimen import Limits, Regimen
+from posologist.core.settings import Settings
+from posologist.core.situation import Situation
+from posologist.core.statement import Statement
+from posologist.core.values import DrugId, Estimate, EvidenceKey
+from posologist.genome.express import express
+from posologist.knowledge.expression import Scalar
+from posologist.knowledge.load import Knowledge
+from posologist.knowledge.match import PatientSubject
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient, one indication, one set of facts and settings; `ledger` collects the evidence."""
+
+    situation: Situation
+    genome: GeneticProfile | None
+    indication: Indication
+    knowledge: Knowledge
+    settings: Settings
+    ledger: Ledger
+    _profiles: dict[frozenset[DrugId], PhenotypeProfile] = field(default_factory=dict)
+
+    def profile(self, medicines: Iterable[DrugId]) -> PhenotypeProfile:
+        """Phenotypes as expressed under these medicines, cached by the inhibitors and inducers among them."""
+        drugs = [self.knowledge.drugs[d] for d in medicines]
+        acting = frozenset(d.id for d in drugs if any(r.role != "substrate" for r in d.roles))
+        if acting not in self._profiles:
+            taken = [self.knowledge.drugs[d] for d in sorted(acting)]
+            self._profiles[acting] = express(self.genome, taken, knowledge=self.knowledge, ledger=self.ledger)
+        return self._profiles[acting]
+
+    def subject(self, drug: DrugId, medicines: Iterable[DrugId], **plan_facts: Scalar) -> PatientSubject:
+        """The patient under `medicines`, for the drug in question."""
+        others = tuple(m for m in medicines if m != drug)
+        return PatientSubject(
+            self.situation,
+            self.profile((*others, drug)),
+            self.knowledge,
+            medicines=others,
+            plan_facts={"indication": self.indication.id, **plan_facts},
+            ledger=self.ledger,
+        )
+
+    @property
+    def present(self) -> tuple[DrugId, ...]:
+        """The drugs taken now."""
+        return tuple(c.drug for c in self.situation.current)
+
+    def knowledge_key(self, text: str, *, source: str, status: str) -> EvidenceKey:
+        """Leaf for a cited fact."""
+        citation = self.knowledge.citations.get(source)  # type: ignore[call-overload]
+        where = f"{citation.title} ({citation.where})" if citation is not None and citation.where else source
+        title = citation.title if citation is not None and not citation.where else where
+        return self.ledger.add("knowledge", text, source=f"{source}: {title}", status=status)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A plan before its doses: what to stop, keep and start. `raises`: a present drug whose dose goes up."""
+
+    stop: tuple[DrugId, ...]
+    keep: tuple[DrugId, ...]
+    start: tuple[DrugId, ...]
+    raises: tuple[DrugId, ...] = ()
+
+    @property
+    def drugs(self) -> tuple[DrugId, ...]:
+        """What the patient takes under this plan."""
+        return (*self.keep, *self.start)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A statement that holds (or, in `truth` None, could not be decided) for a drug of the plan."""
+
+    statement: Statement
+    drugs: tuple[DrugId, ...]
+    truth: bool | None
+    because: tuple[EvidenceKey, ...]
+    missing: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Screened:
+    """Outcome of screening one plan: what holds, what limits each started drug, what could not be checked."""
+
+    hits: tuple[Hit, ...] = ()
+    limits: dict[DrugId, Limits] = field(default_factory=dict)
+    blocks: tuple[RuledOut, ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+class Triple(NamedTuple):
+    """Value, low and high."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """One additive part of the utility, per 1,000."""
+
+    feature: str
+    text: str
+    value: float
+    because: tuple[EvidenceKey, ...]
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Central benefit, risk and utility of a plan, per 1,000: enough to rank it."""
+
+    benefit: float
+    risk: float
+    utility: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Benefit, risk and utility with their intervals, and the parts they consist of."""
+
+    benefit: Triple
+    risk: Triple
+    utility: Triple
+    changes: dict[str, Triple]
+    parts: tuple[Part, ...]
+    benefit_because: tuple[EvidenceKey, ...]
+    risk_because: tuple[EvidenceKey, ...]
+    unweighted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """A dosed plan with its worth; ready for the gate."""
+
+    proposal: Proposal
+    regimens: tuple[Regimen, ...]
+    screened: Screened
+    tier: int
+    tier_reasons: tuple[EvidenceKey, ...]
+    worth: Worth
+    therapeutic_index: Estimate | None = None
+    toxic_probability: Estimate | None = None

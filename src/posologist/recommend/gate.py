@@ -1,0 +1,113 @@
+"""The gate: the last word on a dosed plan. Nothing learned comes after it and no setting opens it.
+
+A plan passes only when no contraindication holds, each dose is within its limits and can be dispensed, the
+therapeutic index exceeds k and the probability of toxic concentrations stays below p. What needs a window and
+has none on file is not passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from posologist.core.recommendation import RuledOut
+from posologist.core.regimen import Regimen
+from posologist.core.values import DrugId, Estimate
+from posologist.recommend.case import Assessed, Case
+from posologist.twin.exposure import therapeutic_index, toxic_probability
+from posologist.twin.kinetics import MissingKinetics
+from posologist.twin.population import prior
+
+NARROW = "narrow therapeutic index"  # group of the drugs whose use needs a concentration window
+_ROUNDING = 1.0 + 1e-9
+
+
+def gate(case: Case, plan: Assessed) -> Assessed | tuple[RuledOut, ...]:
+    """The plan with its therapeutic index and toxic probability, or why it may not be offered."""
+    closed = [*_forbidden(plan), *_doses(case, plan)]
+    index: Estimate | None = None
+    toxic: Estimate | None = None
+    for regimen in plan.regimens:
+        this_index, this_toxic, reasons = _window(case, plan, regimen)
+        closed.extend(reasons)
+        index = _worse_index(index, this_index)
+        toxic = _worse_probability(toxic, this_toxic)
+    if closed:
+        return tuple(closed)
+    return replace(plan, therapeutic_index=index, toxic_probability=toxic)
+
+
+def _forbidden(plan: Assessed) -> list[RuledOut]:
+    return [
+        RuledOut(
+            drug=" + ".join(hit.drugs), rule=hit.statement.kind, reason=hit.statement.text, because=hit.because
+        )
+        for hit in plan.screened.hits
+        if hit.truth is True and hit.statement.action == "contraindicated"
+    ]
+
+
+def _doses(case: Case, plan: Assessed) -> list[RuledOut]:
+    found = []
+    for regimen in plan.regimens:
+        limits = plan.screened.limits[regimen.drug]
+        if limits.max is None or regimen.per_day > limits.max * _ROUNDING:
+            reason = f"{regimen.text} of {case.knowledge.drugs[regimen.drug].name} is above its maximum for this patient"
+            key = case.ledger.add(
+                "derived", f"{regimen.per_day:g} {regimen.unit} a day against a maximum of {limits.max}",
+                because=[*limits.reasons],  # type: ignore[list-item]
+            )
+            found.append(RuledOut(drug=regimen.drug, rule="maximum dose", reason=reason, because=(key,)))
+    return found
+
+
+def _window(
+    case: Case, plan: Assessed, regimen: Regimen
+) -> tuple[Estimate | None, Estimate | None, list[RuledOut]]:
+    """Therapeutic index and toxic probability of one regimen; reasons where either closes the gate."""
+    drug = case.knowledge.drugs[regimen.drug]
+    toxic_windows = [w for w in drug.window if w.toxic_above is not None]
+    if not toxic_windows:
+        if NARROW in case.knowledge.groups_of(drug.id):
+            return None, None, [_no_window(case, drug.id, f"no therapeutic window of {drug.name} is on file")]
+        return None, None, []
+    settings = case.settings
+    twin = prior(
+        drug, case.situation, case.profile(plan.proposal.drugs), settings=settings, ledger=case.ledger,
+        release=regimen.release,
+    )
+    if isinstance(twin, MissingKinetics):
+        return None, None, [_no_window(case, drug.id, f"concentrations of {drug.name}: {twin.why}")]
+    index = therapeutic_index(twin, drug, ledger=case.ledger)
+    toxic = toxic_probability(twin, drug, regimen, settings=settings, ledger=case.ledger)
+    closed = []
+    if index is not None and index.value <= settings.min_therapeutic_index:
+        closed.append(
+            _closed(case, drug.id, "therapeutic index", f"therapeutic index of {drug.name} is too low", index)
+        )
+    if toxic is not None and toxic.value >= settings.max_toxic_probability:
+        closed.append(
+            _closed(case, drug.id, "toxic probability", f"{drug.name} would too often reach toxic concentrations", toxic)
+        )
+    return index, toxic, closed
+
+
+def _closed(case: Case, drug: DrugId, rule: str, reason: str, estimate: Estimate) -> RuledOut:
+    key = case.ledger.add("derived", f"{rule}: {estimate.value:.3g}", because=estimate.because)
+    return RuledOut(drug=drug, rule=rule, reason=reason, because=(key,))
+
+
+def _no_window(case: Case, drug: DrugId, reason: str) -> RuledOut:
+    key = case.ledger.add("knowledge", reason, source=f"drug file {drug}")
+    return RuledOut(drug=drug, rule="not checked", reason=reason, because=(key,))
+
+
+def _worse_index(one: Estimate | None, two: Estimate | None) -> Estimate | None:
+    if one is None or two is None:
+        return one or two
+    return min(one, two, key=lambda e: e.value)
+
+
+def _worse_probability(one: Estimate | None, two: Estimate | None) -> Estimate | None:
+    if one is None or two is None:
+        return one or two
+    return max(one, two, key=lambda e: e.value)

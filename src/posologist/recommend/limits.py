@@ -1,0 +1,144 @@
+"""What one drug's dose may be in this patient: the label's range narrowed by kidney, liver, age, genes, other drugs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from posologist.core.drug import DoseRule, Drug
+from posologist.core.recommendation import NotChecked
+from posologist.core.regimen import Limits
+from posologist.core.statement import Statement
+from posologist.core.values import EvidenceKey
+from posologist.knowledge.match import PatientSubject
+from posologist.recommend.case import Case, Hit
+
+NARROWING = frozenset({"start", "cap", "percent", "interval"})
+
+
+@dataclass(frozen=True)
+class LimitOutcome:
+    """Limits, or the reason why there are none; plus what could not be checked on the way."""
+
+    limits: Limits | None
+    problem: str = ""
+    because: tuple[EvidenceKey, ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
+    unverified: tuple[str, ...] = ()
+
+
+def limits_for(case: Case, drug: Drug, subject: PatientSubject, hits: tuple[Hit, ...]) -> LimitOutcome:
+    """Limits of `drug` for the case's indication, from its dose rule and every narrowing statement that holds."""
+    rules = [r for r in drug.doses if r.indication == case.indication.id]
+    rule, reasons, undecided = _rule(case, rules, subject)
+    if rule is None or rule.start is None or rule.max is None:
+        return LimitOutcome(None, problem=f"no complete dose of {drug.name} for {case.indication.name} is on file")
+    base = case.knowledge_key(_describe(drug, rule), source=rule.source, status=rule.status)
+    limits = Limits(
+        drug=drug.id,
+        unit=rule.unit,
+        start=rule.start,
+        usual_low=rule.usual_low,
+        usual_high=rule.usual_high,
+        max=rule.max,
+        doses_per_day=rule.doses_per_day,
+        form=rule.form,
+        release=rule.release,
+        reasons=tuple(map(str, (base, *reasons))),
+    )
+    unverified = [f"dose of {drug.name}"] if rule.status == "to verify" else []
+    for hit in hits:
+        if hit.truth is not True or hit.statement.action not in NARROWING or drug.id not in hit.drugs:
+            continue
+        narrowed = _narrow(limits, hit.statement)
+        if narrowed is None:
+            return LimitOutcome(
+                None, problem=f"'{hit.statement.text}' limits {drug.name} in a unit that cannot be applied",
+                because=hit.because,
+            )
+        limits = narrowed.model_copy(update={"reasons": (*narrowed.reasons, *map(str, hit.because))})
+        if hit.statement.status == "to verify":
+            unverified.append(f"limit of {drug.name}: {hit.statement.text}")
+    if limits.max is not None and limits.start is not None and limits.start > limits.max:
+        limits = limits.model_copy(update={"start": limits.max})
+    return LimitOutcome(limits, not_checked=undecided, unverified=tuple(unverified))
+
+
+def _rule(
+    case: Case, rules: list[DoseRule], subject: PatientSubject
+) -> tuple[DoseRule | None, tuple[EvidenceKey, ...], tuple[NotChecked, ...]]:
+    """The first rule that holds; an undecided rule with a lower start takes precedence over it."""
+    undecided: list[tuple[DoseRule, tuple[str, ...]]] = []
+    chosen, reasons = None, ()
+    for rule in rules:
+        match = subject.match(rule.when)
+        if match.truth is None:
+            undecided.append((rule, match.missing))
+        elif match.truth:
+            chosen, reasons = rule, subject.because(match)
+            break
+    notes: tuple[NotChecked, ...] = ()
+    for rule, missing in undecided:
+        lower = chosen is None or (rule.start or 0) < (chosen.start or 0) and rule.unit == chosen.unit
+        notes += (
+            NotChecked(
+                what=f"which dose rule holds ({rule.when})",
+                why=f"not known: {', '.join(missing)}",
+                would_need=", ".join(missing),
+            ),
+        )
+        if lower and rule.start is not None:
+            chosen, reasons = rule, ()
+    return chosen, reasons, notes
+
+
+def _describe(drug: Drug, rule: DoseRule) -> str:
+    parts = [f"{drug.name}{' ' + rule.form if rule.form else ''}: start {rule.start:g}"]
+    if rule.usual_low is not None and rule.usual_high is not None:
+        parts.append(f"usual {rule.usual_low:g} to {rule.usual_high:g}")
+    parts.append(f"maximum {rule.max:g} {rule.unit}")
+    return ", ".join(parts) + (f" when {rule.when}" if rule.when != "true" else "")
+
+
+def _narrow(limits: Limits, statement: Statement) -> Limits | None:
+    """Limits under one narrowing statement; None when its unit cannot be applied."""
+    value, unit, action = statement.value, statement.unit, statement.action
+    if value is None:
+        return limits  # "start low" without a size: stays a caution
+    if action == "interval":
+        hours = {"h": 1.0, "day": 24.0, "d": 24.0}.get(unit)
+        return None if hours is None else limits.model_copy(update={"min_interval_h": value * hours})
+    if unit in ("percent", "%"):
+        share = value / 100.0
+        changed = {"start": _times(limits.start, share)}
+        if action in ("percent", "cap"):
+            changed |= {"max": _times(limits.max, share), "usual_high": _times(limits.usual_high, share)}
+        return limits.model_copy(update=changed)
+    per_day = _per_day(value, unit, limits)
+    if per_day is None:
+        return None
+    if action == "start":
+        return limits.model_copy(update={"start": _least(limits.start, per_day)})
+    return limits.model_copy(
+        update={
+            "max": _least(limits.max, per_day),
+            "start": _least(limits.start, per_day),
+            "usual_low": _least(limits.usual_low, per_day),
+            "usual_high": _least(limits.usual_high, per_day),
+        }
+    )
+
+
+def _per_day(value: float, unit: str, limits: Limits) -> float | None:
+    if unit == limits.unit:
+        return value
+    if unit == limits.unit.replace("/day", "/dose"):
+        return value * max(limits.doses_per_day)
+    return None
+
+
+def _times(value: float | None, share: float) -> float | None:
+    return None if value is None else value * share
+
+
+def _least(value: float | None, other: float) -> float:
+    return other if value is None else min(value, other)

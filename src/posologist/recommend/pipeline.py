@@ -1,0 +1,279 @@
+"""The main path: from a patient to a ranked, dosed, explained recommendation. Start reading here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+from posologist.core.engine import Engine, LocalEngine
+from posologist.core.errors import InputError
+from posologist.core.evidence import Ledger
+from posologist.core.genotype import GeneticProfile, Versions
+from posologist.core.patient import Patient
+from posologist.core.recommendation import (
+    Finding,
+    NotChecked,
+    Option,
+    Reason,
+    Recommendation,
+    RuledOut,
+    cited_keys,
+)
+from posologist.core.settings import Settings
+from posologist.core.values import DrugId, EvidenceKey
+from posologist.knowledge.derive import situate
+from posologist.knowledge.load import Knowledge
+from posologist.recommend.assess import assess
+from posologist.recommend.candidates import (
+    candidate_rules,
+    pair_groups,
+    pair_plans,
+    single_plans,
+    treating,
+)
+from posologist.recommend.case import Assessed, Case, Proposal
+from posologist.recommend.gate import gate
+from posologist.recommend.rank import Row, order_key, rank
+from posologist.recommend.reasons import option_of, yardstick_of
+from posologist.recommend.screen import not_checked_of, present_hits, unidentified
+from posologist.recommend.summary import current_of, goal_of, indicated, present_findings, summary_of
+from posologist.recommend.utility import Scale, scale_of
+from posologist.core.version import VERSION
+
+
+def recommend(
+    patient: Patient,
+    indication: str,
+    *,
+    genome: GeneticProfile | None = None,
+    knowledge: Knowledge,
+    settings: Settings | None = None,
+) -> Recommendation:
+    """Ranked plans for one patient and one indication, with reasons and what was ruled out or not checked.
+
+    Parameters
+    ----------
+    patient
+        As read by `records`.
+    indication
+        Id, name or alias of an indication on file, e.g. "hypertension".
+    genome
+        As called by `genome`; None is "not tested", never normal.
+    settings
+        `settings.as_of` is the day of the question; it must be given.
+
+    Raises
+    ------
+    InputError
+        If the indication is not on file, or `as_of` is missing or before the patient's birth.
+    """
+    settings = settings or Settings()
+    case = case_of(patient, indication, genome=genome, knowledge=knowledge, settings=settings)
+    goal = goal_of(case)
+    now_findings = present_findings(case)
+    wanted, why = indicated(case, goal, bool(treating(case)))
+    troubled = any(f.severity in ("contraindicated", "serious") and set(f.drugs) & set(treating(case)) for f in now_findings)
+    scale = scale_of(case)
+    plans: list[Assessed] = []
+    ruled_out: list[RuledOut] = []
+    if scale is not None and (wanted or troubled):
+        plans, ruled_out = _plans(case, scale)
+    rows = rank(case, plans)
+    options, missing = _options(case, scale, rows)
+    findings = [*now_findings, *why, *_empty(case, scale, options, wanted or troubled, ruled_out)]
+    return _document(case, patient, rows, options, missing, findings, ruled_out, scale)
+
+
+def recommend_many(
+    patients: Iterable[Patient],
+    indication: str,
+    *,
+    knowledge: Knowledge,
+    settings: Settings,
+    engine: Engine | None = None,
+) -> Iterator[Recommendation]:
+    """The same recommendation for many patients, in their order, on any engine."""
+
+    def one(patient: Patient) -> Recommendation:
+        return recommend(patient, indication, knowledge=knowledge, settings=settings)
+
+    return (engine or LocalEngine()).map(one, patients)
+
+
+def case_of(
+    patient: Patient, indication: str, *, genome: GeneticProfile | None, knowledge: Knowledge, settings: Settings
+) -> Case:
+    """The patient at `settings.as_of`, ready for every stage."""
+    as_of = _as_of(patient, settings)
+    ledger = Ledger()
+    if genome is not None:
+        ledger.merge({EvidenceKey(k): e for k, e in genome.evidence.items()})
+    return Case(
+        situation=situate(patient, as_of=as_of, knowledge=knowledge, settings=settings, ledger=ledger),
+        genome=genome,
+        indication=knowledge.indication(indication),
+        knowledge=knowledge,
+        settings=settings,
+        ledger=ledger,
+    )
+
+
+def _as_of(patient: Patient, settings: Settings) -> date:
+    if settings.as_of is None:
+        raise InputError("the day of the question is missing", where="settings.as_of", hint="give --as-of YYYY-MM-DD")
+    if patient.birth_date is not None and settings.as_of < patient.birth_date:
+        raise InputError(
+            f"{settings.as_of} is before the patient's birth on {patient.birth_date}", where="settings.as_of",
+            hint="give the day for which advice is asked",
+        )
+    if patient.deceased:
+        raise InputError("the patient has died", where=str(patient.source), hint="check that this is the right record")
+    return settings.as_of
+
+
+def _plans(case: Case, scale: Scale) -> tuple[list[Assessed], list[RuledOut]]:
+    """Plans that passed the gate, and what was ruled out on the way."""
+    passed: list[Assessed] = []
+    ruled_out: list[RuledOut] = []
+    rankable = _rankable(case, ruled_out)
+    for proposal in single_plans(case, rankable):
+        _try(case, scale, proposal, passed, ruled_out)
+    for proposal in pair_plans(case, _best_members(case, passed)):
+        _try(case, scale, proposal, passed, ruled_out)
+    offered = {d for plan in passed for d in plan.proposal.start}
+    return passed, [r for r in ruled_out if r.drug not in offered]
+
+
+def _try(case: Case, scale: Scale, proposal: Proposal, passed: list[Assessed], ruled_out: list[RuledOut]) -> None:
+    assessed = assess(case, scale, proposal)
+    gated = gate(case, assessed) if isinstance(assessed, Assessed) else assessed
+    if isinstance(gated, Assessed):
+        passed.append(gated)
+    else:
+        ruled_out.extend(r for r in gated if r not in ruled_out)
+
+
+def _rankable(case: Case, ruled_out: list[RuledOut]) -> tuple[DrugId, ...]:
+    """Candidates whose facts are verified enough to be recommended; the others are listed with what is missing."""
+    found = []
+    for drug_id in candidate_rules(case):
+        drug = case.knowledge.drugs[drug_id]
+        if drug.depth == "rankable" and any(r.indication == case.indication.id for r in drug.doses):
+            found.append(drug_id)
+        elif drug.depth != "screening":
+            key = case.ledger.add(
+                "knowledge", f"{drug.name}: dose, limits or products for {case.indication.name} are not verified",
+                source=f"drug file {drug_id}", status="to verify",
+            )
+            ruled_out.append(
+                RuledOut(
+                    drug=drug_id, rule="unverified", because=(key,),
+                    reason="its dose, limits or products are not verified in a source; confirm them in the label",
+                )
+            )
+    return tuple(found)
+
+
+def _best_members(case: Case, passed: list[Assessed]) -> dict[str, DrugId]:
+    """For each group of the two-drug starts, the member whose single plan ranks best."""
+    ordered = sorted((p for p in passed if len(p.proposal.start) == 1), key=lambda p: order_key(case, p))
+    best: dict[str, DrugId] = {}
+    for group in pair_groups(case):
+        for plan in ordered:
+            drug = plan.proposal.start[0]
+            if group in case.knowledge.groups_of(drug) and not plan.proposal.raises:
+                best[group] = drug
+                break
+    return best
+
+
+def _options(case: Case, scale: Scale | None, rows: tuple[Row, ...]) -> tuple[tuple[Option, ...], list[NotChecked]]:
+    if scale is None:
+        return (), []
+    built = [option_of(case, scale, row, number + 1) for number, row in enumerate(rows)]
+    options = [option for option, _ in built]
+    tied = tuple(
+        option.model_copy(
+            update={
+                "ties_with": tuple(
+                    other.rank for other in options
+                    if other.rank != option.rank
+                    and other.utility.low <= option.utility.high
+                    and option.utility.low <= other.utility.high
+                )
+            }
+        )
+        for option in options
+    )
+    return tied, [entry for _, missing in built for entry in missing]
+
+
+def _empty(
+    case: Case, scale: Scale | None, options: tuple[Option, ...], wanted: bool, ruled_out: list[RuledOut]
+) -> list[Finding]:
+    """Why nothing is recommended, where nothing is; never silence."""
+    if options or not wanted:
+        return []
+    if scale is None:
+        title = f"No plan can be ranked: the risk without treatment of {case.indication.name} cannot be computed"
+        key = case.ledger.add("knowledge", "no baseline risk applies", source=f"indication {case.indication.id}")
+        return [
+            Finding(severity="serious", title=title, detail="the record lacks its inputs", because=(key,))
+        ]
+    keys = tuple(dict.fromkeys(k for r in ruled_out for k in r.because))
+    if not keys:
+        keys = (case.ledger.add("knowledge", "no candidate is on file", source=f"indication {case.indication.id}"),)
+    return [
+        Finding(
+            severity="serious", title="No plan passed the checks",
+            detail="every candidate was ruled out; see the list with rule, value and source", because=keys,
+        )
+    ]
+
+
+def _document(
+    case: Case,
+    patient: Patient,
+    rows: tuple[Row, ...],
+    options: tuple[Option, ...],
+    missing: list[NotChecked],
+    findings: list[Finding],
+    ruled_out: list[RuledOut],
+    scale: Scale | None,
+) -> Recommendation:
+    open_points = [*unidentified(case), *not_checked_of(case, present_hits(case)), *missing]
+    open_points += [entry for row in rows for entry in row.plan.screened.not_checked]
+    open_points += [
+        NotChecked(
+            what=f"harm '{event.replace('_', ' ')}' is not weighed: {text}",
+            why="no source supports a weight", would_need="a published weight",
+        )
+        for event, text in (sorted(scale.unweighted.items()) if scale is not None else [])
+    ]
+    document = Recommendation(
+        as_of=case.situation.as_of,
+        indication=case.indication.id,
+        patient=summary_of(case, patient),
+        profile=dict(sorted(case.profile(case.present).genes.items())),
+        current=current_of(case, rows[0].plan if rows else None),
+        goal=goal_of(case),
+        yardstick=yardstick_of(case, scale) if scale is not None else None,
+        options=options,
+        ruled_out=tuple(dict.fromkeys(ruled_out)),
+        findings=tuple(findings),
+        not_checked=tuple(dict.fromkeys(open_points)),
+        assumptions=(),
+        data_quality=patient.quality,
+        evidence={},
+        settings=case.settings,
+        versions=Versions(posologist=VERSION, knowledge=case.knowledge.version, **_definitions(case)),
+    )
+    reached = case.ledger.reachable(cited_keys(document))
+    assumptions = tuple(
+        Reason(text=e.text, because=(EvidenceKey(k),)) for k, e in reached.items() if e.kind == "assumption"
+    )
+    return document.model_copy(update={"evidence": reached, "assumptions": assumptions})
+
+
+def _definitions(case: Case) -> dict[str, dict[str, str]]:
+    return {} if case.genome is None else {"definitions": dict(case.genome.versions.definitions)}

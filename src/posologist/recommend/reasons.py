@@ -1,0 +1,302 @@
+"""A plan in words and numbers: the document that the prescriber reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from posologist.core.drug import Drug
+from posologist.core.recommendation import (
+    Effect,
+    NotChecked,
+    Option,
+    PlanDocument,
+    Reason,
+    Start,
+    StartRegimen,
+    Stop,
+)
+from posologist.core.regimen import Regimen
+from posologist.core.values import (
+    Contribution,
+    Contributions,
+    DrugId,
+    Estimate,
+    EvidenceKey,
+    Quantity,
+    rounded,
+)
+from posologist.recommend.assess import (
+    DISCOURAGED,
+    FAVOURED,
+    FIRST_LINE,
+    dosed_plan,
+    dosed_present,
+)
+from posologist.recommend.case import Assessed, Case, Outcome, Proposal, Triple
+from posologist.recommend.followup import monitoring_of
+from posologist.recommend.rank import Row, pharmacological_class
+from posologist.recommend.screen import RESTRICTIVE
+from posologist.recommend.utility import Scale, outcome_of
+from posologist.twin.exposure import curve, exposure
+from posologist.twin.kinetics import MissingKinetics
+from posologist.twin.population import prior
+
+
+def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tuple[NotChecked, ...]]:
+    """One shown option with everything that it rests on, and what could not be computed for it."""
+    plan = row.plan
+    outcome = outcome_of(
+        scale, dosed_plan(case, scale, plan.proposal, plan.regimens), dosed_present(case, scale)
+    )
+    assert outcome is not None  # the same effects were found when the plan was assessed
+    starts, missing = _starts(case, plan)
+    document = Option(
+        rank=rank,
+        plan=PlanDocument(
+            text=plan_text(case, plan.proposal, plan.regimens),
+            stop=tuple(stop_of(case, d) for d in plan.proposal.stop),
+            keep=plan.proposal.keep,
+            start=starts,
+        ),
+        therapeutic_index=plan.therapeutic_index,
+        toxic_probability=plan.toxic_probability,
+        equivalents=_equivalents(case, row),
+        reasons=_reasons(case, plan, outcome),
+        cautions=_cautions(plan),
+        monitoring=monitoring_of(case, plan),
+        **_numbers(case, scale, outcome),  # type: ignore[arg-type]
+    )
+    return document, missing
+
+
+def yardstick_of(case: Case, scale: Scale) -> Option | None:
+    """The present plan: "change nothing"."""
+    present = dosed_present(case, scale)
+    outcome = outcome_of(scale, present, present)
+    if outcome is None:
+        return None
+    key = case.ledger.add(
+        "derived", "the present plan is the yardstick: its own change is nothing by definition", because=[scale.baseline_key]
+    )
+    return Option(
+        rank=0,
+        plan=PlanDocument(text="Change nothing", keep=case.present),
+        therapeutic_index=None,
+        toxic_probability=None,
+        reasons=(Reason(text="the yardstick: every benefit is measured against it", because=(key,)),),
+        **_numbers(case, scale, outcome),  # type: ignore[arg-type]
+    )
+
+
+def _numbers(case: Case, scale: Scale, outcome: Outcome) -> dict[str, object]:
+    """Benefit, risk, utility, effects and contributions of an outcome."""
+    indication, level = case.indication, case.settings.interval_level
+    benefit_key = case.ledger.add(
+        "derived", f"benefit {outcome.benefit.value:.4g} {indication.benefit_unit}", because=outcome.benefit_because
+    )
+    risk_key = case.ledger.add(
+        "derived", f"weighted harm {outcome.risk.value:.4g} {indication.benefit_unit}", because=outcome.risk_because
+    )
+    aversion = case.ledger.add(
+        "setting", f"harm aversion lambda = {case.settings.harm_aversion:g}", source="settings.harm_aversion"
+    )
+    utility_key = case.ledger.add(
+        "derived", f"utility {outcome.utility.value:.4g} = benefit - lambda x harm", because=[benefit_key, risk_key, aversion]
+    )
+    parts = tuple(
+        Contribution(feature=p.feature, text=p.text, value=rounded(p.value, 9), because=p.because or (utility_key,))
+        for p in outcome.parts
+    )
+    value = outcome.utility.value
+    return {
+        "benefit": _estimate(outcome.benefit, indication.benefit_unit, level, benefit_key),
+        "risk": _estimate(outcome.risk, indication.benefit_unit, level, risk_key),
+        "utility": _estimate(outcome.utility, indication.benefit_unit, level, utility_key),
+        "effects": _effects(case, scale, outcome),
+        "contributions": Contributions(
+            base=0.0,
+            output=value,
+            rest=value - sum(p.value for p in parts),
+            unit=indication.benefit_unit,
+            parts=parts,
+            because=(utility_key,),
+        ),
+    }
+
+
+def _estimate(triple: Triple, unit: str, level: float, key: EvidenceKey) -> Estimate:
+    return Estimate(value=triple.value, unit=unit, low=triple.low, high=triple.high, level=level, because=(key,))
+
+
+def _effects(case: Case, scale: Scale, outcome: Outcome) -> tuple[Effect, ...]:
+    found = []
+    for measure in case.indication.measures:
+        change = outcome.changes.get(measure.key)
+        if change is None:
+            continue
+        key = case.ledger.add(
+            "derived", f"expected change of {measure.name}: {change.value:.3g} {measure.unit}",
+            because=outcome.benefit_because,
+        )
+        now = case.situation.facts.get(measure.key)
+        expected = None
+        if now is not None and isinstance(now.value, float) and now.unit == measure.unit:
+            base = now.value
+            reached = case.ledger.add(
+                "derived", f"expected {measure.name}: {base + change.value:.4g} {measure.unit}", because=[key, now.because]
+            )
+            expected = Estimate(
+                value=rounded(base + change.value), unit=measure.unit, low=rounded(base + change.low),
+                high=rounded(base + change.high), level=case.settings.interval_level, because=(reached,),
+            )
+        found.append(
+            Effect(
+                measure=measure.key, name=measure.name, expected=expected,
+                change=_estimate(change, measure.unit, case.settings.interval_level, key),
+            )
+        )
+    return tuple(found)
+
+
+def plan_text(case: Case, proposal: Proposal, regimens: Sequence[Regimen]) -> str:
+    """The sentence that a colleague would say: "Taper metoprolol; start enalapril 5 mg orally once daily"."""
+    sentences = []
+    for drug in proposal.stop:
+        verb = "taper" if _tapers(case.knowledge.drugs[drug]) else "stop"
+        sentences.append(f"{verb} {case.knowledge.drugs[drug].name}")
+    doses = [f"{case.knowledge.drugs[r.drug].name} {r.text}" for r in regimens]
+    if proposal.raises:
+        sentences.append("raise " + " and ".join(doses))
+    elif doses:
+        verb = "add" if any(_treats(case, d) for d in proposal.keep) else "start"
+        sentences.append(f"{verb} " + " and ".join(doses))
+    text = "; ".join(sentences)
+    return text[:1].upper() + text[1:]
+
+
+def _treats(case: Case, drug: DrugId) -> bool:
+    return any(r.indication == case.indication.id for r in case.knowledge.drugs[drug].doses)
+
+
+def _tapers(drug: Drug) -> bool:
+    return drug.stopping is not None and not drug.stopping.abrupt_allowed
+
+
+def stop_of(case: Case, drug_id: DrugId) -> Stop:
+    """How one present drug is stopped: by the published taper where one is known."""
+    drug = case.knowledge.drugs[drug_id]
+    if drug.stopping is None:
+        key = case.ledger.add("knowledge", f"no withdrawal rule for {drug.name} is on file", source=f"drug file {drug_id}")
+        return Stop(drug=drug_id, how="stop", text=f"stop {drug.name}", because=(key,))
+    rule = drug.stopping
+    key = case.knowledge_key(f"stopping {drug.name}: {rule.text}", source=rule.source, status=rule.status)
+    how = "stop" if rule.abrupt_allowed else "taper"
+    return Stop(drug=drug_id, how=how, text=rule.text, because=(key,))  # type: ignore[arg-type]
+
+
+def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChecked, ...]]:
+    starts, missing = [], []
+    for regimen in plan.regimens:
+        drug = case.knowledge.drugs[regimen.drug]
+        limits = plan.screened.limits[regimen.drug]
+        reasons = tuple(EvidenceKey(r) for r in limits.reasons)
+        regimen_key = case.ledger.add("derived", f"{drug.name} {regimen.text}, within this patient's limits", because=reasons)
+        twin = prior(
+            drug, case.situation, case.profile(plan.proposal.drugs), settings=case.settings, ledger=case.ledger,
+            release=regimen.release,
+        )
+        series, measures, note = None, {}, ""
+        if isinstance(twin, MissingKinetics):
+            note = twin.why
+            missing.append(twin.not_checked())
+        else:
+            series = curve(twin, regimen, settings=case.settings, ledger=case.ledger)
+            measures = exposure(twin, regimen, settings=case.settings, ledger=case.ledger)
+        starts.append(
+            Start(
+                drug=drug.id,
+                regimen=StartRegimen(
+                    text=regimen.text,
+                    dose=Quantity(value=regimen.dose, unit=regimen.unit, because=(regimen_key,)),
+                    interval=Quantity(value=regimen.interval_h, unit="h", because=(regimen_key,)),
+                    maximum=None if limits.max is None else Quantity(value=limits.max, unit=limits.unit, because=reasons),
+                    route=regimen.route,
+                    form=regimen.form,
+                    products=regimen.products,
+                ),
+                exposure=series,
+                exposure_measures=measures,
+                exposure_note=note,
+                because=(regimen_key,),
+            )
+        )
+    return tuple(starts), tuple(missing)
+
+
+_TIER_WORDS = {
+    FAVOURED: "favoured for this patient by the guideline",
+    FIRST_LINE: "first line by the guideline",
+    DISCOURAGED: "discouraged for this patient: no better plan passed",
+}
+
+
+def _reasons(case: Case, plan: Assessed, outcome: Outcome) -> tuple[Reason, ...]:
+    """Why this plan: guideline standing, genes, dose, expected effect."""
+    found = []
+    if plan.tier_reasons:
+        found.append(Reason(text=_TIER_WORDS.get(plan.tier, "later line by the guideline"), because=plan.tier_reasons))
+    for regimen in plan.regimens:
+        found.append(_gene_reason(case, regimen.drug, plan))
+        limits = plan.screened.limits[regimen.drug]
+        name = case.knowledge.drugs[regimen.drug].name
+        found.append(
+            Reason(
+                text=f"the dose of {name} is the label's start within this patient's limits",
+                because=tuple(EvidenceKey(r) for r in limits.reasons),
+            )
+        )
+    found.append(
+        Reason(text=f"expected effect on {case.indication.measures[0].name}", because=outcome.benefit_because)
+    )
+    return tuple(found)
+
+
+def _gene_reason(case: Case, drug_id: DrugId, plan: Assessed) -> Reason:
+    """What the genes say about this drug, including that they say nothing."""
+    drug = case.knowledge.drugs[drug_id]
+    hits = [h for h in plan.screened.hits if h.truth is True and h.statement.kind == "gene" and drug_id in h.drugs]
+    if hits:
+        text = "; ".join(dict.fromkeys(h.statement.text for h in hits))
+        return Reason(text=text, because=tuple(dict.fromkeys(k for h in hits for k in h.because)))
+    profile = case.profile(plan.proposal.drugs)
+    enzymes = {r.enzyme for r in drug.roles if r.role == "substrate"}
+    for gene, expressed in sorted(profile.genes.items()):
+        abnormal = expressed.clinical not in (None, "Normal Metabolizer", "Normal Function")
+        if abnormal and gene not in enzymes:
+            key = case.ledger.add(
+                "knowledge", f"{gene} is not among the enzymes on file for {drug.name}", source=f"drug file {drug_id}"
+            )
+            return Reason(
+                text=f"{gene} does not act on {drug.name}, as far as is known", because=(*expressed.because, key)
+            )
+    key = case.ledger.add("knowledge", f"no gene statement on file applies to {drug.name}", source=f"drug file {drug_id}")
+    return Reason(text=f"no gene guidance on file changes {drug.name} for this patient", because=(key,))
+
+
+def _cautions(plan: Assessed) -> tuple[Reason, ...]:
+    asked = RESTRICTIVE | {"monitor", "increase"}
+    return tuple(
+        Reason(text=h.statement.text + (f": {h.statement.management}" if h.statement.management else ""), because=h.because)
+        for h in plan.screened.hits
+        if h.truth is True and h.statement.action in asked
+    )
+
+
+def _equivalents(case: Case, row: Row) -> tuple[Reason, ...]:
+    """Plans of the same classes, by their sentence."""
+    found = []
+    for plan in row.equivalents[:12]:
+        keys = tuple(EvidenceKey(k) for limits in plan.screened.limits.values() for k in limits.reasons)
+        classes = ", ".join(dict.fromkeys(pharmacological_class(case, d) for d in plan.proposal.start))
+        found.append(Reason(text=f"{plan_text(case, plan.proposal, plan.regimens)} ({classes})", because=keys))
+    return tuple(found)

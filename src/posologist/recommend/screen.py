@@ -1,0 +1,297 @@
+"""Screening: allergy, contraindication, interaction, gene, kidney, liver, pregnancy, age, duplicate class, QT.
+
+The same functions serve the plans under review, the present medicines and an order of the `screen` verb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+
+from posologist.core.drug import Drug
+from posologist.core.recommendation import Finding, NotChecked, RuledOut
+from posologist.core.statement import SEVERITY_ORDER, Statement
+from posologist.core.values import DrugId, EvidenceKey, Quantity
+from posologist.knowledge.match import PatientSubject, severe_allergy
+from posologist.knowledge.statements import NOT_READABLE, drug_statements
+from posologist.recommend.case import Case, Hit, Proposal, Screened
+from posologist.recommend.limits import NARROWING, limits_for
+
+RESTRICTIVE = frozenset({"contraindicated", "avoid", "alternative", "reduce", "separate"}) | NARROWING
+_SILENT = frozenset({"standard", "no recommendation", "prefer"})
+
+
+def screen(case: Case, proposal: Proposal, amounts: Mapping[DrugId, float] | None = None) -> Screened:
+    """Everything that speaks for caution about the started drugs of a plan, with their dose limits.
+
+    `amounts` gives the amount per day of each started drug once its regimen is chosen, for rules on the dose.
+    """
+    hits: list[Hit] = []
+    blocks: list[RuledOut] = []
+    not_checked: list[NotChecked] = []
+    limits = {}
+    medicines = proposal.drugs
+    pair_hits = [
+        hit
+        for started in proposal.start
+        for other in medicines
+        if other != started and not (other in proposal.start and other < started)
+        for hit in interaction_hits(case, started, other, medicines)
+    ]
+    for drug_id in proposal.start:
+        drug = case.knowledge.drugs[drug_id]
+        subject = case.subject(drug_id, medicines, **_dose_facts(amounts, drug_id))
+        own = (*drug_hits(case, drug, subject), *(h for h in pair_hits if drug_id in h.drugs))
+        hits.extend(h for h in own if h not in hits)
+        outcome = limits_for(case, drug, subject, own)
+        not_checked.extend(outcome.not_checked)
+        if outcome.limits is None:
+            key = case.ledger.add("knowledge", outcome.problem, source=f"drug file {drug_id}")
+            blocks.append(
+                RuledOut(drug=drug_id, rule="dose", reason=outcome.problem, because=(key, *outcome.because))
+            )
+        else:
+            limits[drug_id] = outcome.limits
+        for what in outcome.unverified:
+            blocks.append(_unverified(case, drug_id, what))
+    blocks.extend(_block(case, hit) for hit in hits if hit.truth is True and hit.statement.action == "contraindicated")
+    not_checked.extend(not_checked_of(case, hits))
+    return Screened(
+        hits=tuple(hits), limits=limits, blocks=tuple(blocks), not_checked=tuple(not_checked),
+        findings=tuple(findings_of(case, hits)),
+    )
+
+
+def _dose_facts(amounts: Mapping[DrugId, float] | None, drug: DrugId) -> dict[str, float]:
+    return {} if amounts is None or drug not in amounts else {"dose_per_day": amounts[drug]}
+
+
+def drug_hits(case: Case, drug: Drug, subject: PatientSubject) -> tuple[Hit, ...]:
+    """Statements about one drug alone that hold or could not be decided for this patient."""
+    found = [
+        *(s for s in drug_statements(drug) if not s.indication or s.indication == case.indication.id),
+        *case.knowledge.statements_about(drug.id, "gene"),
+        *(s for s in case.indication.preferences if set(s.about) & case.knowledge.groups_of(drug.id)),
+    ]
+    hits = [_hit(case, statement, (drug.id,), subject) for statement in found]
+    return (*(h for h in hits if h is not None), *allergy_hits(case, drug))
+
+
+def interaction_hits(case: Case, one: DrugId, two: DrugId, medicines: Iterable[DrugId]) -> tuple[Hit, ...]:
+    """Interactions between two drugs that hold for this patient, the most severe first."""
+    hits = []
+    taken = tuple(medicines)
+    for statement, swapped in case.knowledge.interactions_between(one, two):
+        about = two if swapped else one
+        hit = _hit(case, statement, (one, two), case.subject(about, taken))
+        if hit is not None:
+            hits.append(hit)
+    duplicate = _duplicate(case, one, two)
+    if duplicate is not None:
+        hits.append(duplicate)
+    return tuple(sorted(hits, key=lambda h: (SEVERITY_ORDER[h.statement.severity], h.statement.id)))
+
+
+def _duplicate(case: Case, one: DrugId, two: DrugId) -> Hit | None:
+    first, second = case.knowledge.drugs[one], case.knowledge.drugs[two]
+    same = first.pharmacological_class == second.pharmacological_class and first.pharmacological_class
+    shared = set(first.components or (first.id,)) & set(second.components or (second.id,))
+    if not same and not shared:
+        return None
+    statement = Statement(
+        id=f"duplicate.{min(one, two)}.{max(one, two)}",
+        kind="duplicate",
+        about=(one,),
+        other=(two,),
+        action="avoid",
+        severity="serious",
+        text=f"{first.name} and {second.name} are of the same class ({first.pharmacological_class})"
+        if same
+        else f"{first.name} and {second.name} hold the same ingredient",
+        source="posologist-rules",  # type: ignore[arg-type]
+        status="verified",
+    )
+    key = case.ledger.add(
+        "knowledge", f"class of {first.name} and {second.name}: {first.pharmacological_class}",
+        source=f"drug files {one}, {two}",
+    )
+    return Hit(statement, (one, two), True, (key,))
+
+
+def allergy_hits(case: Case, drug: Drug) -> tuple[Hit, ...]:
+    """Recorded allergies that reach this drug by name, by group or by cross-reaction; tolerance lowers them."""
+    situation = case.situation
+    hits = []
+    for group, text, cross in case.knowledge.allergy_names(drug):
+        key = situation.allergies.get(group)
+        if key is None:
+            continue
+        tolerated = str(drug.id) in situation.tolerated
+        severe = severe_allergy(situation, group)
+        severity = "monitor" if tolerated else "serious" if cross and not severe else "contraindicated"
+        statement = Statement(
+            id=f"{drug.id}.allergy.{group}",
+            kind="allergy",
+            about=(drug.id,),
+            action="contraindicated" if severity == "contraindicated" else "avoid" if severity == "serious" else "monitor",
+            severity=severity,  # type: ignore[arg-type]
+            text=f"{text}; later tolerated" if tolerated else text,
+            source="posologist-rules",  # type: ignore[arg-type]
+            status="verified",
+        )
+        because = (key, situation.tolerated[str(drug.id)]) if tolerated else (key,)
+        rule = case.ledger.add("knowledge", text, source=f"allergy groups, {group}")
+        hits.append(Hit(statement, (drug.id,), True, (*because, rule)))
+    return tuple(hits)
+
+
+def _hit(case: Case, statement: Statement, drugs: tuple[DrugId, ...], subject: PatientSubject) -> Hit | None:
+    match = subject.match(statement.when)
+    if match.truth is False or (match.truth is None and statement.action not in RESTRICTIVE):
+        return None
+    if match.truth is None:
+        return Hit(statement, drugs, None, (), match.missing)
+    leaf = case.knowledge_key(statement.text, source=statement.source, status=statement.status)
+    return Hit(statement, drugs, True, (*subject.because(match), leaf), read=match.read)
+
+
+def _unverified(case: Case, drug: DrugId, what: str) -> RuledOut:
+    key = case.ledger.add("knowledge", what, source=f"drug file {drug}", status="to verify")
+    return RuledOut(drug=drug, rule="unverified", reason=f"{what} has not been verified in a source", because=(key,))
+
+
+def _block(case: Case, hit: Hit) -> RuledOut:
+    return RuledOut(
+        drug=" + ".join(hit.drugs),
+        rule=hit.statement.kind,
+        reason=hit.statement.text,
+        value=_value_read(case, hit),
+        because=hit.because,
+    )
+
+
+def _value_read(case: Case, hit: Hit) -> Quantity | None:
+    """The first measured value that the rule looked at."""
+    for name in hit.read:
+        known = case.situation.facts.get(name)
+        if known is not None and isinstance(known.value, float):
+            return Quantity(value=known.value, unit=known.unit or "1", because=(known.because,))
+    return None
+
+
+def findings_of(case: Case, hits: Iterable[Hit]) -> list[Finding]:
+    """Hits as findings, the most severe first; what asks for nothing is left out."""
+    found = []
+    for hit in hits:
+        statement = hit.statement
+        if hit.truth is not True or statement.action in _SILENT:
+            continue
+        names = [case.knowledge.drugs[d].name for d in hit.drugs]
+        found.append(
+            Finding(
+                severity=statement.severity,
+                title=f"{' and '.join(names)}: {statement.text}",
+                detail=statement.management or _advice(statement),
+                drugs=tuple(hit.drugs),
+                because=hit.because,
+            )
+        )
+    return sorted(found, key=lambda f: (SEVERITY_ORDER[f.severity], f.title))
+
+
+def _advice(statement: Statement) -> str:
+    amount = f" {statement.value:g} {statement.unit}" if statement.value is not None else ""
+    words = {
+        "contraindicated": "do not use",
+        "avoid": "avoid unless nothing else is possible",
+        "alternative": "prefer another drug",
+        "start": f"start at{amount}",
+        "cap": f"do not exceed{amount}",
+        "percent": f"give{amount} of the usual dose",
+        "interval": f"interval of at least{amount}",
+        "reduce": "lower the dose",
+        "increase": f"a higher dose may be needed{amount}",
+        "separate": f"separate the doses by{amount}" if amount else "separate the doses in time",
+        "monitor": "monitor",
+    }
+    return words.get(statement.action, statement.action)
+
+
+def not_checked_of(case: Case, hits: Iterable[Hit]) -> list[NotChecked]:
+    """What stayed undecided, one entry for each missing fact, with the drugs that it concerns."""
+    by_missing: dict[tuple[str, ...], list[Hit]] = {}
+    asked: dict[DrugId, list[str]] = {}
+    for hit in hits:
+        if hit.truth is not None:
+            continue
+        if NOT_READABLE in hit.missing:
+            asked.setdefault(hit.drugs[0], []).append(hit.statement.text)
+        else:
+            by_missing.setdefault(hit.missing, []).append(hit)
+    entries = []
+    for missing, group in sorted(by_missing.items()):
+        drugs = tuple(sorted({d for h in group for d in h.drugs}))
+        kinds = sorted({h.statement.kind for h in group})
+        entries.append(
+            NotChecked(
+                what=f"{', '.join(kinds)}: {'; '.join(sorted({h.statement.text for h in group})[:3])}",
+                why=f"not known: {', '.join(missing)}",
+                would_need=", ".join(missing),
+                drugs=drugs,
+            )
+        )
+    for drug, texts in sorted(asked.items()):
+        entries.append(
+            NotChecked(
+                what=f"{case.knowledge.drugs[drug].name}: {'; '.join(sorted(set(texts)))}",
+                why="no field of a record shows it",
+                would_need="ask the patient",
+                drugs=(drug,),
+            )
+        )
+    return entries
+
+
+def present_hits(case: Case) -> tuple[Hit, ...]:
+    """Screening of the medicines taken now, each and in pairs."""
+    medicines = case.present
+    known = [d for d in medicines if d in case.knowledge.drugs]
+    hits = [h for d in known for h in drug_hits(case, case.knowledge.drugs[d], case.subject(d, known))]
+    hits += [h for one, two in combinations(known, 2) for h in interaction_hits(case, one, two, known)]
+    return tuple(hits)
+
+
+def unidentified(case: Case) -> list[NotChecked]:
+    """Medicines and allergies of the record that could not be identified, and lists that were not there."""
+    situation = case.situation
+    entries = [
+        NotChecked(
+            what=f"'{text}' could not be identified: its interactions, duplicates and allergies are unknown",
+            why="no ingredient known to us was found in its name or codes",
+            would_need="the ingredient, or the product's RxNorm code with an imported RxNorm table",
+        )
+        for text in situation.unresolved_medicines
+    ]
+    entries += [
+        NotChecked(
+            what=f"allergy to '{text}' could not be mapped to a drug or group",
+            why="the substance is not known to us",
+            would_need="the ingredient or allergy group",
+        )
+        for text in situation.unresolved_allergies
+    ]
+    for given, what in (
+        (situation.problem_list_given, "problem list"),
+        (situation.medication_list_given, "medication list"),
+        (situation.allergy_list_given, "allergy list"),
+    ):
+        if not given:
+            entries.append(
+                NotChecked(what=f"{what}: everything that rests on it", why=f"the record holds no {what}", would_need=what)
+            )
+    return entries
+
+
+def leaf_of(case: Case, statement: Statement) -> EvidenceKey:
+    """Evidence leaf of a statement."""
+    return case.knowledge_key(statement.text, source=statement.source, status=statement.status)

@@ -1,0 +1,148 @@
+"""Who the patient is, where the patient stands against the target, and what is wrong at present."""
+
+from __future__ import annotations
+
+from posologist.core.patient import Patient
+from posologist.core.recommendation import (
+    BannerFact,
+    CurrentTreatment,
+    Finding,
+    GoalDocument,
+    PatientSummary,
+    Reason,
+)
+from posologist.core.statement import SEVERITY_ORDER
+from posologist.core.values import DrugId, Quantity
+from posologist.recommend.candidates import applies, guideline_of
+from posologist.recommend.case import Assessed, Case
+from posologist.recommend.reasons import stop_of
+from posologist.recommend.screen import findings_of, present_hits
+
+_BANNER = (
+    ("age", "Age", ""),
+    ("weight", "Weight", "doses by weight"),
+    ("egfr", "eGFR", "kidney limits of doses"),
+    ("sbp", "Systolic pressure", "the stage and the target of blood pressure"),
+    ("dbp", "Diastolic pressure", "the stage and the target of blood pressure"),
+    ("heart_rate", "Heart rate", "safety of drugs that slow the heart"),
+    ("potassium", "Potassium", "safety of drugs that change potassium"),
+    ("sodium", "Sodium", "safety of drugs that lower sodium"),
+)
+
+
+def summary_of(case: Case, patient: Patient) -> PatientSummary:
+    """The banner: who, key values with their dates, problems, allergies."""
+    situation = case.situation
+    record = f"record of patient {situation.patient_id}"
+    facts = []
+    for name, label, prevents in _BANNER:
+        known = situation.facts.get(name)
+        if known is None or not isinstance(known.value, float):
+            key = case.ledger.add("patient", f"{label.lower()} is not in the record", source=record)
+            facts.append(BannerFact(name=name, label=label, text="not in the record", prevents=prevents, because=(key,)))
+            continue
+        value = Quantity(value=known.value, unit=known.unit, because=(known.because,))
+        facts.append(
+            BannerFact(
+                name=name, label=label, value=value, at=known.at, stale=known.stale,
+                prevents=prevents if known.stale else "", text=known.text, because=(known.because,),
+            )
+        )
+    allergies = {k: v for k, v in situation.allergies.items() if ":" not in k}
+    sex = situation.facts.get("sex")
+    return PatientSummary(
+        id=situation.patient_id,
+        name=situation.name,
+        sex=str(sex.value) if sex is not None else patient.gender,
+        facts=tuple(facts),
+        conditions=tuple(Reason(text=c.replace("_", " "), because=(k,)) for c, k in situation.conditions.items()),
+        allergies=tuple(Reason(text=g, because=(k,)) for g, k in allergies.items()),
+        allergies_state="recorded" if allergies else "none recorded" if situation.allergy_list_given else "not known",
+    )
+
+
+def goal_of(case: Case) -> GoalDocument | None:
+    """The target of the guideline in force for this patient, with the present value."""
+    subject = case.subject(DrugId(""), case.present)
+    for rule in case.indication.targets:
+        if not applies(case, rule.guideline) or subject.match(rule.when).truth is not True:
+            continue
+        key = case.knowledge_key(f"target ({rule.guideline}): {rule.text}", source=rule.source, status=rule.status)
+        now = case.situation.facts.get(rule.measure)
+        return GoalDocument(
+            text=rule.text,
+            measure=rule.measure,
+            now=Quantity(value=now.value, unit=now.unit, because=(now.because,))
+            if now is not None and isinstance(now.value, float)
+            else None,
+            low=None if rule.low is None else Quantity(value=rule.low, unit=rule.unit, because=(key,)),
+            high=None if rule.high is None else Quantity(value=rule.high, unit=rule.unit, because=(key,)),
+            because=(key,),
+        )
+    return None
+
+
+def indicated(case: Case, goal: GoalDocument | None, treated: bool) -> tuple[bool, tuple[Finding, ...]]:
+    """Whether drug treatment, or more of it, is called for, and the finding that says so.
+
+    Treatment that meets its target is not intensified; a patient below every threshold is not treated. What is
+    not known speaks for neither: the options are then shown with the question open.
+    """
+    if treated:
+        if goal is None or goal.now is None or goal.high is None or goal.now.value >= goal.high.value:
+            return True, ()
+        return False, (
+            Finding(
+                severity="information",
+                title=f"At target on the present treatment: {goal.text}",
+                detail="no change is recommended; other plans are not ranked",
+                because=(*goal.now.because, *goal.because),
+            ),
+        )
+    subject = case.subject(DrugId(""), case.present)
+    rules = [r for r in case.indication.treat if applies(case, r.guideline)]
+    matches = [(rule, subject.match(rule.when)) for rule in rules]
+    for rule, match in matches:
+        if match.truth is True:
+            key = case.knowledge_key(f"{rule.guideline}: {rule.text}", source=rule.source, status=rule.status)
+            return True, (
+                Finding(
+                    severity="information", title=f"Treatment is indicated ({rule.guideline})", detail=rule.text,
+                    because=(*subject.because(match), key),
+                ),
+            )
+    if any(match.truth is None for _, match in matches) or not rules:
+        return True, ()
+    keys = tuple(dict.fromkeys(k for _, m in matches for k in subject.because(m)))
+    rule_keys = tuple(case.knowledge_key(r.text, source=r.source, status=r.status) for r in rules)
+    return False, (
+        Finding(
+            severity="information",
+            title=f"Below the thresholds at which {guideline_of(case)} starts a drug for {case.indication.name}",
+            detail="no drug is recommended; recheck as the guideline says",
+            because=(*keys, *rule_keys),
+        ),
+    )
+
+
+def present_findings(case: Case) -> tuple[Finding, ...]:
+    """What screening of the present medicines finds, the most severe first."""
+    found = findings_of(case, present_hits(case))
+    return tuple(sorted(found, key=lambda f: (SEVERITY_ORDER[f.severity], f.title)))
+
+
+def current_of(case: Case, lead: Assessed | None) -> tuple[CurrentTreatment, ...]:
+    """Each present medicine and what the leading plan does with it."""
+    found = []
+    for current in case.situation.current:
+        action, how, because = "keep", "unchanged", (current.because,)
+        if lead is not None and current.drug in lead.proposal.stop:
+            stop = stop_of(case, current.drug)
+            action, how, because = stop.how, stop.text, (current.because, *stop.because)
+        elif lead is not None and current.drug in lead.proposal.raises:
+            regimen = next(r for r in lead.regimens if r.drug == current.drug)
+            action, how = "change", f"to {regimen.text}"
+        found.append(
+            CurrentTreatment(drug=current.drug, regimen=current.text, action=action, how=how, because=because)  # type: ignore[arg-type]
+        )
+    return tuple(found)

@@ -28,9 +28,7 @@ _WASHOUT_DAYS = 60  # the longest washout that a rule asks for is five weeks (fl
 _FERTILE_AGE = (12, 55)
 
 
-def situate(
-    patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Settings, ledger: Ledger
-) -> Situation:
+def situate(patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Settings, ledger: Ledger) -> Situation:
     """The patient at `as_of`, as rules and models see it.
 
     Parameters
@@ -99,7 +97,7 @@ def _latest(
             by_key.setdefault(observation.key, []).append(observation)
     facts = {}
     for key, found in sorted(by_key.items()):
-        found.sort(key=lambda o: (o.at, str(o.source)))  # type: ignore[arg-type, return-value]
+        found.sort(key=lambda o: (o.at, str(o.source)))
         numeric = [o for o in found if o.value is not None]
         if numeric:
             facts[key] = _numeric_fact(key, numeric, as_of, settings, ledger)
@@ -111,9 +109,7 @@ def _latest(
     return facts
 
 
-def _numeric_fact(
-    key: str, found: list[Observation], as_of: date, settings: Settings, ledger: Ledger
-) -> KnownFact:
+def _numeric_fact(key: str, found: list[Observation], as_of: date, settings: Settings, ledger: Ledger) -> KnownFact:
     last = found[-1]
     assert last.at is not None
     at = last.at.date()
@@ -134,9 +130,7 @@ def _numeric_fact(
         if key in _BODY_KEYS
         else settings.stale_laboratory_days
     )
-    return KnownFact(
-        value=value, unit=last.unit, at=at, stale=(as_of - at).days > allowed, text=key, because=evidence
-    )
+    return KnownFact(value=value, unit=last.unit, at=at, stale=(as_of - at).days > allowed, text=key, because=evidence)
 
 
 def _conditions(
@@ -160,9 +154,7 @@ def _conditions(
     return dict(sorted(active.items())), dict(sorted(past.items()))
 
 
-def _imply(
-    into: dict[str, EvidenceKey], code: str, key: EvidenceKey, knowledge: Knowledge, ledger: Ledger
-) -> None:
+def _imply(into: dict[str, EvidenceKey], code: str, key: EvidenceKey, knowledge: Knowledge, ledger: Ledger) -> None:
     into.setdefault(code, key)
     for implied in sorted(knowledge.codes.implied(code)):
         if implied not in into:
@@ -216,7 +208,9 @@ def _medicines(
         age = f" since {medication.start}" if medication.start else ""
         old = (
             "; an old order without an end: confirm that it is still taken"
-            if taken and last_day is None and medication.start is not None
+            if taken
+            and last_day is None
+            and medication.start is not None
             and (as_of - medication.start).days > settings.medication_lookback_days
             else ""
         )
@@ -277,10 +271,11 @@ def _preferences(patient: Patient, wish: str, ledger: Ledger) -> dict[str, Evide
 
 
 class FactSubject:
-    """Subject of scores: the facts and conditions of a situation, without genes or a plan."""
+    """Subject of scores: facts, conditions and medicines of a situation, without genes or a plan."""
 
-    def __init__(self, situation: Situation) -> None:
+    def __init__(self, situation: Situation, knowledge: Knowledge) -> None:
         self._situation = situation
+        self._groups = frozenset(g for c in situation.current for g in knowledge.groups_of(c.drug))
 
     def fact(self, name: str) -> Scalar:
         """The known value, or UNKNOWN."""
@@ -289,7 +284,12 @@ class FactSubject:
 
     def query(self, function: str, arguments: tuple[object, ...]) -> Scalar:
         """dx and on, over the situation's conditions and present medicines."""
-        return condition_state(self._situation, str(arguments[0])) if function == "dx" else UNKNOWN
+        name = str(arguments[0])
+        if function == "dx":
+            return condition_state(self._situation, name)
+        if function == "on":
+            return name in self._groups if name in self._groups or self._situation.medication_list_given else UNKNOWN
+        return UNKNOWN
 
 
 def condition_state(situation: Situation, code: str) -> Scalar:
@@ -301,11 +301,14 @@ def condition_state(situation: Situation, code: str) -> Scalar:
 
 def _with_scores(situation: Situation, knowledge: Knowledge, ledger: Ledger) -> Situation:
     """Situation with the derived values: body size and kidney function first, then every computable score."""
-    order = [*(s for s in _DERIVED if s in knowledge.scores), *(s for s in sorted(knowledge.scores) if s not in _DERIVED)]
+    order = [
+        *(s for s in _DERIVED if s in knowledge.scores),
+        *(s for s in sorted(knowledge.scores) if s not in _DERIVED),
+    ]
     for score_id in order:
         score = knowledge.scores[score_id]
         name = _FACT_OF_SCORE.get(score_id, score_id)
-        result = compute(score, FactSubject(situation))
+        result = compute(score, FactSubject(situation, knowledge))
         if result.value is None or result.valid is False:
             continue
         inputs = [situation.facts[i] for i in score.inputs if i in situation.facts]

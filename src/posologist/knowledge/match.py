@@ -125,9 +125,14 @@ class PatientSubject:
 
     def _medicine_evidence(self, group: str) -> tuple[EvidenceKey, ...]:
         drug = self._groups.get(group)
-        taken = {c.drug: c.because for c in self._situation.current} | {s.drug: s.because for s in self._situation.stopped}
+        taken = {c.drug: c.because for c in self._situation.current} | {
+            s.drug: s.because for s in self._situation.stopped
+        }
         if drug is not None:
-            return (taken.get(drug) or self._ledger.add("derived", f"{drug} is part of the plan", because=self._order(drug)),)
+            return (
+                taken.get(drug)
+                or self._ledger.add("derived", f"{drug} is part of the plan", because=self._order(drug)),
+            )
         for stopped in self._situation.stopped:
             if group in self._knowledge.groups_of(stopped.drug):
                 return (stopped.because,)

@@ -77,7 +77,9 @@ def _not_dispensable(case: Case, drug: Drug, limits: Limits, raised: bool) -> Ru
         if raised
         else f"no product of {drug.name} makes the start dose within its limits"
     )
-    key = case.ledger.add("knowledge", reason, source=f"drug file {drug.id}", because=[EvidenceKey(r) for r in limits.reasons])
+    key = case.ledger.add(
+        "knowledge", reason, source=f"drug file {drug.id}", because=[EvidenceKey(r) for r in limits.reasons]
+    )
     return RuledOut(drug=drug.id, rule="products", reason=reason, because=(key,))
 
 
@@ -89,9 +91,11 @@ def _no_effect(case: Case, drug: DrugId) -> RuledOut:
 
 def _tier(case: Case, proposal: Proposal, screened: Screened) -> tuple[int, tuple[EvidenceKey, ...]]:
     """Guideline tier of the plan: favoured for this patient, first line, later line, discouraged."""
-    worst = [h for h in screened.hits if h.truth is True and h.statement.action in ("avoid", "alternative")]
+    held = [h for h in screened.hits if h.truth is True]
+    worst = [h for h in held if h.statement.action == "avoid"]
     if worst:
         return DISCOURAGED, tuple(dict.fromkeys(k for h in worst for k in h.because))
+    second = [h for h in held if h.statement.action == "alternative"]
     rules = candidate_rules(case)
     lines = [(rules[d].line, rules[d].alone, d) for d in proposal.drugs if d in rules]
     line = max((n for n, _, _ in lines), default=1)
@@ -101,7 +105,9 @@ def _tier(case: Case, proposal: Proposal, screened: Screened) -> tuple[int, tupl
         case.knowledge_key(rules[d].text, source=rules[d].source, status=rules[d].status)
         for d in dict.fromkeys(d for _, _, d in lines)
     )
-    if favouring:
+    if second:
+        return LATER_LINE, (*dict.fromkeys(k for h in second for k in h.because), *keys)
+    if favouring and alone:
         return FAVOURED, (*dict.fromkeys(k for h in favouring for k in h.because), *keys)
     return (FIRST_LINE if line == 1 and alone else LATER_LINE), keys
 
@@ -111,7 +117,7 @@ def _favouring(case: Case, drug: DrugId, medicines: tuple[DrugId, ...]) -> list[
     groups = case.knowledge.groups_of(drug)
     hits = []
     for statement in case.indication.preferences:
-        if statement.action != "prefer" or not groups & set(statement.about):
+        if statement.action != "prefer" or statement.status == "to verify" or not groups & set(statement.about):
             continue
         match = subject.match(statement.when)
         if match.truth is True:

@@ -23,6 +23,10 @@ def applies(case: Case, guideline: str) -> bool:
 
 def candidate_rules(case: Case) -> Mapping[DrugId, CandidateRule]:
     """Every drug that the guideline names for the indication, with its best line."""
+    return case.remember("candidate rules", lambda: _candidate_rules(case))
+
+
+def _candidate_rules(case: Case) -> dict[DrugId, CandidateRule]:
     found: dict[DrugId, CandidateRule] = {}
     for rule in sorted(case.indication.candidates, key=lambda r: r.line):
         if not applies(case, rule.guideline):
@@ -37,9 +41,14 @@ def candidate_rules(case: Case) -> Mapping[DrugId, CandidateRule]:
 
 def treating(case: Case) -> tuple[DrugId, ...]:
     """Present medicines that act on this indication."""
+    return case.remember("treating", lambda: _treating(case))
+
+
+def _treating(case: Case) -> tuple[DrugId, ...]:
     candidates = candidate_rules(case)
     return tuple(
-        d for d in case.present
+        d
+        for d in case.present
         if d in candidates or any(r.indication == case.indication.id for r in case.knowledge.drugs[d].doses)
     )
 
@@ -56,9 +65,7 @@ def single_plans(case: Case, rankable: tuple[DrugId, ...]) -> list[Proposal]:
         plans.append(Proposal(stop=(), keep=present, start=(drug,)))
         for replaced in now:
             if not _is_favoured(case, replaced):
-                plans.append(
-                    Proposal(stop=(replaced,), keep=tuple(d for d in present if d != replaced), start=(drug,))
-                )
+                plans.append(Proposal(stop=(replaced,), keep=tuple(d for d in present if d != replaced), start=(drug,)))
     return plans
 
 
@@ -91,7 +98,8 @@ def pair_groups(case: Case) -> tuple[str, ...]:
 def _pair_rules(case: Case) -> list[PairRule]:
     subject = case.subject(DrugId(""), case.present)
     return [
-        rule for rule in case.indication.pairs
+        rule
+        for rule in case.indication.pairs
         if applies(case, rule.guideline) and subject.match(rule.when).truth is True
     ]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import GeneticProfile, PhenotypeProfile
@@ -20,6 +20,8 @@ from posologist.knowledge.expression import Scalar
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.match import PatientSubject
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -32,6 +34,13 @@ class Case:
     settings: Settings
     ledger: Ledger
     _profiles: dict[frozenset[DrugId], PhenotypeProfile] = field(default_factory=dict)
+    _remembered: dict[str, Any] = field(default_factory=dict)
+
+    def remember(self, name: str, make: Callable[[], T]) -> T:
+        """Result of `make`, computed once for this case."""
+        if name not in self._remembered:
+            self._remembered[name] = make()
+        return cast(T, self._remembered[name])
 
     def profile(self, medicines: Iterable[DrugId]) -> PhenotypeProfile:
         """Phenotypes as expressed under these medicines, cached by the inhibitors and inducers among them."""
@@ -39,7 +48,7 @@ class Case:
         acting = frozenset(d.id for d in drugs if any(r.role != "substrate" for r in d.roles))
         if acting not in self._profiles:
             taken = [self.knowledge.drugs[d] for d in sorted(acting)]
-            self._profiles[acting] = express(self.genome, taken, knowledge=self.knowledge, ledger=self.ledger)
+            self._profiles[acting] = express(self.genome, taken, ledger=self.ledger, knowledge=self.knowledge)
         return self._profiles[acting]
 
     def subject(self, drug: DrugId, medicines: Iterable[DrugId], **plan_facts: Scalar) -> PatientSubject:

@@ -13,7 +13,7 @@ from posologist.core.recommendation import RuledOut
 from posologist.core.regimen import Regimen
 from posologist.core.values import DrugId, Estimate
 from posologist.recommend.case import Assessed, Case
-from posologist.twin.exposure import therapeutic_index, toxic_probability
+from posologist.twin.exposure import exposure
 from posologist.twin.kinetics import MissingKinetics
 from posologist.twin.population import prior
 
@@ -38,9 +38,7 @@ def gate(case: Case, plan: Assessed) -> Assessed | tuple[RuledOut, ...]:
 
 def _forbidden(plan: Assessed) -> list[RuledOut]:
     return [
-        RuledOut(
-            drug=" + ".join(hit.drugs), rule=hit.statement.kind, reason=hit.statement.text, because=hit.because
-        )
+        RuledOut(drug=" + ".join(hit.drugs), rule=hit.statement.kind, reason=hit.statement.text, because=hit.because)
         for hit in plan.screened.hits
         if hit.truth is True and hit.statement.action == "contraindicated"
     ]
@@ -51,18 +49,19 @@ def _doses(case: Case, plan: Assessed) -> list[RuledOut]:
     for regimen in plan.regimens:
         limits = plan.screened.limits[regimen.drug]
         if limits.max is None or regimen.per_day > limits.max * _ROUNDING:
-            reason = f"{regimen.text} of {case.knowledge.drugs[regimen.drug].name} is above its maximum for this patient"
+            reason = (
+                f"{regimen.text} of {case.knowledge.drugs[regimen.drug].name} is above its maximum for this patient"
+            )
             key = case.ledger.add(
-                "derived", f"{regimen.per_day:g} {regimen.unit} a day against a maximum of {limits.max}",
+                "derived",
+                f"{regimen.per_day:g} {regimen.unit} a day against a maximum of {limits.max}",
                 because=[*limits.reasons],  # type: ignore[list-item]
             )
             found.append(RuledOut(drug=regimen.drug, rule="maximum dose", reason=reason, because=(key,)))
     return found
 
 
-def _window(
-    case: Case, plan: Assessed, regimen: Regimen
-) -> tuple[Estimate | None, Estimate | None, list[RuledOut]]:
+def _window(case: Case, plan: Assessed, regimen: Regimen) -> tuple[Estimate | None, Estimate | None, list[RuledOut]]:
     """Therapeutic index and toxic probability of one regimen; reasons where either closes the gate."""
     drug = case.knowledge.drugs[regimen.drug]
     toxic_windows = [w for w in drug.window if w.toxic_above is not None]
@@ -72,21 +71,31 @@ def _window(
         return None, None, []
     settings = case.settings
     twin = prior(
-        drug, case.situation, case.profile(plan.proposal.drugs), settings=settings, ledger=case.ledger,
+        drug,
+        case.situation,
+        case.profile(plan.proposal.drugs),
+        settings=settings,
+        ledger=case.ledger,
         release=regimen.release,
     )
     if isinstance(twin, MissingKinetics):
         return None, None, [_no_window(case, drug.id, f"concentrations of {drug.name}: {twin.why}")]
-    index = therapeutic_index(twin, drug, ledger=case.ledger)
-    toxic = toxic_probability(twin, drug, regimen, settings=settings, ledger=case.ledger)
+    reached = exposure(twin, regimen, drug=drug, settings=settings, ledger=case.ledger)
+    if isinstance(reached, MissingKinetics):
+        return None, None, [_no_window(case, drug.id, f"concentrations of {drug.name}: {reached.why}")]
+    index, toxic = reached.therapeutic_index, reached.toxic_probability
     closed = []
+    if toxic is None:
+        closed.append(_no_window(case, drug.id, f"probability of toxic concentrations of {drug.name} cannot be told"))
     if index is not None and index.value <= settings.min_therapeutic_index:
         closed.append(
             _closed(case, drug.id, "therapeutic index", f"therapeutic index of {drug.name} is too low", index)
         )
     if toxic is not None and toxic.value >= settings.max_toxic_probability:
         closed.append(
-            _closed(case, drug.id, "toxic probability", f"{drug.name} would too often reach toxic concentrations", toxic)
+            _closed(
+                case, drug.id, "toxic probability", f"{drug.name} would too often reach toxic concentrations", toxic
+            )
         )
     return index, toxic, closed
 

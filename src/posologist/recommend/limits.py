@@ -52,7 +52,8 @@ def limits_for(case: Case, drug: Drug, subject: PatientSubject, hits: tuple[Hit,
         narrowed = _narrow(limits, hit.statement)
         if narrowed is None:
             return LimitOutcome(
-                None, problem=f"'{hit.statement.text}' limits {drug.name} in a unit that cannot be applied",
+                None,
+                problem=f"'{hit.statement.text}' limits {drug.name} in a unit that cannot be applied",
                 because=hit.because,
             )
         limits = narrowed.model_copy(update={"reasons": (*narrowed.reasons, *map(str, hit.because))})
@@ -68,7 +69,8 @@ def _rule(
 ) -> tuple[DoseRule | None, tuple[EvidenceKey, ...], tuple[NotChecked, ...]]:
     """The first rule that holds; an undecided rule with a lower start takes precedence over it."""
     undecided: list[tuple[DoseRule, tuple[str, ...]]] = []
-    chosen, reasons = None, ()
+    chosen: DoseRule | None = None
+    reasons: tuple[EvidenceKey, ...] = ()
     for rule in rules:
         match = subject.match(rule.when)
         if match.truth is None:
@@ -78,7 +80,7 @@ def _rule(
             break
     notes: tuple[NotChecked, ...] = ()
     for rule, missing in undecided:
-        lower = chosen is None or (rule.start or 0) < (chosen.start or 0) and rule.unit == chosen.unit
+        lower = chosen is None or ((rule.start or 0) < (chosen.start or 0) and rule.unit == chosen.unit)
         notes += (
             NotChecked(
                 what=f"which dose rule holds ({rule.when})",

@@ -21,6 +21,7 @@ from posologist.core.recommendation import (
 )
 from posologist.core.settings import Settings
 from posologist.core.values import DrugId, EvidenceKey
+from posologist.core.version import VERSION
 from posologist.knowledge.derive import situate
 from posologist.knowledge.load import Knowledge
 from posologist.recommend.assess import assess
@@ -38,7 +39,6 @@ from posologist.recommend.reasons import option_of, yardstick_of
 from posologist.recommend.screen import not_checked_of, present_hits, unidentified
 from posologist.recommend.summary import current_of, goal_of, indicated, present_findings, summary_of
 from posologist.recommend.utility import Scale, scale_of
-from posologist.core.version import VERSION
 
 
 def recommend(
@@ -72,7 +72,9 @@ def recommend(
     goal = goal_of(case)
     now_findings = present_findings(case)
     wanted, why = indicated(case, goal, bool(treating(case)))
-    troubled = any(f.severity in ("contraindicated", "serious") and set(f.drugs) & set(treating(case)) for f in now_findings)
+    troubled = any(
+        f.severity in ("contraindicated", "serious") and set(f.drugs) & set(treating(case)) for f in now_findings
+    )
     scale = scale_of(case)
     plans: list[Assessed] = []
     ruled_out: list[RuledOut] = []
@@ -123,7 +125,8 @@ def _as_of(patient: Patient, settings: Settings) -> date:
         raise InputError("the day of the question is missing", where="settings.as_of", hint="give --as-of YYYY-MM-DD")
     if patient.birth_date is not None and settings.as_of < patient.birth_date:
         raise InputError(
-            f"{settings.as_of} is before the patient's birth on {patient.birth_date}", where="settings.as_of",
+            f"{settings.as_of} is before the patient's birth on {patient.birth_date}",
+            where="settings.as_of",
             hint="give the day for which advice is asked",
         )
     if patient.deceased:
@@ -162,12 +165,16 @@ def _rankable(case: Case, ruled_out: list[RuledOut]) -> tuple[DrugId, ...]:
             found.append(drug_id)
         elif drug.depth != "screening":
             key = case.ledger.add(
-                "knowledge", f"{drug.name}: dose, limits or products for {case.indication.name} are not verified",
-                source=f"drug file {drug_id}", status="to verify",
+                "knowledge",
+                f"{drug.name}: dose, limits or products for {case.indication.name} are not verified",
+                source=f"drug file {drug_id}",
+                status="to verify",
             )
             ruled_out.append(
                 RuledOut(
-                    drug=drug_id, rule="unverified", because=(key,),
+                    drug=drug_id,
+                    rule="unverified",
+                    because=(key,),
                     reason="its dose, limits or products are not verified in a source; confirm them in the label",
                 )
             )
@@ -196,7 +203,8 @@ def _options(case: Case, scale: Scale | None, rows: tuple[Row, ...]) -> tuple[tu
         option.model_copy(
             update={
                 "ties_with": tuple(
-                    other.rank for other in options
+                    other.rank
+                    for other in options
                     if other.rank != option.rank
                     and other.utility.low <= option.utility.high
                     and option.utility.low <= other.utility.high
@@ -217,16 +225,16 @@ def _empty(
     if scale is None:
         title = f"No plan can be ranked: the risk without treatment of {case.indication.name} cannot be computed"
         key = case.ledger.add("knowledge", "no baseline risk applies", source=f"indication {case.indication.id}")
-        return [
-            Finding(severity="serious", title=title, detail="the record lacks its inputs", because=(key,))
-        ]
+        return [Finding(severity="serious", title=title, detail="the record lacks its inputs", because=(key,))]
     keys = tuple(dict.fromkeys(k for r in ruled_out for k in r.because))
     if not keys:
         keys = (case.ledger.add("knowledge", "no candidate is on file", source=f"indication {case.indication.id}"),)
     return [
         Finding(
-            severity="serious", title="No plan passed the checks",
-            detail="every candidate was ruled out; see the list with rule, value and source", because=keys,
+            severity="serious",
+            title="No plan passed the checks",
+            detail="every candidate was ruled out; see the list with rule, value and source",
+            because=keys,
         )
     ]
 
@@ -246,7 +254,8 @@ def _document(
     open_points += [
         NotChecked(
             what=f"harm '{event.replace('_', ' ')}' is not weighed: {text}",
-            why="no source supports a weight", would_need="a published weight",
+            why="no source supports a weight",
+            would_need="a published weight",
         )
         for event, text in (sorted(scale.unweighted.items()) if scale is not None else [])
     ]

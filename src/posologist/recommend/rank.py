@@ -70,7 +70,5 @@ def _choose(rows: list[Row], most: int) -> list[Row]:
     intensity = {len(r.plan.proposal.start) for r in shown if r.plan.tier == leading}
     if len(intensity) > 1:
         return shown
-    others = [
-        r for r in rows[most:] if r.plan.tier == leading and len(r.plan.proposal.start) not in intensity
-    ][:2]
+    others = [r for r in rows[most:] if r.plan.tier == leading and len(r.plan.proposal.start) not in intensity][:2]
     return [*shown[: most - len(others)], *others]

@@ -16,6 +16,7 @@ from posologist.core.recommendation import (
     Stop,
 )
 from posologist.core.regimen import Regimen
+from posologist.core.units import ucum
 from posologist.core.values import (
     Contribution,
     Contributions,
@@ -45,9 +46,7 @@ from posologist.twin.population import prior
 def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tuple[NotChecked, ...]]:
     """One shown option with everything that it rests on, and what could not be computed for it."""
     plan = row.plan
-    outcome = outcome_of(
-        scale, dosed_plan(case, scale, plan.proposal, plan.regimens), dosed_present(case, scale)
-    )
+    outcome = outcome_of(scale, dosed_plan(case, scale, plan.proposal, plan.regimens), dosed_present(case, scale))
     assert outcome is not None  # the same effects were found when the plan was assessed
     starts, missing = _starts(case, plan)
     document = Option(
@@ -76,7 +75,9 @@ def yardstick_of(case: Case, scale: Scale) -> Option | None:
     if outcome is None:
         return None
     key = case.ledger.add(
-        "derived", "the present plan is the yardstick: its own change is nothing by definition", because=[scale.baseline_key]
+        "derived",
+        "the present plan is the yardstick: its own change is nothing by definition",
+        because=[scale.baseline_key],
     )
     return Option(
         rank=0,
@@ -101,7 +102,9 @@ def _numbers(case: Case, scale: Scale, outcome: Outcome) -> dict[str, object]:
         "setting", f"harm aversion lambda = {case.settings.harm_aversion:g}", source="settings.harm_aversion"
     )
     utility_key = case.ledger.add(
-        "derived", f"utility {outcome.utility.value:.4g} = benefit - lambda x harm", because=[benefit_key, risk_key, aversion]
+        "derived",
+        f"utility {outcome.utility.value:.4g} = benefit - lambda x harm",
+        because=[benefit_key, risk_key, aversion],
     )
     parts = tuple(
         Contribution(feature=p.feature, text=p.text, value=rounded(p.value, 9), because=p.because or (utility_key,))
@@ -135,23 +138,32 @@ def _effects(case: Case, scale: Scale, outcome: Outcome) -> tuple[Effect, ...]:
         if change is None:
             continue
         key = case.ledger.add(
-            "derived", f"expected change of {measure.name}: {change.value:.3g} {measure.unit}",
+            "derived",
+            f"expected change of {measure.name}: {change.value:.3g} {measure.unit}",
             because=outcome.benefit_because,
         )
         now = case.situation.facts.get(measure.key)
         expected = None
-        if now is not None and isinstance(now.value, float) and now.unit == measure.unit:
+        if now is not None and isinstance(now.value, float) and ucum(now.unit) == ucum(measure.unit):
             base = now.value
             reached = case.ledger.add(
-                "derived", f"expected {measure.name}: {base + change.value:.4g} {measure.unit}", because=[key, now.because]
+                "derived",
+                f"expected {measure.name}: {base + change.value:.4g} {measure.unit}",
+                because=[key, now.because],
             )
             expected = Estimate(
-                value=rounded(base + change.value), unit=measure.unit, low=rounded(base + change.low),
-                high=rounded(base + change.high), level=case.settings.interval_level, because=(reached,),
+                value=rounded(base + change.value),
+                unit=measure.unit,
+                low=rounded(base + change.low),
+                high=rounded(base + change.high),
+                level=case.settings.interval_level,
+                because=(reached,),
             )
         found.append(
             Effect(
-                measure=measure.key, name=measure.name, expected=expected,
+                measure=measure.key,
+                name=measure.name,
+                expected=expected,
                 change=_estimate(change, measure.unit, case.settings.interval_level, key),
             )
         )
@@ -186,7 +198,9 @@ def stop_of(case: Case, drug_id: DrugId) -> Stop:
     """How one present drug is stopped: by the published taper where one is known."""
     drug = case.knowledge.drugs[drug_id]
     if drug.stopping is None:
-        key = case.ledger.add("knowledge", f"no withdrawal rule for {drug.name} is on file", source=f"drug file {drug_id}")
+        key = case.ledger.add(
+            "knowledge", f"no withdrawal rule for {drug.name} is on file", source=f"drug file {drug_id}"
+        )
         return Stop(drug=drug_id, how="stop", text=f"stop {drug.name}", because=(key,))
     rule = drug.stopping
     key = case.knowledge_key(f"stopping {drug.name}: {rule.text}", source=rule.source, status=rule.status)
@@ -200,9 +214,15 @@ def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChe
         drug = case.knowledge.drugs[regimen.drug]
         limits = plan.screened.limits[regimen.drug]
         reasons = tuple(EvidenceKey(r) for r in limits.reasons)
-        regimen_key = case.ledger.add("derived", f"{drug.name} {regimen.text}, within this patient's limits", because=reasons)
+        regimen_key = case.ledger.add(
+            "derived", f"{drug.name} {regimen.text}, within this patient's limits", because=reasons
+        )
         twin = prior(
-            drug, case.situation, case.profile(plan.proposal.drugs), settings=case.settings, ledger=case.ledger,
+            drug,
+            case.situation,
+            case.profile(plan.proposal.drugs),
+            settings=case.settings,
+            ledger=case.ledger,
             release=regimen.release,
         )
         series, measures, note = None, {}, ""
@@ -210,8 +230,16 @@ def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChe
             note = twin.why
             missing.append(twin.not_checked())
         else:
-            series = curve(twin, regimen, settings=case.settings, ledger=case.ledger)
-            measures = exposure(twin, regimen, settings=case.settings, ledger=case.ledger)
+            missing.extend(twin.not_checked)
+            drawn = curve(twin, regimen, settings=case.settings, ledger=case.ledger)
+            if isinstance(drawn, MissingKinetics):
+                note = drawn.why
+            else:
+                series = drawn
+            reached = exposure(twin, regimen, drug=drug, settings=case.settings, ledger=case.ledger)
+            if not isinstance(reached, MissingKinetics):
+                measures = reached.measures()
+                missing.extend(n for n in reached.not_checked if n not in missing)
         starts.append(
             Start(
                 drug=drug.id,
@@ -219,7 +247,9 @@ def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChe
                     text=regimen.text,
                     dose=Quantity(value=regimen.dose, unit=regimen.unit, because=(regimen_key,)),
                     interval=Quantity(value=regimen.interval_h, unit="h", because=(regimen_key,)),
-                    maximum=None if limits.max is None else Quantity(value=limits.max, unit=limits.unit, because=reasons),
+                    maximum=None
+                    if limits.max is None
+                    else Quantity(value=limits.max, unit=limits.unit, because=reasons),
                     route=regimen.route,
                     form=regimen.form,
                     products=regimen.products,
@@ -255,9 +285,7 @@ def _reasons(case: Case, plan: Assessed, outcome: Outcome) -> tuple[Reason, ...]
                 because=tuple(EvidenceKey(r) for r in limits.reasons),
             )
         )
-    found.append(
-        Reason(text=f"expected effect on {case.indication.measures[0].name}", because=outcome.benefit_because)
-    )
+    found.append(Reason(text=f"expected effect on {case.indication.measures[0].name}", because=outcome.benefit_because))
     return tuple(found)
 
 
@@ -279,14 +307,18 @@ def _gene_reason(case: Case, drug_id: DrugId, plan: Assessed) -> Reason:
             return Reason(
                 text=f"{gene} does not act on {drug.name}, as far as is known", because=(*expressed.because, key)
             )
-    key = case.ledger.add("knowledge", f"no gene statement on file applies to {drug.name}", source=f"drug file {drug_id}")
+    key = case.ledger.add(
+        "knowledge", f"no gene statement on file applies to {drug.name}", source=f"drug file {drug_id}"
+    )
     return Reason(text=f"no gene guidance on file changes {drug.name} for this patient", because=(key,))
 
 
 def _cautions(plan: Assessed) -> tuple[Reason, ...]:
     asked = RESTRICTIVE | {"monitor", "increase"}
     return tuple(
-        Reason(text=h.statement.text + (f": {h.statement.management}" if h.statement.management else ""), because=h.because)
+        Reason(
+            text=h.statement.text + (f": {h.statement.management}" if h.statement.management else ""), because=h.because
+        )
         for h in plan.screened.hits
         if h.truth is True and h.statement.action in asked
     )

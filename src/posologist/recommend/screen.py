@@ -14,6 +14,7 @@ from posologist.core.statement import SEVERITY_ORDER, Statement
 from posologist.core.values import DrugId, EvidenceKey, Quantity
 from posologist.knowledge.match import PatientSubject, severe_allergy
 from posologist.knowledge.statements import NOT_READABLE, drug_statements
+from posologist.recommend.candidates import treating
 from posologist.recommend.case import Case, Hit, Proposal, Screened
 from posologist.recommend.limits import NARROWING, limits_for
 
@@ -47,19 +48,27 @@ def screen(case: Case, proposal: Proposal, amounts: Mapping[DrugId, float] | Non
         not_checked.extend(outcome.not_checked)
         if outcome.limits is None:
             key = case.ledger.add("knowledge", outcome.problem, source=f"drug file {drug_id}")
-            blocks.append(
-                RuledOut(drug=drug_id, rule="dose", reason=outcome.problem, because=(key, *outcome.because))
-            )
+            blocks.append(RuledOut(drug=drug_id, rule="dose", reason=outcome.problem, because=(key, *outcome.because)))
         else:
             limits[drug_id] = outcome.limits
         for what in outcome.unverified:
             blocks.append(_unverified(case, drug_id, what))
+    hits.extend(h for kept in proposal.keep if kept in treating(case) for h in _kept_hits(case, kept, medicines))
     blocks.extend(_block(case, hit) for hit in hits if hit.truth is True and hit.statement.action == "contraindicated")
     not_checked.extend(not_checked_of(case, hits))
     return Screened(
-        hits=tuple(hits), limits=limits, blocks=tuple(blocks), not_checked=tuple(not_checked),
+        hits=tuple(hits),
+        limits=limits,
+        blocks=tuple(blocks),
+        not_checked=tuple(not_checked),
         findings=tuple(findings_of(case, hits)),
     )
+
+
+def _kept_hits(case: Case, drug: DrugId, medicines: tuple[DrugId, ...]) -> tuple[Hit, ...]:
+    """What speaks against keeping a present drug of this indication, under the plan's medicines."""
+    name = f"kept {drug} {id(case.profile(medicines))}"
+    return case.remember(name, lambda: drug_hits(case, case.knowledge.drugs[drug], case.subject(drug, medicines)))
 
 
 def _dose_facts(amounts: Mapping[DrugId, float] | None, drug: DrugId) -> dict[str, float]:
@@ -112,7 +121,8 @@ def _duplicate(case: Case, one: DrugId, two: DrugId) -> Hit | None:
         status="verified",
     )
     key = case.ledger.add(
-        "knowledge", f"class of {first.name} and {second.name}: {first.pharmacological_class}",
+        "knowledge",
+        f"class of {first.name} and {second.name}: {first.pharmacological_class}",
         source=f"drug files {one}, {two}",
     )
     return Hit(statement, (one, two), True, (key,))
@@ -133,7 +143,11 @@ def allergy_hits(case: Case, drug: Drug) -> tuple[Hit, ...]:
             id=f"{drug.id}.allergy.{group}",
             kind="allergy",
             about=(drug.id,),
-            action="contraindicated" if severity == "contraindicated" else "avoid" if severity == "serious" else "monitor",
+            action="contraindicated"
+            if severity == "contraindicated"
+            else "avoid"
+            if severity == "serious"
+            else "monitor",
             severity=severity,  # type: ignore[arg-type]
             text=f"{text}; later tolerated" if tolerated else text,
             source="posologist-rules",  # type: ignore[arg-type]
@@ -287,7 +301,9 @@ def unidentified(case: Case) -> list[NotChecked]:
     ):
         if not given:
             entries.append(
-                NotChecked(what=f"{what}: everything that rests on it", why=f"the record holds no {what}", would_need=what)
+                NotChecked(
+                    what=f"{what}: everything that rests on it", why=f"the record holds no {what}", would_need=what
+                )
             )
     return entries
 

@@ -12,7 +12,7 @@ from posologist.core.recommendation import (
     Reason,
 )
 from posologist.core.statement import SEVERITY_ORDER
-from posologist.core.values import DrugId, Quantity
+from posologist.core.values import DrugId, EvidenceKey, Quantity
 from posologist.recommend.candidates import applies, guideline_of
 from posologist.recommend.case import Assessed, Case
 from posologist.recommend.reasons import stop_of
@@ -39,13 +39,21 @@ def summary_of(case: Case, patient: Patient) -> PatientSummary:
         known = situation.facts.get(name)
         if known is None or not isinstance(known.value, float):
             key = case.ledger.add("patient", f"{label.lower()} is not in the record", source=record)
-            facts.append(BannerFact(name=name, label=label, text="not in the record", prevents=prevents, because=(key,)))
+            facts.append(
+                BannerFact(name=name, label=label, text="not in the record", prevents=prevents, because=(key,))
+            )
             continue
         value = Quantity(value=known.value, unit=known.unit, because=(known.because,))
         facts.append(
             BannerFact(
-                name=name, label=label, value=value, at=known.at, stale=known.stale,
-                prevents=prevents if known.stale else "", text=known.text, because=(known.because,),
+                name=name,
+                label=label,
+                value=value,
+                at=known.at,
+                stale=known.stale,
+                prevents=prevents if known.stale else "",
+                text=known.text,
+                because=(known.because,),
             )
         )
     allergies = {k: v for k, v in situation.allergies.items() if ":" not in k}
@@ -107,7 +115,9 @@ def indicated(case: Case, goal: GoalDocument | None, treated: bool) -> tuple[boo
             key = case.knowledge_key(f"{rule.guideline}: {rule.text}", source=rule.source, status=rule.status)
             return True, (
                 Finding(
-                    severity="information", title=f"Treatment is indicated ({rule.guideline})", detail=rule.text,
+                    severity="information",
+                    title=f"{rule.guideline} on starting treatment",
+                    detail=rule.text,
                     because=(*subject.because(match), key),
                 ),
             )
@@ -135,7 +145,8 @@ def current_of(case: Case, lead: Assessed | None) -> tuple[CurrentTreatment, ...
     """Each present medicine and what the leading plan does with it."""
     found = []
     for current in case.situation.current:
-        action, how, because = "keep", "unchanged", (current.because,)
+        action, how = "keep", "unchanged"
+        because: tuple[EvidenceKey, ...] = (current.because,)
         if lead is not None and current.drug in lead.proposal.stop:
             stop = stop_of(case, current.drug)
             action, how, because = stop.how, stop.text, (current.because, *stop.because)

@@ -104,7 +104,8 @@ def scale_of(case: Case) -> Scale | None:
         because = [case.knowledge_key(baseline.text, source=baseline.source, status=baseline.status)]
         because += [case.situation.facts[n].because for n in sorted(formula.names) if n in case.situation.facts]
         key = case.ledger.add(
-            "derived", f"risk without a change of treatment, over {case.indication.horizon}: {float(value):.4g}",
+            "derived",
+            f"risk without a change of treatment, over {case.indication.horizon}: {float(value):.4g}",
             because=because,
         )
         return Scale(case, float(value), key)
@@ -176,13 +177,16 @@ def _dose_of(case: Case, basis: str, dosed: Dosed) -> tuple[float, list[Evidence
         usual = next((r for r in case.knowledge.drugs[dosed.drug].doses if r.indication == case.indication.id), None)
         amount = None if usual is None else usual.usual_low or usual.start
         key = case.ledger.add(
-            "assumption", f"no standard dose of {name} is published on file: the label's usual dose stands for it",
+            "assumption",
+            f"no standard dose of {name} is published on file: the label's usual dose stands for it",
             because=[case.ledger.add("setting", "standard dose from the label's usual range", source="settings")],
         )
     else:
         amount = standard.dose
         key = case.knowledge_key(
-            f"standard dose of {name}: {standard.dose:g} {standard.unit}", source=standard.source, status=standard.status
+            f"standard dose of {name}: {standard.dose:g} {standard.unit}",
+            source=standard.source,
+            status=standard.status,
         )
     if dosed.amount is None or not amount:
         stated = case.ledger.add(
@@ -208,7 +212,11 @@ def interpolate(points: Sequence[EffectPoint], dose: float) -> tuple[float, floa
     def between(a: float | None, b: float | None) -> float | None:
         return None if a is None or b is None else a + share * (b - a)
 
-    return below.value + share * (above.value - below.value), between(below.low, above.low), between(below.high, above.high)
+    return (
+        below.value + share * (above.value - below.value),
+        between(below.low, above.low),
+        between(below.high, above.high),
+    )
 
 
 def _drug_harms(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> Iterable[Harm]:
@@ -236,11 +244,13 @@ def _drug_harms(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> It
             *subject.because(subject.match(rule.when)),
             case.knowledge_key(
                 f"{event.replace('_', ' ')}: {value:.3g} in 100 beyond no treatment; {rule.text}",
-                source=rule.source, status=rule.status,
+                source=rule.source,
+                status=rule.status,
             ),
             case.knowledge_key(
                 f"weight of {event.replace('_', ' ')}: {weight.weight:g}; {weight.text}",
-                source=weight.source, status=weight.status or "to verify",
+                source=weight.source,
+                status=weight.status or "to verify",
             ),
         ]
         yield Harm(event, rule.text, value * factor, (value + error * spread) * factor, tuple(dict.fromkeys(keys)))
@@ -319,7 +329,9 @@ def outcome_of(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) ->
 def _formula_keys(case: Case) -> tuple[EvidenceKey, ...]:
     indication = case.indication
     keys = [
-        case.ledger.add("knowledge", f"{indication.benefit_text}: {indication.benefit}", source=f"indication {indication.id}")
+        case.ledger.add(
+            "knowledge", f"{indication.benefit_text}: {indication.benefit}", source=f"indication {indication.id}"
+        )
     ]
     for constant in indication.constants:
         keys.append(
@@ -340,7 +352,8 @@ def _total(scale: Scale, drugs: Sequence[Dosed]) -> DrugEffect | None:
         keys.append(
             scale.case.knowledge_key(
                 f"observed over expected effect of two drugs: {combination.observed_to_expected:g}",
-                source=combination.source, status=combination.status,
+                source=combination.source,
+                status=combination.status,
             )
         )
     centre = _centre(scale, drugs) or {}
@@ -384,7 +397,8 @@ def _benefit(scale: Scale, changes: dict[str, Any], *, drawn: bool = False) -> A
     if value is UNKNOWN:
         raise KnowledgeError(
             f"the benefit formula of {indication.id} needs facts that are not always known",
-            where=f"indications/{indication.id}.toml benefit", hint="use only changes, baseline and constants",
+            where=f"indications/{indication.id}.toml benefit",
+            hint="use only changes, baseline and constants",
         )
     return value if drawn else float(value)
 

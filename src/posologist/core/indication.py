@@ -162,6 +162,9 @@ class Measure(Value):
     better: Literal["lower", "higher"]
     additive: bool = Field(default=True, description="effects of several drugs add")
     spread_sd: float | None = None
+    reading_sd: float | None = Field(
+        default=None, description="SD of an observed change: day-to-day variation included"
+    )
     spread_text: str = ""
     spread_source: str = ""
     spread_status: str = ""

@@ -114,12 +114,16 @@ class PlanDocument(Value):
 
 
 class Effect(Value):
-    """Expected change of a measure against now, for this patient, and the value then expected."""
+    """Expected change of a measure against now, for this patient, and the value then expected.
+
+    `expected` is the patient's true level; `reading` is a later reading, with its day-to-day variation.
+    """
 
     measure: str
     name: str
     change: Estimate
     expected: Estimate | None = None
+    reading: Estimate | None = None
 
 
 class Monitoring(Value):

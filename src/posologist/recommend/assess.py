@@ -10,7 +10,7 @@ from posologist.recommend.candidates import candidate_rules
 from posologist.recommend.case import Assessed, Case, Hit, Proposal, Screened
 from posologist.recommend.screen import screen
 from posologist.recommend.utility import Dosed, Scale, worth_of
-from posologist.twin.search import regimens_for, starting_regimen
+from posologist.twin.search import NoRegimen, regimens_for, starting_regimen
 
 FAVOURED, FIRST_LINE, LATER_LINE, DISCOURAGED = 0, 1, 2, 3
 
@@ -26,9 +26,9 @@ def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[Rul
     regimens = []
     for drug_id in proposal.start:
         drug, limits = case.knowledge.drugs[drug_id], screened.limits[drug_id]
-        regimen = _raised(case, drug, limits) if drug_id in proposal.raises else starting_regimen(drug, limits)
-        if regimen is None:
-            return (_not_dispensable(case, drug, limits, drug_id in proposal.raises),)
+        regimen = _raised(case, drug, limits) if drug_id in proposal.raises else _start(case, drug, limits)
+        if isinstance(regimen, NoRegimen):
+            return (_not_dispensable(case, drug, limits, regimen),)
         regimens.append(regimen)
     if any("dose_per_day" in hit.missing for hit in screened.hits):
         screened = screen(case, proposal, {r.drug: r.per_day for r in regimens})
@@ -61,26 +61,37 @@ def _acts(case: Case, drug: DrugId) -> bool:
     return any(groups & set(rule.about) for rule in case.indication.effects)
 
 
-def _raised(case: Case, drug: Drug, limits: Limits) -> Regimen | None:
+def _start(case: Case, drug: Drug, limits: Limits) -> Regimen | NoRegimen:
+    """The label's start within the limits; most plans of a drug share their limits."""
+    weight = case.situation.facts.get("weight")
+    weight_kg = float(weight.value) if weight is not None else None
+    bounds = (
+        drug.id,
+        limits.start,
+        limits.max,
+        limits.unit,
+        limits.min_interval_h,
+        limits.doses_per_day,
+        limits.release,
+    )
+    return case.remember(("start", *bounds), lambda: starting_regimen(drug, limits, weight_kg=weight_kg))
+
+
+def _raised(case: Case, drug: Drug, limits: Limits) -> Regimen | NoRegimen:
     """The next dispensable amount above the present one."""
     current = next(c for c in case.situation.current if c.drug == drug.id)
     now = current.amount_per_day
-    if now is None or limits.max is None:
-        return None
+    if now is None:
+        return NoRegimen(drug=drug.id, reason=f"the present dose of {drug.name} is not stated")
     higher = [r for r in regimens_for(drug, limits) if r.per_day > now * 1.01]
-    return min(higher, key=lambda r: (r.per_day, r.interval_h * -1.0, r.text), default=None)
+    if not higher:
+        return NoRegimen(drug=drug.id, reason=f"{drug.name} is at its highest dose for this patient")
+    return min(higher, key=lambda r: (r.per_day, -r.interval_h, r.text))
 
 
-def _not_dispensable(case: Case, drug: Drug, limits: Limits, raised: bool) -> RuledOut:
-    reason = (
-        f"no higher dose of {drug.name} within its maximum, or its present dose is not stated"
-        if raised
-        else f"no product of {drug.name} makes the start dose within its limits"
-    )
-    key = case.ledger.add(
-        "knowledge", reason, source=f"drug file {drug.id}", because=[EvidenceKey(r) for r in limits.reasons]
-    )
-    return RuledOut(drug=drug.id, rule="products", reason=reason, because=(key,))
+def _not_dispensable(case: Case, drug: Drug, limits: Limits, refused: NoRegimen) -> RuledOut:
+    key = case.ledger.add("derived", refused.reason, because=[EvidenceKey(r) for r in limits.reasons])
+    return RuledOut(drug=drug.id, rule="products", reason=refused.reason, because=(key,))
 
 
 def _no_effect(case: Case, drug: DrugId) -> RuledOut:

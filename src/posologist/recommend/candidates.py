@@ -31,7 +31,7 @@ def _candidate_rules(case: Case) -> dict[DrugId, CandidateRule]:
     for rule in sorted(case.indication.candidates, key=lambda r: r.line):
         if not applies(case, rule.guideline):
             continue
-        if rule.when != "true" and case.subject(DrugId(""), case.present).match(rule.when).truth is not True:
+        if rule.when != "true" and case.patient.match(rule.when).truth is not True:
             continue
         for name in rule.about:
             for drug in sorted(case.knowledge.members.get(name, frozenset())):
@@ -96,7 +96,7 @@ def pair_groups(case: Case) -> tuple[str, ...]:
 
 
 def _pair_rules(case: Case) -> list[PairRule]:
-    subject = case.subject(DrugId(""), case.present)
+    subject = case.patient
     return [
         rule
         for rule in case.indication.pairs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 from posologist.core.evidence import Ledger
@@ -34,22 +34,30 @@ class Case:
     settings: Settings
     ledger: Ledger
     _profiles: dict[frozenset[DrugId], PhenotypeProfile] = field(default_factory=dict)
-    _remembered: dict[str, Any] = field(default_factory=dict)
+    _remembered: dict[object, Any] = field(default_factory=dict)
 
-    def remember(self, name: str, make: Callable[[], T]) -> T:
+    def remember(self, name: object, make: Callable[[], T]) -> T:
         """Result of `make`, computed once for this case."""
         if name not in self._remembered:
             self._remembered[name] = make()
         return cast(T, self._remembered[name])
 
-    def profile(self, medicines: Iterable[DrugId]) -> PhenotypeProfile:
+    def profile(self, medicines: tuple[DrugId, ...]) -> PhenotypeProfile:
         """Phenotypes as expressed under these medicines, cached by the inhibitors and inducers among them."""
-        drugs = [self.knowledge.drugs[d] for d in medicines]
+        return self.remember(("profile", *medicines), lambda: self._profile(tuple(medicines)))
+
+    def _profile(self, medicines: tuple[DrugId, ...]) -> PhenotypeProfile:
+        drugs = [self.knowledge.drugs[d] for d in medicines if d in self.knowledge.drugs]
         acting = frozenset(d.id for d in drugs if any(r.role != "substrate" for r in d.roles))
         if acting not in self._profiles:
             taken = [self.knowledge.drugs[d] for d in sorted(acting)]
             self._profiles[acting] = express(self.genome, taken, ledger=self.ledger, knowledge=self.knowledge)
         return self._profiles[acting]
+
+    @property
+    def patient(self) -> PatientSubject:
+        """The patient under the present medicines, for rules that are not about one drug."""
+        return self.remember("patient", lambda: self.subject(DrugId(""), self.present))
 
     def subject(self, drug: DrugId, medicines: Iterable[DrugId], **plan_facts: Scalar) -> PatientSubject:
         """The patient under `medicines`, for the drug in question."""
@@ -62,6 +70,10 @@ class Case:
             plan_facts={"indication": self.indication.id, **plan_facts},
             ledger=self.ledger,
         )
+
+    def for_indication(self, indication_id: str) -> Case:
+        """The same patient asked about the dose rules of another use, without an indication's own rules."""
+        return replace(self, indication=self.indication.model_copy(update={"id": indication_id}), _remembered={})
 
     @property
     def present(self) -> tuple[DrugId, ...]:

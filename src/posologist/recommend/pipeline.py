@@ -9,6 +9,7 @@ from posologist.core.engine import Engine, LocalEngine
 from posologist.core.errors import InputError
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import GeneticProfile, Versions
+from posologist.core.indication import Indication
 from posologist.core.patient import Patient
 from posologist.core.recommendation import (
     Finding,
@@ -20,6 +21,7 @@ from posologist.core.recommendation import (
     cited_keys,
 )
 from posologist.core.settings import Settings
+from posologist.core.situation import Situation
 from posologist.core.values import DrugId, EvidenceKey
 from posologist.core.version import VERSION
 from posologist.knowledge.derive import situate
@@ -32,13 +34,33 @@ from posologist.recommend.candidates import (
     single_plans,
     treating,
 )
-from posologist.recommend.case import Assessed, Case, Proposal
+from posologist.recommend.case import Assessed, Case, Proposal, Triple
 from posologist.recommend.gate import gate
-from posologist.recommend.rank import Row, order_key, rank
-from posologist.recommend.reasons import option_of, yardstick_of
+from posologist.recommend.rank import Row, member_key, rank
+from posologist.recommend.reasons import option_of, utility_interval, yardstick_of
 from posologist.recommend.screen import not_checked_of, present_hits, unidentified
 from posologist.recommend.summary import current_of, goal_of, indicated, present_findings, summary_of
 from posologist.recommend.utility import Scale, scale_of
+
+NO_INDICATION = Indication(
+    id="none",
+    name="no indication",
+    condition_codes=(),
+    guidelines=(),
+    measures=(),
+    horizon="none",
+    benefit_unit="none",
+    benefit="0",
+    benefit_text="none",
+    treat=(),
+    targets=(),
+    candidates=(),
+    baselines=(),
+    effects=(),
+    harms=(),
+    weights=(),
+)
+"""Stands where a question has no indication: an order to screen, a drug to dose."""
 
 
 def recommend(
@@ -68,7 +90,7 @@ def recommend(
         If the indication is not on file, or `as_of` is missing or before the patient's birth.
     """
     settings = settings or Settings()
-    case = case_of(patient, indication, genome=genome, knowledge=knowledge, settings=settings)
+    case = case_of(patient, knowledge.indication(indication), genome=genome, knowledge=knowledge, settings=settings)
     goal = goal_of(case)
     now_findings = present_findings(case)
     wanted, why = indicated(case, goal, bool(treating(case)))
@@ -80,7 +102,7 @@ def recommend(
     ruled_out: list[RuledOut] = []
     if scale is not None and (wanted or troubled):
         plans, ruled_out = _plans(case, scale)
-    rows = rank(case, plans)
+    rows = rank(case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two))
     options, missing = _options(case, scale, rows)
     findings = [*now_findings, *why, *_empty(case, scale, options, wanted or troubled, ruled_out)]
     return _document(case, patient, rows, options, missing, findings, ruled_out, scale)
@@ -102,8 +124,13 @@ def recommend_many(
     return (engine or LocalEngine()).map(one, patients)
 
 
+def situation_of(patient: Patient, *, knowledge: Knowledge, settings: Settings) -> Situation:
+    """The patient at `settings.as_of`, as rules and models see it."""
+    return case_of(patient, NO_INDICATION, genome=None, knowledge=knowledge, settings=settings).situation
+
+
 def case_of(
-    patient: Patient, indication: str, *, genome: GeneticProfile | None, knowledge: Knowledge, settings: Settings
+    patient: Patient, indication: Indication, *, genome: GeneticProfile | None, knowledge: Knowledge, settings: Settings
 ) -> Case:
     """The patient at `settings.as_of`, ready for every stage."""
     as_of = _as_of(patient, settings)
@@ -113,7 +140,7 @@ def case_of(
     return Case(
         situation=situate(patient, as_of=as_of, knowledge=knowledge, settings=settings, ledger=ledger),
         genome=genome,
-        indication=knowledge.indication(indication),
+        indication=indication,
         knowledge=knowledge,
         settings=settings,
         ledger=ledger,
@@ -182,8 +209,8 @@ def _rankable(case: Case, ruled_out: list[RuledOut]) -> tuple[DrugId, ...]:
 
 
 def _best_members(case: Case, passed: list[Assessed]) -> dict[str, DrugId]:
-    """For each group of the two-drug starts, the member whose single plan ranks best."""
-    ordered = sorted((p for p in passed if len(p.proposal.start) == 1), key=lambda p: order_key(case, p))
+    """For each group of the two-drug starts, the member that stands for it, if a plan of it passed the gate."""
+    ordered = sorted((p for p in passed if len(p.proposal.start) == 1), key=lambda p: member_key(case, p))
     best: dict[str, DrugId] = {}
     for group in pair_groups(case):
         for plan in ordered:
@@ -214,6 +241,17 @@ def _options(case: Case, scale: Scale | None, rows: tuple[Row, ...]) -> tuple[tu
         for option in options
     )
     return tied, [entry for _, missing in built for entry in missing]
+
+
+def _tie(case: Case, scale: Scale, one: Assessed, two: Assessed) -> bool:
+    """Whether the utility intervals of two plans overlap."""
+    first, second = _interval(case, scale, one), _interval(case, scale, two)
+    return first.low <= second.high and second.low <= first.high
+
+
+def _interval(case: Case, scale: Scale, plan: Assessed) -> Triple:
+    name = (plan.proposal.stop, plan.proposal.start, plan.proposal.raises)
+    return case.remember(("utility", *name), lambda: utility_interval(case, scale, plan))
 
 
 def _empty(

@@ -1,17 +1,23 @@
 """Order of the plans that passed the gate, and which of them are shown.
 
-Guideline tier first, then utility. Of plans that start the same classes in the same way only the best is
-shown; the others are its equivalents. Among at most five rows there is room for both one-drug and two-drug
-plans when both exist in the leading tier, so that the prescriber sees the simpler choice.
+Guideline tier first, then utility. Of plans that start the same classes in the same way one is shown, the best
+known member; the others are its equivalents. What cannot be told apart from the leader is shown in the guideline's
+order of classes, one-drug and two-drug plans both, so that the prescriber sees the simpler choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from posologist.core.drug import Drug
+from posologist.core.evidence import Ledger
+from posologist.core.regimen import Regimen
 from posologist.core.values import DrugId
+from posologist.recommend.candidates import applies
 from posologist.recommend.case import Assessed, Case
+from posologist.twin.kinetics import MissingKinetics
+from posologist.twin.population import prior
 
 
 @dataclass(frozen=True)
@@ -23,27 +29,72 @@ class Row:
 
 
 def order_key(case: Case, plan: Assessed) -> tuple[object, ...]:
-    """Tier, utility, then fewer open questions, a known concentration curve, and the name."""
-    curves = sum(not case.knowledge.drugs[d].kinetics.parameters for d in plan.proposal.start)
+    """Tier, utility, then the lower risk and the name."""
+    return (plan.tier, -round(plan.worth.utility, 6), plan.worth.risk, plan.proposal.start, plan.proposal.stop)
+
+
+def member_key(case: Case, plan: Assessed) -> tuple[object, ...]:
+    """Order of plans that start the same classes: their effects are known for the class, not for the member.
+
+    Fewer cautions and open questions first, then a concentration curve that can be shown, then the members on which
+    more is verified. Utility does not enter: within a class it differs only by how high the label starts.
+    """
+    drugs = [case.knowledge.drugs[d] for d in plan.proposal.start]
+    cautions = sum(h.truth is True and h.statement.action not in ("standard", "prefer") for h in plan.screened.hits)
     return (
         plan.tier,
-        -round(plan.worth.utility, 6),
-        plan.worth.risk,
-        len(plan.screened.not_checked),
-        curves,
+        cautions,
+        sum(not _has_curve(case, plan, r) for r in plan.regimens),
+        sum(24.0 / r.interval_h for r in plan.regimens),
+        -sum(_verified_facts(case, d) for d in drugs),
         plan.proposal.start,
-        plan.proposal.stop,
     )
 
 
-def rank(case: Case, plans: Sequence[Assessed]) -> tuple[Row, ...]:
-    """At most `settings.max_options` rows, the best first."""
-    ordered = sorted(plans, key=lambda p: order_key(case, p))
+def _has_curve(case: Case, plan: Assessed, regimen: Regimen) -> bool:
+    drug = case.knowledge.drugs[regimen.drug]
+
+    def told() -> bool:
+        twin = prior(
+            drug,
+            case.situation,
+            case.profile(plan.proposal.drugs),
+            settings=case.settings,
+            ledger=Ledger(),
+            release=regimen.release,
+        )
+        return not isinstance(twin, MissingKinetics) and twin.model.no_curve == ""
+
+    return case.remember(f"curve {drug.id} {regimen.release}", told)
+
+
+def _verified_facts(case: Case, drug: Drug) -> int:
+    """How many facts of the drug's file were read in a source."""
+
+    def count() -> int:
+        lists = (drug.products, drug.doses, drug.renal, drug.contraindications, drug.adverse, drug.efficacy)
+        return sum(fact.status == "verified" for facts in lists for fact in facts)
+
+    return case.remember(f"verified {drug.id}", count)
+
+
+def rank(case: Case, plans: Sequence[Assessed], ties: Callable[[Assessed, Assessed], bool]) -> tuple[Row, ...]:
+    """At most `settings.max_options` rows, the best first.
+
+    Parameters
+    ----------
+    ties
+        Whether the utilities of two plans cannot be told apart.
+    """
     groups: dict[tuple[object, ...], list[Assessed]] = {}
-    for plan in ordered:
+    for plan in plans:
         groups.setdefault(_kind(case, plan), []).append(plan)
-    rows = [Row(same[0], tuple(same[1:])) for same in groups.values()]
-    return tuple(_choose(rows, case.settings.max_options))
+    rows = []
+    for same in groups.values():
+        members = sorted(same, key=lambda p: member_key(case, p))
+        rows.append(Row(members[0], tuple(members[1:])))
+    rows.sort(key=lambda r: order_key(case, r.plan))
+    return tuple(_choose(case, rows, ties))
 
 
 def _kind(case: Case, plan: Assessed) -> tuple[object, ...]:
@@ -61,14 +112,36 @@ def pharmacological_class(case: Case, drug: DrugId) -> str:
     return case.knowledge.drugs[drug].pharmacological_class
 
 
-def _choose(rows: list[Row], most: int) -> list[Row]:
-    """The best rows; the last two places go to the other intensity when the leading tier holds it too."""
+def _choose(case: Case, rows: list[Row], ties: Callable[[Assessed, Assessed], bool]) -> list[Row]:
+    """The leader and what ties with it in the guideline's order of classes; so again for the other intensity.
+
+    Two-drug and one-drug plans of the leading tier each get their share of the rows.
+    """
+    most = case.settings.max_options
     if len(rows) <= most:
         return rows
-    shown = rows[:most]
-    leading = rows[0].plan.tier
-    intensity = {len(r.plan.proposal.start) for r in shown if r.plan.tier == leading}
-    if len(intensity) > 1:
-        return shown
-    others = [r for r in rows[most:] if r.plan.tier == leading and len(r.plan.proposal.start) not in intensity][:2]
-    return [*shown[: most - len(others)], *others]
+    leading = [r for r in rows if r.plan.tier == rows[0].plan.tier]
+    intensity = len(rows[0].plan.proposal.start)
+    alike = _led(case, [r for r in leading if len(r.plan.proposal.start) == intensity], ties)
+    other = _led(case, [r for r in leading if len(r.plan.proposal.start) != intensity], ties)
+    share = min(len(other), most // 2)
+    picked = [*alike[: most - share], *other[:share]]
+    picked += [r for r in rows if r not in picked][: most - len(picked)]
+    return sorted(picked, key=lambda r: order_key(case, r.plan))
+
+
+def _led(case: Case, rows: list[Row], ties: Callable[[Assessed, Assessed], bool]) -> list[Row]:
+    """The best row, then those that tie with it in the guideline's order, then the others by utility."""
+    if not rows:
+        return []
+    tied = [r for r in rows[1:] if ties(rows[0].plan, r.plan)]
+    tied.sort(key=lambda r: guideline_order(case, r.plan))
+    return [rows[0], *tied, *(r for r in rows[1:] if r not in tied)]
+
+
+def guideline_order(case: Case, plan: Assessed) -> tuple[int, ...]:
+    """Places of the started classes in the guideline's list of candidates."""
+    rules = sorted((r for r in case.indication.candidates if applies(case, r.guideline)), key=lambda r: r.line)
+    listed = list(dict.fromkeys(name for rule in rules for name in rule.about))
+    classes = (pharmacological_class(case, d) for d in plan.proposal.start)
+    return tuple(sorted(listed.index(c) if c in listed else len(listed) for c in classes))

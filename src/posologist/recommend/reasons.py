@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 from posologist.core.drug import Drug
+from posologist.core.indication import Measure
 from posologist.core.recommendation import (
     Effect,
     NotChecked,
@@ -35,6 +38,7 @@ from posologist.recommend.assess import (
 )
 from posologist.recommend.case import Assessed, Case, Outcome, Proposal, Triple
 from posologist.recommend.followup import monitoring_of
+from posologist.recommend.gate import NARROW
 from posologist.recommend.rank import Row, pharmacological_class
 from posologist.recommend.screen import RESTRICTIVE
 from posologist.recommend.utility import Scale, outcome_of
@@ -66,6 +70,14 @@ def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tu
         **_numbers(case, scale, outcome),  # type: ignore[arg-type]
     )
     return document, missing
+
+
+def utility_interval(case: Case, scale: Scale, plan: Assessed) -> Triple:
+    """Utility of a plan with its interval."""
+    outcome = outcome_of(scale, dosed_plan(case, scale, plan.proposal, plan.regimens), dosed_present(case, scale))
+    return (
+        outcome.utility if outcome is not None else Triple(plan.worth.utility, plan.worth.utility, plan.worth.utility)
+    )
 
 
 def yardstick_of(case: Case, scale: Scale) -> Option | None:
@@ -132,42 +144,58 @@ def _estimate(triple: Triple, unit: str, level: float, key: EvidenceKey) -> Esti
 
 
 def _effects(case: Case, scale: Scale, outcome: Outcome) -> tuple[Effect, ...]:
+    """Change of each measure, the level then expected, and a later reading where its variation is published."""
     found = []
     for measure in case.indication.measures:
         change = outcome.changes.get(measure.key)
         if change is None:
             continue
+        level = case.settings.interval_level
         key = case.ledger.add(
             "derived",
             f"expected change of {measure.name}: {change.value:.3g} {measure.unit}",
             because=outcome.benefit_because,
         )
         now = case.situation.facts.get(measure.key)
-        expected = None
+        expected = reading = None
         if now is not None and isinstance(now.value, float) and ucum(now.unit) == ucum(measure.unit):
-            base = now.value
+            then = Triple(*(rounded(now.value + part) for part in change))
             reached = case.ledger.add(
-                "derived",
-                f"expected {measure.name}: {base + change.value:.4g} {measure.unit}",
-                because=[key, now.because],
+                "derived", f"expected {measure.name}: {then.value:.4g} {measure.unit}", because=[key, now.because]
             )
-            expected = Estimate(
-                value=rounded(base + change.value),
-                unit=measure.unit,
-                low=rounded(base + change.low),
-                high=rounded(base + change.high),
-                level=case.settings.interval_level,
-                because=(reached,),
-            )
+            expected = _estimate(then, measure.unit, level, reached)
+            reading = _reading(case, measure, then, reached)
         found.append(
             Effect(
                 measure=measure.key,
                 name=measure.name,
                 expected=expected,
-                change=_estimate(change, measure.unit, case.settings.interval_level, key),
+                reading=reading,
+                change=_estimate(change, measure.unit, level, key),
             )
         )
     return tuple(found)
+
+
+def _reading(case: Case, measure: Measure, then: Triple, reached: EvidenceKey) -> Estimate | None:
+    """Interval of a later reading: the level's own, widened by the published SD of observed changes."""
+    if measure.reading_sd is None:
+        return None
+    level = case.settings.interval_level
+    noise = NormalDist().inv_cdf((1 + level) / 2) * measure.reading_sd
+    key = case.knowledge_key(
+        f"SD of an observed change of {measure.name}: {measure.reading_sd:g} {measure.unit}",
+        source=measure.spread_source,
+        status=measure.spread_status or "to verify",
+    )
+    return Estimate(
+        value=then.value,
+        unit=measure.unit,
+        low=rounded(then.value - math.hypot(then.value - then.low, noise)),
+        high=rounded(then.value + math.hypot(then.high - then.value, noise)),
+        level=level,
+        because=(reached, key),
+    )
 
 
 def plan_text(case: Case, proposal: Proposal, regimens: Sequence[Regimen]) -> str:
@@ -239,7 +267,8 @@ def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChe
             reached = exposure(twin, regimen, drug=drug, settings=case.settings, ledger=case.ledger)
             if not isinstance(reached, MissingKinetics):
                 measures = reached.measures()
-                missing.extend(n for n in reached.not_checked if n not in missing)
+                if NARROW in case.knowledge.groups_of(drug.id):
+                    missing.extend(n for n in reached.not_checked if n not in missing)
         starts.append(
             Start(
                 drug=drug.id,

@@ -13,7 +13,7 @@ from posologist.core.recommendation import Finding, NotChecked, RuledOut
 from posologist.core.statement import SEVERITY_ORDER, Statement
 from posologist.core.values import DrugId, EvidenceKey, Quantity
 from posologist.knowledge.match import PatientSubject, severe_allergy
-from posologist.knowledge.statements import NOT_READABLE, drug_statements
+from posologist.knowledge.statements import NOT_READABLE
 from posologist.recommend.candidates import treating
 from posologist.recommend.case import Case, Hit, Proposal, Screened
 from posologist.recommend.limits import NARROWING, limits_for
@@ -78,7 +78,7 @@ def _dose_facts(amounts: Mapping[DrugId, float] | None, drug: DrugId) -> dict[st
 def drug_hits(case: Case, drug: Drug, subject: PatientSubject) -> tuple[Hit, ...]:
     """Statements about one drug alone that hold or could not be decided for this patient."""
     found = [
-        *(s for s in drug_statements(drug) if not s.indication or s.indication == case.indication.id),
+        *(s for s in case.knowledge.own_statements(drug.id) if not s.indication or s.indication == case.indication.id),
         *case.knowledge.statements_about(drug.id, "gene"),
         *(s for s in case.indication.preferences if set(s.about) & case.knowledge.groups_of(drug.id)),
     ]

@@ -12,12 +12,15 @@ from posologist.core.recommendation import (
     Reason,
 )
 from posologist.core.statement import SEVERITY_ORDER
-from posologist.core.values import DrugId, EvidenceKey, Quantity
+from posologist.core.values import EvidenceKey, Quantity
 from posologist.recommend.candidates import applies, guideline_of
 from posologist.recommend.case import Assessed, Case
 from posologist.recommend.reasons import stop_of
 from posologist.recommend.screen import findings_of, present_hits
+from posologist.twin.kinetics import MissingKinetics
+from posologist.twin.population import prior
 
+NOTABLE_FOLD = 2.0  # change of exposure from which it is a finding
 _BANNER = (
     ("age", "Age", ""),
     ("weight", "Weight", "doses by weight"),
@@ -71,7 +74,7 @@ def summary_of(case: Case, patient: Patient) -> PatientSummary:
 
 def goal_of(case: Case) -> GoalDocument | None:
     """The target of the guideline in force for this patient, with the present value."""
-    subject = case.subject(DrugId(""), case.present)
+    subject = case.patient
     for rule in case.indication.targets:
         if not applies(case, rule.guideline) or subject.match(rule.when).truth is not True:
             continue
@@ -107,7 +110,7 @@ def indicated(case: Case, goal: GoalDocument | None, treated: bool) -> tuple[boo
                 because=(*goal.now.because, *goal.because),
             ),
         )
-    subject = case.subject(DrugId(""), case.present)
+    subject = case.patient
     rules = [r for r in case.indication.treat if applies(case, r.guideline)]
     matches = [(rule, subject.match(rule.when)) for rule in rules]
     for rule, match in matches:
@@ -137,8 +140,38 @@ def indicated(case: Case, goal: GoalDocument | None, treated: bool) -> tuple[boo
 
 def present_findings(case: Case) -> tuple[Finding, ...]:
     """What screening of the present medicines finds, the most severe first."""
-    found = findings_of(case, present_hits(case))
+    found = [*findings_of(case, present_hits(case)), *_exposures(case)]
     return tuple(sorted(found, key=lambda f: (SEVERITY_ORDER[f.severity], f.title)))
+
+
+def _exposures(case: Case) -> list[Finding]:
+    """Present medicines whose exposure genes or other medicines change at least two-fold."""
+    found = []
+    for drug_id in case.present:
+        drug = case.knowledge.drugs[drug_id]
+        twin = prior(
+            drug,
+            case.situation,
+            case.profile(case.present),
+            settings=case.settings,
+            ledger=case.ledger,
+            release="",
+        )
+        if isinstance(twin, MissingKinetics) or 1 / NOTABLE_FOLD < twin.fold < NOTABLE_FOLD:
+            continue
+        key = case.ledger.add(
+            "derived", f"exposure to {drug.name} against a typical patient: {twin.fold:.3g}-fold", because=twin.because
+        )
+        found.append(
+            Finding(
+                severity="serious",
+                title=f"{drug.name}: exposure about {twin.fold:.3g}-fold that of a typical patient",
+                detail="genes or other medicines change how fast it is cleared; the usual dose acts like another dose",
+                drugs=(drug_id,),
+                because=(key,),
+            )
+        )
+    return found
 
 
 def current_of(case: Case, lead: Assessed | None) -> tuple[CurrentTreatment, ...]:

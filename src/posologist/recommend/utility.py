@@ -93,7 +93,7 @@ class Scale:
 
 def scale_of(case: Case) -> Scale | None:
     """The scale of the indication for this patient; None when no baseline risk can be computed."""
-    subject = case.subject(DrugId(""), case.present)
+    subject = case.patient
     for baseline in case.indication.baselines:
         if subject.match(baseline.when).truth is not True:
             continue
@@ -271,7 +271,7 @@ class _FormulaSubject:
 
     def __init__(self, scale: Scale, names: dict[str, Scalar]) -> None:
         self._names = names
-        self._patient = scale.case.subject(DrugId(""), scale.case.present)
+        self._patient = scale.case.patient
 
     def fact(self, name: str) -> Scalar:
         """A formula name, else a fact of the patient."""

@@ -1,0 +1,105 @@
+"""What comes out of `simulate` and `dose`. CONTRACT of other programs; only ever extended."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from posologist.core.evidence import Evidence
+from posologist.core.genotype import Versions
+from posologist.core.recommendation import Finding, NotChecked, Reason
+from posologist.core.regimen import Target
+from posologist.core.values import Count, DrugId, Estimate, Many, Quantity, Series, Value
+
+
+class Level(Value):
+    """A measured concentration, `time_h` hours after the origin of the dose times."""
+
+    time_h: float
+    value: float = Field(ge=0)
+    unit: str
+    analyte: str = ""
+
+
+class SimulationDocument(Value):
+    """Document `posologist/simulation/1`: curves of one regimen, or of given doses, for one patient.
+
+    `outputs` is empty where no curve can be told; `not_checked` then says why.
+    """
+
+    schema_: Literal["posologist/simulation/1"] = Field(default="posologist/simulation/1", alias="schema")
+    drug: DrugId
+    model: str
+    patient: str = ""
+    regimen: str = ""
+    outputs: dict[str, Series]
+    parameters: dict[str, Estimate]
+    exposure: dict[str, Estimate] = {}
+    findings: Many[Finding] = ()
+    not_checked: Many[NotChecked] = ()
+    assumptions: Many[Reason] = ()
+    evidence: dict[str, Evidence]
+    versions: Versions
+
+
+class Individual(Value):
+    """How the patient's levels moved the model: one eta per parameter."""
+
+    eta: dict[str, Estimate]
+    converged: bool
+    effective_sample_size: Count
+
+
+class RankedRegimen(Value):
+    """A regimen that can be dispensed, with the share of possible patients whom it brings to the target."""
+
+    rank: Count
+    text: str
+    target_attainment: Estimate | None
+    toxic_probability: Estimate | None
+    exposure: dict[str, Estimate]
+
+
+class BindingConstraint(Value):
+    """What keeps every regimen from the target, and the regimen that comes nearest."""
+
+    what: str
+    nearest_regimen: str | None
+
+
+class NextSample(Value):
+    """When a level tells most, and what it would make surer."""
+
+    time: Quantity
+    reduces: str
+
+
+class LevelDocument(Value):
+    """A level as measured, and as the model expects it; None where it was not used."""
+
+    time: Quantity
+    observed: Quantity
+    predicted: Estimate | None = None
+
+
+class DoseDocument(Value):
+    """Document `posologist/dose/1`. `individual` is None while no level has been used."""
+
+    schema_: Literal["posologist/dose/1"] = Field(default="posologist/dose/1", alias="schema")
+    drug: DrugId
+    model: str
+    patient: str = ""
+    parameters: dict[str, Estimate]
+    individual: Individual | None = None
+    target: Target | None = None
+    start: str | None = None
+    regimens: Many[RankedRegimen]
+    binding_constraint: BindingConstraint | None = None
+    next_sample: NextSample | None = None
+    levels: Many[LevelDocument] = ()
+    findings: Many[Finding] = ()
+    not_checked: Many[NotChecked] = ()
+    assumptions: Many[Reason] = ()
+    evidence: dict[str, Evidence]
+    versions: Versions

@@ -1,0 +1,189 @@
+"""One drug for one patient: regimens within this patient's limits, and curves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from posologist.core.errors import InputError, ModelError
+from posologist.core.evidence import Ledger
+from posologist.core.genotype import GeneticProfile, Versions
+from posologist.core.patient import Patient
+from posologist.core.regimen import DoseEvent, Limits, Target
+from posologist.core.settings import Settings
+from posologist.core.simulation import DoseDocument, Level, SimulationDocument
+from posologist.core.units import convert
+from posologist.core.values import DrugId
+from posologist.core.version import VERSION
+from posologist.knowledge.load import Knowledge
+from posologist.recommend.limits import limits_for
+from posologist.recommend.pipeline import NO_INDICATION, case_of
+from posologist.recommend.screen import drug_hits
+from posologist.twin.documents import dose_document, simulate_document
+from posologist.twin.orders import parse_regimen
+
+_TARGET = re.compile(
+    r"^\s*(?P<measure>[a-z0-9_]+)\s*(?P<low>[\d.]+)?\s*(?:-|to|<=?)\s*(?P<high>[\d.]+)?\s*(?P<unit>\S+)\s*$", re.I
+)
+
+
+class Timed(Protocol):
+    """A row of a levels or events table."""
+
+    @property
+    def at(self) -> object: ...
+
+
+def dose_for(
+    patient: Patient,
+    drug_name: str,
+    *,
+    indication: str | None = None,
+    target: str | None = None,
+    genome: GeneticProfile | None = None,
+    knowledge: Knowledge,
+    settings: Settings,
+    levels: Sequence[Level] = (),
+) -> DoseDocument:
+    """Regimens of one drug for this patient within the limits of its label, kidney, liver, age, genes and medicines.
+
+    Parameters
+    ----------
+    indication
+        Whose dose limits apply; the first indication of the drug's file if absent.
+    target
+        e.g. "auc24 400-600 h.mg/L"; see `parse_target`.
+
+    Raises
+    ------
+    ModelError
+        If no complete dose of the drug is on file for the indication, or a contraindication holds.
+    """
+    drug = knowledge.drug(drug_name)
+    case = case_of(patient, NO_INDICATION, genome=genome, knowledge=knowledge, settings=settings)
+    chosen = _indication_of(drug.doses, indication, knowledge)
+    case = case.for_indication(chosen)
+    medicines = (*(d for d in case.present if d != drug.id), drug.id)
+    subject = case.subject(drug.id, medicines)
+    hits = drug_hits(case, drug, subject)
+    forbidden = [h for h in hits if h.truth is True and h.statement.action == "contraindicated"]
+    if forbidden:
+        raise ModelError(
+            f"{drug.name} is contraindicated: {forbidden[0].statement.text}",
+            where=drug.id,
+            hint="screen the order for every finding",
+        )
+    outcome = limits_for(case, drug, subject, hits)
+    limits: Limits | None = outcome.limits
+    if limits is None:
+        raise ModelError(outcome.problem, where=drug.id, hint="name another indication with --for")
+    return dose_document(
+        drug,
+        case.situation,
+        case.profile(medicines),
+        limits=limits,
+        settings=settings,
+        ledger=case.ledger,
+        versions=Versions(posologist=VERSION, knowledge=knowledge.version),
+        target=None if target is None else parse_target(target),
+        alongside=[knowledge.drugs[d] for d in medicines if d != drug.id],
+        levels=levels,
+    )
+
+
+def _indication_of(doses: Sequence[object], asked: str | None, knowledge: Knowledge) -> str:
+    known = [str(getattr(rule, "indication", "")) for rule in doses]
+    if asked is None:
+        return known[0] if known else "none"
+    if asked in known:
+        return asked
+    return knowledge.indication(asked).id
+
+
+def parse_target(text: str) -> Target:
+    """Target of a measure: "auc24 400-600 h.mg/L", "trough 10-20 mg/L", "average 5-10 mg/L".
+
+    Raises
+    ------
+    InputError
+        If the text is not a measure with one or two bounds and a unit.
+    """
+    match = _TARGET.match(text)
+    if match is None or (match["low"] is None and match["high"] is None):
+        raise InputError(f"'{text}' is not a target", where="--target", hint='write e.g. "auc24 400-600 h.mg/L"')
+    low, high = (None if match[name] is None else float(match[name]) for name in ("low", "high"))
+    return Target(measure=match["measure"].lower(), low=low, high=high, unit=match["unit"], text=text.strip())
+
+
+def simulate_for(
+    drug_name: str,
+    *,
+    regimen: str | None,
+    events: Sequence[DoseEvent] = (),
+    times: str = "0:72:1",
+    patient: Patient | None = None,
+    genome: GeneticProfile | None = None,
+    knowledge: Knowledge,
+    settings: Settings,
+) -> SimulationDocument:
+    """Curves of one drug under a regimen or given doses, for a patient or a typical adult."""
+    drug = knowledge.drug(drug_name)
+    parsed = None if regimen is None else parse_regimen(regimen, drug=drug.id)
+    versions = Versions(posologist=VERSION, knowledge=knowledge.version)
+    grid = parse_times(times)
+    if patient is None:
+        return simulate_document(
+            drug, parsed, None, None, settings=settings, ledger=Ledger(), versions=versions, times=grid, events=events
+        )
+    case = case_of(patient, NO_INDICATION, genome=genome, knowledge=knowledge, settings=settings)
+    medicines: tuple[DrugId, ...] = (*(d for d in case.present if d != drug.id), drug.id)
+    return simulate_document(
+        drug,
+        parsed,
+        case.situation,
+        case.profile(medicines),
+        settings=settings,
+        ledger=case.ledger,
+        versions=versions,
+        times=grid,
+        events=events,
+        alongside=[knowledge.drugs[d] for d in medicines if d != drug.id],
+    )
+
+
+def parse_times(text: str) -> tuple[float, ...]:
+    """Times T0, T0 + STEP, ... up to T1 (h) of "T0:T1:STEP".
+
+    Raises
+    ------
+    InputError
+        If the text is not three numbers with T1 >= T0, STEP > 0 and at most 10,000 times.
+    """
+    try:
+        first, last, step = (float(part) for part in text.split(":"))
+    except ValueError as error:
+        raise InputError(f"'{text}' is not T0:T1:STEP", where="--times", hint="write e.g. 0:72:1") from error
+    if not (step > 0 and last >= first >= 0 and (last - first) / step <= 10_000):
+        raise InputError(
+            f"'{text}' is not a grid of times", where="--times", hint="0 <= T0 <= T1, at most 10,000 times"
+        )
+    return tuple(first + step * n for n in range(int((last - first) / step + 1e-9) + 1))
+
+
+def doses_from(rows: Sequence[Timed], drug: DrugId) -> tuple[DoseEvent, ...]:
+    """Administrations of a table as hours after the first one, in mg."""
+    if not rows:
+        return ()
+    ordered = sorted(rows, key=lambda row: row.at)  # type: ignore[arg-type, return-value]
+    origin = ordered[0].at
+    return tuple(
+        DoseEvent(
+            time_h=(row.at - origin).total_seconds() / 3600.0,  # type: ignore[operator]
+            amount_mg=convert(row.amount, row.unit, "mg"),  # type: ignore[attr-defined]
+            route=row.route or "oral",  # type: ignore[attr-defined]
+            duration_h=row.duration_h,  # type: ignore[attr-defined]
+            drug=drug,
+        )
+        for row in ordered
+    )

@@ -6,6 +6,7 @@ from posologist.core.drug import Drug
 from posologist.core.recommendation import RuledOut
 from posologist.core.regimen import Limits, Regimen
 from posologist.core.values import DrugId, EvidenceKey
+from posologist.knowledge.statements import NOT_READABLE
 from posologist.recommend.candidates import candidate_rules
 from posologist.recommend.case import Assessed, Case, Hit, Proposal, Screened
 from posologist.recommend.screen import screen
@@ -107,6 +108,7 @@ def _tier(case: Case, proposal: Proposal, screened: Screened) -> tuple[int, tupl
     if worst:
         return DISCOURAGED, tuple(dict.fromkeys(k for h in worst for k in h.because))
     second = [h for h in held if h.statement.action == "alternative"]
+    second += [h for h in screened.hits if _open_contraindication(h)]
     rules = candidate_rules(case)
     lines = [(rules[d].line, rules[d].alone, d) for d in proposal.drugs if d in rules]
     line = max((n for n, _, _ in lines), default=1)
@@ -121,6 +123,12 @@ def _tier(case: Case, proposal: Proposal, screened: Screened) -> tuple[int, tupl
     if favouring and alone:
         return FAVOURED, (*dict.fromkeys(k for h in favouring for k in h.because), *keys)
     return (FIRST_LINE if line == 1 and alone else LATER_LINE), keys
+
+
+def _open_contraindication(hit: Hit) -> bool:
+    """Whether a contraindication hangs on a fact that could be known (pregnancy, a laboratory value) and is not."""
+    obtainable = all("(" not in name and name != NOT_READABLE for name in hit.missing)
+    return hit.truth is None and hit.statement.action == "contraindicated" and obtainable
 
 
 def _favouring(case: Case, drug: DrugId, medicines: tuple[DrugId, ...]) -> list[Hit]:

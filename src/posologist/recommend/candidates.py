@@ -53,8 +53,11 @@ def _treating(case: Case) -> tuple[DrugId, ...]:
     )
 
 
-def single_plans(case: Case, rankable: tuple[DrugId, ...]) -> list[Proposal]:
-    """Start one drug: alone, beside the present treatment, or in place of one present drug."""
+def single_plans(case: Case, rankable: tuple[DrugId, ...], troubled: frozenset[DrugId]) -> list[Proposal]:
+    """Start one drug: alone, beside the present treatment, or in place of one present drug that may be replaced.
+
+    `troubled`: present drugs with a serious finding; these may also be replaced within their class.
+    """
     now, present = treating(case), case.present
     plans = []
     for drug in rankable:
@@ -64,7 +67,7 @@ def single_plans(case: Case, rankable: tuple[DrugId, ...]) -> list[Proposal]:
             continue
         plans.append(Proposal(stop=(), keep=present, start=(drug,)))
         for replaced in now:
-            if not _is_favoured(case, replaced):
+            if not _is_needed(case, replaced) and not _same_effect(case, replaced, drug, troubled):
                 plans.append(Proposal(stop=(replaced,), keep=tuple(d for d in present if d != replaced), start=(drug,)))
     return plans
 
@@ -78,16 +81,33 @@ def pair_plans(case: Case, best: Mapping[str, DrugId]) -> list[Proposal]:
         For each group or drug named in the pair rules, the member to start.
     """
     now, present = treating(case), case.present
-    stop = tuple(d for d in now if not _is_favoured(case, d))
+    stop = tuple(d for d in now if not _is_needed(case, d))
     keep = tuple(d for d in present if d not in stop)
     pairs: dict[frozenset[DrugId], Proposal] = {}
     for rule in _pair_rules(case):
         for first, second in product(rule.first, rule.second):
             one, two = best.get(first), best.get(second)
-            if one is None or two is None or one == two or one in now or two in now:
+            if one is None or two is None or one == two or _replaces_itself(case, stop, (first, second)):
                 continue
             pairs.setdefault(frozenset((one, two)), Proposal(stop=stop, keep=keep, start=(one, two)))
     return list(pairs.values())
+
+
+def _same_effect(case: Case, replaced: DrugId, drug: DrugId, troubled: frozenset[DrugId]) -> bool:
+    """Whether both drugs take their effect from one rule of their class, so that a switch promises nothing."""
+    if replaced in troubled:
+        return False
+    one, two = case.knowledge.groups_of(replaced), case.knowledge.groups_of(drug)
+    main = case.indication.measures[0].key
+    named = {name for rule in case.indication.effects if rule.measure == main for name in rule.about}
+    if replaced in named or drug in named:
+        return False
+    return bool(one & two & named)
+
+
+def _replaces_itself(case: Case, stopped: tuple[DrugId, ...], groups: tuple[str, ...]) -> bool:
+    """Whether a pair would stop a drug only to start another of its class; adding to the present one covers that."""
+    return any(group in case.knowledge.groups_of(drug) for drug in stopped for group in groups)
 
 
 def pair_groups(case: Case) -> tuple[str, ...]:
@@ -104,11 +124,21 @@ def _pair_rules(case: Case) -> list[PairRule]:
     ]
 
 
-def _is_favoured(case: Case, drug: DrugId) -> bool:
-    """Whether a condition of this patient calls for a present drug; such a drug is not replaced."""
+def _is_needed(case: Case, drug: DrugId) -> bool:
+    """Whether a present drug is not to be replaced: a condition calls for it, or it serves another use as well."""
     subject = case.subject(drug, case.present)
     groups = case.knowledge.groups_of(drug)
-    return any(
+    called_for = any(
         s.action == "prefer" and groups & set(s.about) and subject.match(s.when).truth is True
         for s in case.indication.preferences
+    )
+    uses = {r.indication.replace("-", "_") for r in case.knowledge.drugs[drug].doses} - set(
+        case.indication.condition_codes
+    )
+    own = set(case.indication.condition_codes)
+    return called_for or any(
+        use == code or use.startswith(f"{code}_")
+        for use in uses
+        for code in case.situation.conditions
+        if code not in own
     )

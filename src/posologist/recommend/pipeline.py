@@ -39,9 +39,10 @@ from posologist.recommend.gate import gate
 from posologist.recommend.rank import Row, member_key, rank
 from posologist.recommend.reasons import option_of, utility_interval, yardstick_of
 from posologist.recommend.screen import not_checked_of, present_hits, unidentified
-from posologist.recommend.summary import current_of, goal_of, indicated, present_findings, summary_of
+from posologist.recommend.summary import current_of, goal_of, indicated, present_findings, summary_of, undiagnosed
 from posologist.recommend.utility import Scale, scale_of
 
+SEVERE = ("contraindicated", "serious")
 NO_INDICATION = Indication(
     id="none",
     name="no indication",
@@ -94,17 +95,20 @@ def recommend(
     goal = goal_of(case)
     now_findings = present_findings(case)
     wanted, why = indicated(case, goal, bool(treating(case)))
-    troubled = any(
-        f.severity in ("contraindicated", "serious") and set(f.drugs) & set(treating(case)) for f in now_findings
-    )
+    troubled = frozenset(DrugId(d) for f in now_findings if f.severity in SEVERE for d in f.drugs) & set(treating(case))
     scale = scale_of(case)
     plans: list[Assessed] = []
     ruled_out: list[RuledOut] = []
     if scale is not None and (wanted or troubled):
-        plans, ruled_out = _plans(case, scale)
+        plans, ruled_out = _plans(case, scale, troubled, wanted=wanted)
     rows = rank(case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two))
     options, missing = _options(case, scale, rows)
-    findings = [*now_findings, *why, *_empty(case, scale, options, wanted or troubled, ruled_out)]
+    findings = [
+        *now_findings,
+        *undiagnosed(case),
+        *why,
+        *_empty(case, scale, options, wanted or bool(troubled), ruled_out),
+    ]
     return _document(case, patient, rows, options, missing, findings, ruled_out, scale)
 
 
@@ -161,14 +165,22 @@ def _as_of(patient: Patient, settings: Settings) -> date:
     return settings.as_of
 
 
-def _plans(case: Case, scale: Scale) -> tuple[list[Assessed], list[RuledOut]]:
-    """Plans that passed the gate, and what was ruled out on the way."""
+def _plans(
+    case: Case, scale: Scale, troubled: frozenset[DrugId], *, wanted: bool
+) -> tuple[list[Assessed], list[RuledOut]]:
+    """Plans that passed the gate, and what was ruled out on the way.
+
+    `wanted`: more treatment is called for; if not, only plans that take a troubled drug away are of interest.
+    """
     passed: list[Assessed] = []
     ruled_out: list[RuledOut] = []
     rankable = _rankable(case, ruled_out)
-    for proposal in single_plans(case, rankable):
+    singles = single_plans(case, rankable, troubled)
+    if not wanted:
+        singles = [p for p in singles if troubled & set(p.stop)]
+    for proposal in singles:
         _try(case, scale, proposal, passed, ruled_out)
-    for proposal in pair_plans(case, _best_members(case, passed)):
+    for proposal in pair_plans(case, _best_members(case, passed)) if wanted else ():
         _try(case, scale, proposal, passed, ruled_out)
     offered = {d for plan in passed for d in plan.proposal.start}
     return passed, [r for r in ruled_out if r.drug not in offered]

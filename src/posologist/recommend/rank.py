@@ -14,10 +14,13 @@ from posologist.core.drug import Drug
 from posologist.core.evidence import Ledger
 from posologist.core.regimen import Regimen
 from posologist.core.values import DrugId
+from posologist.recommend.assess import FIRST_LINE, LATER_LINE
 from posologist.recommend.candidates import applies
 from posologist.recommend.case import Assessed, Case
 from posologist.twin.kinetics import MissingKinetics
 from posologist.twin.population import prior
+
+ENOUGH = 3  # rows of the leading tiers from which later lines are no longer shown
 
 
 @dataclass(frozen=True)
@@ -115,26 +118,25 @@ def pharmacological_class(case: Case, drug: DrugId) -> str:
 def _choose(case: Case, rows: list[Row], ties: Callable[[Assessed, Assessed], bool]) -> list[Row]:
     """The leader and what ties with it in the guideline's order of classes; so again for the other intensity.
 
-    Two-drug and one-drug plans of the leading tier each get their share of the rows.
+    Two-drug and one-drug plans of the leading tiers each get their share of the rows. Later lines fill the list only
+    where the leading tiers leave fewer than `ENOUGH` rows; discouraged plans only where there is nothing else.
     """
     most = case.settings.max_options
-    if len(rows) <= most:
-        return rows
-    leading = [r for r in rows if r.plan.tier == rows[0].plan.tier]
-    intensity = len(rows[0].plan.proposal.start)
-    alike = _led(case, [r for r in leading if len(r.plan.proposal.start) == intensity], ties)
-    other = _led(case, [r for r in leading if len(r.plan.proposal.start) != intensity], ties)
-    share = min(len(other), most // 2)
-    picked = [*alike[: most - share], *other[:share]]
-    picked += [r for r in rows if r not in picked][: most - len(picked)]
-    return sorted(picked, key=lambda r: order_key(case, r.plan))
+    leading = [r for r in rows if r.plan.tier <= FIRST_LINE]
+    later = [r for r in rows if r.plan.tier == LATER_LINE]
+    offered = leading if len(leading) >= ENOUGH else (leading + later) or rows
+    intensity = len(offered[0].plan.proposal.start) if offered else 0
+    alike = _led(case, [r for r in offered if len(r.plan.proposal.start) == intensity], ties)
+    other = _led(case, [r for r in offered if len(r.plan.proposal.start) != intensity], ties)
+    share = min(len(other), max(most // 2, most - len(alike)))
+    return sorted([*alike[: most - share], *other[:share]], key=lambda r: order_key(case, r.plan))
 
 
 def _led(case: Case, rows: list[Row], ties: Callable[[Assessed, Assessed], bool]) -> list[Row]:
-    """The best row, then those that tie with it in the guideline's order, then the others by utility."""
+    """The best row, then those of its tier that tie with it in the guideline's order, then the others as they rank."""
     if not rows:
         return []
-    tied = [r for r in rows[1:] if ties(rows[0].plan, r.plan)]
+    tied = [r for r in rows[1:] if r.plan.tier == rows[0].plan.tier and ties(rows[0].plan, r.plan)]
     tied.sort(key=lambda r: guideline_order(case, r.plan))
     return [rows[0], *tied, *(r for r in rows[1:] if r not in tied)]
 

@@ -138,6 +138,23 @@ def indicated(case: Case, goal: GoalDocument | None, treated: bool) -> tuple[boo
     )
 
 
+def undiagnosed(case: Case) -> tuple[Finding, ...]:
+    """Says so when the record does not hold the condition that is to be treated."""
+    situation = case.situation
+    if not case.indication.condition_codes or any(c in situation.conditions for c in case.indication.condition_codes):
+        return ()
+    text = f"{case.indication.name}: none of its conditions is on the problem list"
+    key = case.ledger.add("patient", text, source=f"record of patient {situation.patient_id}")
+    return (
+        Finding(
+            severity="monitor",
+            title=f"{case.indication.name} is not on the problem list",
+            detail="the question is answered as asked; confirm the diagnosis",
+            because=(key,),
+        ),
+    )
+
+
 def present_findings(case: Case) -> tuple[Finding, ...]:
     """What screening of the present medicines finds, the most severe first."""
     found = [*findings_of(case, present_hits(case)), *_exposures(case)]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posologist.core.errors import KnowledgeError
-from posologist.core.indication import EffectPoint, EffectRule, HarmRule, Measure
+from posologist.core.indication import Constant, EffectPoint, EffectRule, HarmRule, Measure
 from posologist.core.values import DrugId, EvidenceKey, rounded
 from posologist.knowledge.expression import UNKNOWN, Scalar, expression
 from posologist.recommend.case import Case, Outcome, Part, Triple, Worth
@@ -93,16 +93,21 @@ class Scale:
 
 def scale_of(case: Case) -> Scale | None:
     """The scale of the indication for this patient; None when no baseline risk can be computed."""
-    subject = case.patient
+    constants = {c.name: c for c in case.indication.constants}
+    subject = _FormulaSubject(case, {name: c.value for name, c in constants.items()})
     for baseline in case.indication.baselines:
-        if subject.match(baseline.when).truth is not True:
+        if case.patient.match(baseline.when).truth is not True:
             continue
         formula = expression(baseline.formula)
         value = formula.value(subject)
         if value is UNKNOWN:
             continue
         because = [case.knowledge_key(baseline.text, source=baseline.source, status=baseline.status)]
-        because += [case.situation.facts[n].because for n in sorted(formula.names) if n in case.situation.facts]
+        for name in sorted(formula.names):
+            if name in constants:
+                because.append(_constant_key(case, constants[name]))
+            elif name in case.situation.facts:
+                because.append(case.situation.facts[name].because)
         key = case.ledger.add(
             "derived",
             f"risk without a change of treatment, over {case.indication.horizon}: {float(value):.4g}",
@@ -110,6 +115,10 @@ def scale_of(case: Case) -> Scale | None:
         )
         return Scale(case, float(value), key)
     return None
+
+
+def _constant_key(case: Case, constant: Constant) -> EvidenceKey:
+    return case.knowledge_key(f"{constant.text}: {constant.value:g}", source=constant.source, status=constant.status)
 
 
 def _drug_effect(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> DrugEffect | None:
@@ -267,11 +276,11 @@ def _percent(
 
 
 class _FormulaSubject:
-    """Names of the benefit formula: changes, baseline, constants, then the patient's facts."""
+    """Names of a formula (changes, baseline, constants), then the patient's facts."""
 
-    def __init__(self, scale: Scale, names: dict[str, Scalar]) -> None:
+    def __init__(self, case: Case, names: dict[str, Scalar]) -> None:
         self._names = names
-        self._patient = scale.case.patient
+        self._patient = case.patient
 
     def fact(self, name: str) -> Scalar:
         """A formula name, else a fact of the patient."""
@@ -327,17 +336,14 @@ def outcome_of(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) ->
 
 
 def _formula_keys(case: Case) -> tuple[EvidenceKey, ...]:
+    """Evidence of the benefit formula and of the constants that it names."""
     indication = case.indication
-    keys = [
-        case.ledger.add(
-            "knowledge", f"{indication.benefit_text}: {indication.benefit}", source=f"indication {indication.id}"
-        )
-    ]
-    for constant in indication.constants:
-        keys.append(
-            case.knowledge_key(f"{constant.text}: {constant.value:g}", source=constant.source, status=constant.status)
-        )
-    return tuple(keys)
+    text = f"{indication.benefit_text}: {indication.benefit}"
+    named = expression(indication.benefit).names
+    return (
+        case.ledger.add("knowledge", text, source=f"indication {indication.id}"),
+        *(_constant_key(case, c) for c in indication.constants if c.name in named),
+    )
 
 
 def _total(scale: Scale, drugs: Sequence[Dosed]) -> DrugEffect | None:
@@ -393,7 +399,7 @@ def _benefit(scale: Scale, changes: dict[str, Any], *, drawn: bool = False) -> A
         if drawn and constant.low is not None and constant.high is not None:
             error = (constant.high - constant.low) / _Z95
             names[constant.name] = constant.value + error * scale.normal("constant", indication.id, constant.name)
-    value = expression(indication.benefit).value(_FormulaSubject(scale, names))
+    value = expression(indication.benefit).value(_FormulaSubject(scale.case, names))
     if value is UNKNOWN:
         raise KnowledgeError(
             f"the benefit formula of {indication.id} needs facts that are not always known",

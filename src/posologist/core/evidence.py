@@ -46,6 +46,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._entries: dict[EvidenceKey, Evidence] = {}
+        self._keys: dict[tuple[object, ...], EvidenceKey] = {}
 
     def add(
         self,
@@ -59,8 +60,11 @@ class Ledger:
     ) -> EvidenceKey:
         """Key of this evidence, the same for the same content."""
         rests_on = tuple(dict.fromkeys(because))
-        digest = hashlib.sha256(repr((kind, text, source, version, status, rests_on)).encode()).hexdigest()[:12]
-        key = EvidenceKey(f"{kind}:{digest}")
+        content = (kind, text, source, version, status, rests_on)
+        if content in self._keys:
+            return self._keys[content]
+        digest = hashlib.sha256(repr(content).encode()).hexdigest()[:12]
+        key = self._keys[content] = EvidenceKey(f"{kind}:{digest}")
         if key not in self._entries:
             self._entries[key] = Evidence(
                 kind=kind, text=text, source=source, version=version, status=status, because=rests_on

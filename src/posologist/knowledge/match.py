@@ -27,6 +27,8 @@ class PatientSubject:
     ----------
     medicines
         What the patient takes apart from the drug in question: kept drugs and the plan's other drugs.
+    just_stopped
+        What the plan stops: recent() counts it as taken until now.
     plan_facts
         Facts of the plan: `dose_per_day`, `route`, `form`, `indication`.
     """
@@ -38,6 +40,7 @@ class PatientSubject:
         knowledge: Knowledge,
         *,
         medicines: Iterable[DrugId] = (),
+        just_stopped: Iterable[DrugId] = (),
         plan_facts: Mapping[str, Scalar] | None = None,
         ledger: Ledger,
     ) -> None:
@@ -45,12 +48,18 @@ class PatientSubject:
         self._profile = profile
         self._knowledge = knowledge
         self._medicines = tuple(medicines)
+        self._just_stopped = tuple(just_stopped)
         self._plan_facts = plan_facts or {}
         self._ledger = ledger
         self._groups: dict[str, DrugId] = {}
         for drug in self._medicines:
             for group in knowledge.groups_of(drug):
                 self._groups.setdefault(group, drug)
+
+    @property
+    def profile(self) -> PhenotypeProfile:
+        """Phenotypes as expressed under these medicines."""
+        return self._profile
 
     def fact(self, name: str) -> Scalar:
         """A fact of the plan or of the patient, or UNKNOWN."""
@@ -67,9 +76,14 @@ class PatientSubject:
         if function == "on":
             return name in self._groups
         if function == "recent":
-            return name in self._groups or any(
-                name in self._knowledge.groups_of(s.drug) and s.hours_ago <= float(arguments[1])
-                for s in self._situation.stopped
+            stopping = any(name in self._knowledge.groups_of(drug) for drug in self._just_stopped)
+            return (
+                stopping
+                or name in self._groups
+                or any(
+                    name in self._knowledge.groups_of(s.drug) and s.hours_ago <= float(arguments[1])
+                    for s in self._situation.stopped
+                )
             )
         if function == "allergy":
             return self._allergy(name)

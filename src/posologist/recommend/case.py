@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import GeneticProfile, PhenotypeProfile
 from posologist.core.indication import Indication
-from posologist.core.recommendation import Finding, NotChecked, RuledOut
+from posologist.core.recommendation import NotChecked, RuledOut
 from posologist.core.regimen import Limits, Regimen
 from posologist.core.settings import Settings
 from posologist.core.situation import Situation
@@ -59,17 +59,28 @@ class Case:
         """The patient under the present medicines, for rules that are not about one drug."""
         return self.remember("patient", lambda: self.subject(DrugId(""), self.present))
 
-    def subject(self, drug: DrugId, medicines: Iterable[DrugId], **plan_facts: Scalar) -> PatientSubject:
-        """The patient under `medicines`, for the drug in question."""
-        others = tuple(m for m in medicines if m != drug)
-        return PatientSubject(
-            self.situation,
-            self.profile((*others, drug)),
-            self.knowledge,
-            medicines=others,
-            plan_facts={"indication": self.indication.id, **plan_facts},
-            ledger=self.ledger,
-        )
+    def subject(
+        self,
+        drug: DrugId,
+        medicines: Iterable[DrugId],
+        stopped: Iterable[DrugId] = (),
+        plan_facts: Mapping[str, Scalar] | None = None,
+    ) -> PatientSubject:
+        """The patient under `medicines`, for the drug in question, with what a plan has just stopped."""
+        others, gone = tuple(m for m in medicines if m != drug), tuple(stopped)
+
+        def build() -> PatientSubject:
+            return PatientSubject(
+                self.situation,
+                self.profile((*others, drug)),
+                self.knowledge,
+                medicines=others,
+                just_stopped=gone,
+                plan_facts={"indication": self.indication.id, **(plan_facts or {})},
+                ledger=self.ledger,
+            )
+
+        return build() if plan_facts else self.remember(("subject", drug, others, gone), build)
 
     def for_indication(self, indication_id: str) -> Case:
         """The same patient asked about the dose rules of another use, without an indication's own rules."""
@@ -117,13 +128,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class Screened:
-    """Outcome of screening one plan: what holds, what limits each started drug, what could not be checked."""
+    """Outcome of screening one plan: what holds, what limits each started drug, which dose rule stayed open."""
 
     hits: tuple[Hit, ...] = ()
     limits: dict[DrugId, Limits] = field(default_factory=dict)
     blocks: tuple[RuledOut, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
-    findings: tuple[Finding, ...] = ()
 
 
 class Triple(NamedTuple):

@@ -119,8 +119,8 @@ def _read(text: str, knowledge: Knowledge) -> _Order:
 
 
 def _own_hits(case: Case, drug: DrugId, regimen: Regimen | None, medicines: tuple[DrugId, ...]) -> tuple[Hit, ...]:
-    facts = {} if regimen is None else {"dose_per_day": regimen.per_day, "route": regimen.route}
-    return drug_hits(case, case.knowledge.drugs[drug], case.subject(drug, medicines, **facts))
+    facts: dict[str, float | str] = {} if regimen is None else {"dose_per_day": regimen.per_day, "route": regimen.route}
+    return drug_hits(case, case.knowledge.drugs[drug], case.subject(drug, medicines, plan_facts=facts))
 
 
 def _too_high(

@@ -34,10 +34,10 @@ from posologist.recommend.candidates import (
     single_plans,
     treating,
 )
-from posologist.recommend.case import Assessed, Case, Proposal, Triple
+from posologist.recommend.case import Assessed, Case, Proposal
 from posologist.recommend.gate import gate
 from posologist.recommend.rank import Row, member_key, rank
-from posologist.recommend.reasons import option_of, utility_interval, yardstick_of
+from posologist.recommend.reasons import option_of, outcome_for, yardstick_of
 from posologist.recommend.screen import not_checked_of, present_hits, unidentified
 from posologist.recommend.summary import current_of, goal_of, indicated, present_findings, summary_of, undiagnosed
 from posologist.recommend.utility import Scale, scale_of
@@ -183,7 +183,8 @@ def _plans(
     for proposal in pair_plans(case, _best_members(case, passed)) if wanted else ():
         _try(case, scale, proposal, passed, ruled_out)
     offered = {d for plan in passed for d in plan.proposal.start}
-    return passed, [r for r in ruled_out if r.drug not in offered]
+    told = {(r.drug, r.rule, r.reason): r for r in reversed(ruled_out) if r.drug not in offered}
+    return passed, list(reversed(told.values()))
 
 
 def _try(case: Case, scale: Scale, proposal: Proposal, passed: list[Assessed], ruled_out: list[RuledOut]) -> None:
@@ -192,7 +193,7 @@ def _try(case: Case, scale: Scale, proposal: Proposal, passed: list[Assessed], r
     if isinstance(gated, Assessed):
         passed.append(gated)
     else:
-        ruled_out.extend(r for r in gated if r not in ruled_out)
+        ruled_out.extend(gated)
 
 
 def _rankable(case: Case, ruled_out: list[RuledOut]) -> tuple[DrugId, ...]:
@@ -257,13 +258,8 @@ def _options(case: Case, scale: Scale | None, rows: tuple[Row, ...]) -> tuple[tu
 
 def _tie(case: Case, scale: Scale, one: Assessed, two: Assessed) -> bool:
     """Whether the utility intervals of two plans overlap."""
-    first, second = _interval(case, scale, one), _interval(case, scale, two)
+    first, second = outcome_for(case, scale, one).utility, outcome_for(case, scale, two).utility
     return first.low <= second.high and second.low <= first.high
-
-
-def _interval(case: Case, scale: Scale, plan: Assessed) -> Triple:
-    name = (plan.proposal.stop, plan.proposal.start, plan.proposal.raises)
-    return case.remember(("utility", *name), lambda: utility_interval(case, scale, plan))
 
 
 def _empty(
@@ -300,7 +296,8 @@ def _document(
     scale: Scale | None,
 ) -> Recommendation:
     open_points = [*unidentified(case), *not_checked_of(case, present_hits(case)), *missing]
-    open_points += [entry for row in rows for entry in row.plan.screened.not_checked]
+    for row in rows:
+        open_points += [*row.plan.screened.not_checked, *not_checked_of(case, row.plan.screened.hits)]
     open_points += [
         NotChecked(
             what=f"harm '{event.replace('_', ' ')}' is not weighed: {text}",

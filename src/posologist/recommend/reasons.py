@@ -50,8 +50,7 @@ from posologist.twin.population import prior
 def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tuple[NotChecked, ...]]:
     """One shown option with everything that it rests on, and what could not be computed for it."""
     plan = row.plan
-    outcome = outcome_of(scale, dosed_plan(case, scale, plan.proposal, plan.regimens), dosed_present(case, scale))
-    assert outcome is not None  # the same effects were found when the plan was assessed
+    outcome = outcome_for(case, scale, plan)
     starts, missing = _starts(case, plan)
     document = Option(
         rank=rank,
@@ -72,12 +71,16 @@ def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tu
     return document, missing
 
 
-def utility_interval(case: Case, scale: Scale, plan: Assessed) -> Triple:
-    """Utility of a plan with its interval."""
-    outcome = outcome_of(scale, dosed_plan(case, scale, plan.proposal, plan.regimens), dosed_present(case, scale))
-    return (
-        outcome.utility if outcome is not None else Triple(plan.worth.utility, plan.worth.utility, plan.worth.utility)
-    )
+def outcome_for(case: Case, scale: Scale, plan: Assessed) -> Outcome:
+    """Benefit, risk and utility of an assessed plan with their intervals, computed once."""
+    name = ("outcome", plan.proposal.stop, plan.proposal.start, plan.proposal.raises)
+
+    def compute() -> Outcome:
+        outcome = outcome_of(scale, dosed_plan(case, scale, plan.proposal, plan.regimens), dosed_present(case, scale))
+        assert outcome is not None  # the same effects were found when the plan was assessed
+        return outcome
+
+    return case.remember(name, compute)
 
 
 def yardstick_of(case: Case, scale: Scale) -> Option | None:

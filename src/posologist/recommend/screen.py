@@ -12,6 +12,7 @@ from posologist.core.drug import Drug
 from posologist.core.recommendation import Finding, NotChecked, RuledOut
 from posologist.core.statement import SEVERITY_ORDER, Statement
 from posologist.core.values import DrugId, EvidenceKey, Quantity
+from posologist.knowledge.expression import expression
 from posologist.knowledge.match import PatientSubject, severe_allergy
 from posologist.knowledge.statements import NOT_READABLE
 from posologist.recommend.candidates import treating
@@ -19,29 +20,25 @@ from posologist.recommend.case import Case, Hit, Proposal, Screened
 from posologist.recommend.limits import NARROWING, limits_for
 
 RESTRICTIVE = frozenset({"contraindicated", "avoid", "alternative", "reduce", "separate"}) | NARROWING
+PLAN_FACTS = frozenset({"dose_per_day", "route", "form"})
 _SILENT = frozenset({"standard", "no recommendation", "prefer"})
 
 
 def screen(case: Case, proposal: Proposal, amounts: Mapping[DrugId, float] | None = None) -> Screened:
     """Everything that speaks for caution about the started drugs of a plan, with their dose limits.
 
-    `amounts` gives the amount per day of each started drug once its regimen is chosen, for rules on the dose.
+    A tapered drug is still taken for a while: what is started is checked against it too. `amounts` gives the amount
+    per day of each started drug once its regimen is chosen, for rules on the dose.
     """
     hits: list[Hit] = []
     blocks: list[RuledOut] = []
     not_checked: list[NotChecked] = []
     limits = {}
     medicines = proposal.drugs
-    pair_hits = [
-        hit
-        for started in proposal.start
-        for other in medicines
-        if other != started and not (other in proposal.start and other < started)
-        for hit in interaction_hits(case, started, other, medicines)
-    ]
+    pair_hits = _pair_hits(case, proposal)
     for drug_id in proposal.start:
         drug = case.knowledge.drugs[drug_id]
-        subject = case.subject(drug_id, medicines, **_dose_facts(amounts, drug_id))
+        subject = case.subject(drug_id, medicines, proposal.stop, _dose_facts(amounts, drug_id))
         own = (*drug_hits(case, drug, subject), *(h for h in pair_hits if drug_id in h.drugs))
         hits.extend(h for h in own if h not in hits)
         outcome = limits_for(case, drug, subject, own)
@@ -55,14 +52,22 @@ def screen(case: Case, proposal: Proposal, amounts: Mapping[DrugId, float] | Non
             blocks.append(_unverified(case, drug_id, what))
     hits.extend(h for kept in proposal.keep if kept in treating(case) for h in _kept_hits(case, kept, medicines))
     blocks.extend(_block(case, hit) for hit in hits if hit.truth is True and hit.statement.action == "contraindicated")
-    not_checked.extend(not_checked_of(case, hits))
-    return Screened(
-        hits=tuple(hits),
-        limits=limits,
-        blocks=tuple(blocks),
-        not_checked=tuple(not_checked),
-        findings=tuple(findings_of(case, hits)),
+    return Screened(hits=tuple(hits), limits=limits, blocks=tuple(blocks), not_checked=tuple(not_checked))
+
+
+def _pair_hits(case: Case, proposal: Proposal) -> list[Hit]:
+    """Interactions of each started drug with the others of the plan and with what is tapered meanwhile."""
+    tapered = tuple(
+        d for d in proposal.stop if (s := case.knowledge.drugs[d].stopping) is not None and not s.abrupt_allowed
     )
+    return [
+        hit
+        for started in proposal.start
+        for other in (*proposal.drugs, *tapered)
+        if other != started and not (other in proposal.start and other < started)
+        for hit in interaction_hits(case, started, other, (*proposal.drugs, *tapered), proposal.stop)
+        if other not in tapered or hit.statement.kind != "duplicate"
+    ]
 
 
 def _kept_hits(case: Case, drug: DrugId, medicines: tuple[DrugId, ...]) -> tuple[Hit, ...]:
@@ -77,22 +82,40 @@ def _dose_facts(amounts: Mapping[DrugId, float] | None, drug: DrugId) -> dict[st
 
 def drug_hits(case: Case, drug: Drug, subject: PatientSubject) -> tuple[Hit, ...]:
     """Statements about one drug alone that hold or could not be decided for this patient."""
+    fixed, moving = case.remember(("statements", drug.id), lambda: _statements(case, drug))
+    alone = case.remember(
+        ("fixed hits", drug.id, id(subject.profile)),
+        lambda: tuple(h for s in fixed if (h := _hit(case, s, (drug.id,), subject)) is not None),
+    )
+    hits = (_hit(case, statement, (drug.id,), subject) for statement in moving)
+    return (*alone, *(h for h in hits if h is not None), *allergy_hits(case, drug))
+
+
+def _statements(case: Case, drug: Drug) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
+    """Statements about a drug: those that rest on the patient alone, and those on the plan's medicines or dose."""
     found = [
         *(s for s in case.knowledge.own_statements(drug.id) if not s.indication or s.indication == case.indication.id),
         *case.knowledge.statements_about(drug.id, "gene"),
         *(s for s in case.indication.preferences if set(s.about) & case.knowledge.groups_of(drug.id)),
     ]
-    hits = [_hit(case, statement, (drug.id,), subject) for statement in found]
-    return (*(h for h in hits if h is not None), *allergy_hits(case, drug))
+    moving = [s for s in found if _rests_on_plan(s)]
+    return tuple(s for s in found if s not in moving), tuple(moving)
 
 
-def interaction_hits(case: Case, one: DrugId, two: DrugId, medicines: Iterable[DrugId]) -> tuple[Hit, ...]:
+def _rests_on_plan(statement: Statement) -> bool:
+    when = expression(statement.when)
+    return bool(when.names & PLAN_FACTS) or any(function in ("on", "recent") for function, _ in when.queries)
+
+
+def interaction_hits(
+    case: Case, one: DrugId, two: DrugId, medicines: Iterable[DrugId], stopped: Iterable[DrugId] = ()
+) -> tuple[Hit, ...]:
     """Interactions between two drugs that hold for this patient, the most severe first."""
     hits = []
     taken = tuple(medicines)
     for statement, swapped in case.knowledge.interactions_between(one, two):
         about = two if swapped else one
-        hit = _hit(case, statement, (one, two), case.subject(about, taken))
+        hit = _hit(case, statement, (one, two), case.subject(about, taken, stopped))
         if hit is not None:
             hits.append(hit)
     duplicate = _duplicate(case, one, two)
@@ -102,6 +125,11 @@ def interaction_hits(case: Case, one: DrugId, two: DrugId, medicines: Iterable[D
 
 
 def _duplicate(case: Case, one: DrugId, two: DrugId) -> Hit | None:
+    """Two drugs of one class, or two products of one ingredient; taken from `case.remember`, made once a pair."""
+    return case.remember(("duplicate", *sorted((one, two))), lambda: _same_class(case, one, two))
+
+
+def _same_class(case: Case, one: DrugId, two: DrugId) -> Hit | None:
     first, second = case.knowledge.drugs[one], case.knowledge.drugs[two]
     same = first.pharmacological_class == second.pharmacological_class and first.pharmacological_class
     shared = set(first.components or (first.id,)) & set(second.components or (second.id,))

@@ -124,6 +124,10 @@ class Codes(Value):
                 waiting.extend(self.conditions[implied].implies)
         return frozenset(found - {code})
 
+    def is_read(self, system: str) -> bool:
+        """Whether condition codes of this system can be read."""
+        return system_name(system) in self.sources
+
     def meaning(self, system: str, code: str) -> tuple[str, ...] | None:
         """Our condition codes of a record's code: the exact code, else the longest prefix; None when not mapped.
 

@@ -27,12 +27,11 @@ import ast
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from posologist.core.errors import KnowledgeError
-from posologist.core.values import Value
 
 
 class _Unknown:
@@ -69,7 +68,7 @@ _MATHS: dict[str, Callable[..., Any]] = {
 }
 
 
-class Match(Value):
+class Match(NamedTuple):
     """Outcome of an expression: `truth` None is unknown; `read` and `missing` name the facts concerned."""
 
     truth: bool | None

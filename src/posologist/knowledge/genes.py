@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from posologist.core.errors import KnowledgeError
 from posologist.core.evidence import Citation
-from posologist.core.values import CitationKey, GeneSymbol, Many, Value
+from posologist.core.values import CitationKey, GeneSymbol, Many, Status, Value
 
 GENES_FOLDER = Path(__file__).parent / "data" / "genes"
 CALLABLE_GENES: tuple[GeneSymbol, ...] = tuple(
@@ -115,6 +115,16 @@ class ScoreRule(Value):
         return self.below is None or score < self.below
 
 
+class Phenoconversion(Value):
+    """How inhibitors change the activity score: factor by strength, as published for this gene."""
+
+    strong: float = Field(ge=0, le=1)
+    moderate: float = Field(ge=0, le=1)
+    text: str
+    source: CitationKey
+    status: Status
+
+
 class Gene(Value):
     """All that is held on one gene."""
 
@@ -131,6 +141,7 @@ class Gene(Value):
     pair_rules: Many[PairRule] = ()
     score_rules: Many[ScoreRule] = ()
     phenotypes: Many[str]
+    phenoconversion: Phenoconversion | None = None
     counts: dict[str, int] = Field(default={}, description="haplotypes seen with each allele, of `haplotypes`")
     haplotypes: int = 0
     definition: FileHeader | None = None
@@ -247,6 +258,8 @@ def _check(gene: Gene, where: str) -> None:
             raise KnowledgeError(f"citation {header.source} is not defined", where=where)
     if gene.positions and gene.reference not in {allele.name for allele in gene.alleles}:
         raise KnowledgeError(f"reference allele {gene.reference} is not among the alleles", where=where)
+    if gene.phenoconversion and gene.phenoconversion.source not in known:
+        raise KnowledgeError(f"citation {gene.phenoconversion.source} is not defined", where=where)
     for allele in gene.alleles:
         for position, bases in allele.defines.items():
             if position not in gene.by_id:
@@ -254,6 +267,6 @@ def _check(gene: Gene, where: str) -> None:
             allowed = {gene.by_id[position].ref, *gene.by_id[position].alts}
             if not _bases(bases) <= allowed:
                 raise KnowledgeError(f"allele {allele.name} has {bases} at {position}, not in {allowed}", where=where)
-    for rule in (*gene.pair_rules, *gene.score_rules):
-        if rule.phenotype not in gene.phenotypes:
-            raise KnowledgeError(f"rule gives the unlisted phenotype {rule.phenotype}", where=where)
+    given = {rule.phenotype for rule in gene.pair_rules} | {rule.phenotype for rule in gene.score_rules}
+    if not given <= set(gene.phenotypes):
+        raise KnowledgeError(f"rules give unlisted phenotypes {sorted(given - set(gene.phenotypes))}", where=where)

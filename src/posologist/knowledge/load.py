@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import rtoml
 from pydantic import ValidationError
@@ -27,11 +27,14 @@ from posologist.core.indication import Indication, Score
 from posologist.core.statement import Statement, StatementKind
 from posologist.core.values import CitationKey, DrugId, Many, Status, Value
 from posologist.knowledge.codes import Codes, load_codes
+from posologist.knowledge.statements import drug_statements
 
+T = TypeVar("T")
 V = TypeVar("V", bound=Value)
 Row = dict[str, Any]
 Document = tuple[Path, Row]
 
+_ONE_PER_FILE = ("", "scores")  # drugs, indications; a score may stand alone or in [[scores]]
 _NULLABLE = {"contraindications": "when", "renal": "action", "hepatic": "action", "age": "action"}
 
 
@@ -94,6 +97,7 @@ class Knowledge:
     _pairs: dict[tuple[DrugId, DrugId], tuple[tuple[Statement, bool], ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
+    _remembered: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def names(self) -> Mapping[str, DrugId]:
@@ -191,6 +195,16 @@ class Knowledge:
                             seen.add(statement.id)
                             yield statement, swapped
 
+    def remember(self, name: object, make: Callable[[], T]) -> T:
+        """Result of `make`, computed once for this knowledge; for what depends on facts alone, never on a patient."""
+        if name not in self._remembered:
+            self._remembered[name] = make()
+        return cast(T, self._remembered[name])
+
+    def own_statements(self, drug: DrugId) -> tuple[Statement, ...]:
+        """A drug's contraindications and limits by kidney, liver, age, pregnancy and lactation, as statements."""
+        return self.remember(("own statements", drug), lambda: drug_statements(self.drugs[drug]))
+
     @cached_property
     def _by_kind(self) -> Mapping[tuple[str, str], tuple[Statement, ...]]:
         found: dict[tuple[str, str], list[Statement]] = {}
@@ -246,10 +260,14 @@ def load_knowledge(*extra: Path) -> Knowledge:
     where = {row_id: path for each in documents for row_id, path in each.origin.items()}
     return Knowledge(
         drugs=_drugs(documents, where),
-        statements=tuple(_joined(documents, ("interactions", "guidance"), "statements", "id", Statement, where).values()),
+        statements=tuple(
+            _joined(documents, ("interactions", "guidance"), "statements", "id", Statement, where).values()
+        ),
         indications=_joined(documents, ("indications",), "", "id", Indication, where),
         scores=_joined(documents, ("scores",), "scores", "id", Score, where),
-        citations={CitationKey(k): _value(Citation, row, where.get(k, "citations.toml"), k) for k, row in citations.items()},
+        citations={
+            CitationKey(k): _value(Citation, row, where.get(k, "citations.toml"), k) for k, row in citations.items()
+        },
         sources=_joined(documents, ("sources.toml",), "sources", "key", Source, where),
         classes=_joined(documents, ("classes.toml",), "classes", "name", DrugClass, where),
         allergies=_joined(documents, ("allergies.toml",), "groups", "name", AllergyGroup, where),
@@ -275,7 +293,9 @@ class _Folder:
             self.digest.update(path.relative_to(self.folder).as_posix().encode() + text.encode())
             return rtoml.loads(text)
         except (rtoml.TomlParsingError, UnicodeDecodeError) as error:
-            raise KnowledgeError(f"is not TOML: {error}", where=str(path), hint="correct the line that is named") from error
+            raise KnowledgeError(
+                f"is not TOML: {error}", where=str(path), hint="correct the line that is named"
+            ) from error
 
     def inside(self, place: str) -> list[Document]:
         """Documents of a subfolder, or one file."""
@@ -287,16 +307,17 @@ class _Folder:
         found: dict[str, Row] = {}
         chosen = self.documents if everywhere else [d for place in places for d in self.inside(place)]
         for path, document in chosen:
-            listed = document.get(key, [] if everywhere else [_without_citations(document)])
+            listed = document[key] if key in document else [] if everywhere else _single(document, key, path)
             if not isinstance(listed, list):
                 raise KnowledgeError(f"'{key}' must be a list of tables", where=str(path), hint=f"write [[{key}]]")
             for row in listed:
                 row_id = str(row.get(name, ""))
                 if not row_id:
-                    raise KnowledgeError(f"an entry has no '{name}'", where=str(path), hint=f"add {name} = \"...\"")
+                    raise KnowledgeError(f"an entry has no '{name}'", where=str(path), hint=f'add {name} = "..."')
                 if row_id in found and found[row_id] != row:
                     raise KnowledgeError(
-                        f"{name} '{row_id}' is defined twice", where=f"{self.origin[row_id]} and {path}",
+                        f"{name} '{row_id}' is defined twice",
+                        where=f"{self.origin[row_id]} and {path}",
                         hint="give each its own name, or remove one",
                     )
                 found[row_id] = row
@@ -311,8 +332,15 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _without_citations(document: Row) -> Row:
-    return {key: value for key, value in document.items() if key != "citations"}
+def _single(document: Row, key: str, path: Path) -> list[Row]:
+    """The document as one row where its kind of file holds one; a stray key is an error, never skipped."""
+    plain = {name: value for name, value in document.items() if name != "citations"}
+    if key in _ONE_PER_FILE:
+        return [plain] if plain else []
+    stray = sorted(set(plain) - {"date"})
+    if stray:
+        raise KnowledgeError(f"'{stray[0]}' is not known here", where=str(path), hint=f"write [[{key}]]")
+    return []
 
 
 def _joined(
@@ -353,7 +381,13 @@ def _screening(row: Row) -> Row:
     roles = [{**common, **role} for role in row.get("roles", ())]
     plain = {k: v for k, v in row.items() if k not in ("source", "status", "roles")}
     classes = plain.get("classes") or [""]
-    return {"pharmacological_class": classes[0], "name": row.get("id", ""), **plain, "roles": roles, "depth": "screening"}
+    return {
+        "pharmacological_class": classes[0],
+        "name": row.get("id", ""),
+        **plain,
+        "roles": roles,
+        "depth": "screening",
+    }
 
 
 def _value(kind: type[V], row: Row, where: str, row_id: str) -> V:

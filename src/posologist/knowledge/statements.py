@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from posologist.core.drug import Contraindication, Drug, OrganRule
 from posologist.core.statement import Action, Severity, Statement, StatementKind, drug_statement_id
 
@@ -33,7 +31,6 @@ def severity_of(action: Action) -> Severity:
     return _SEVERITY[action]
 
 
-@lru_cache(maxsize=4096)
 def drug_statements(drug: Drug) -> tuple[Statement, ...]:
     """Contraindications, organ limits, age, pregnancy and lactation of one drug as Statements."""
     found = [_contraindication(drug, c, n) for n, c in enumerate(drug.contraindications)]

@@ -113,7 +113,7 @@ def _tier(case: Case, proposal: Proposal, screened: Screened) -> tuple[int, tupl
     lines = [(rules[d].line, rules[d].alone, d) for d in proposal.drugs if d in rules]
     line = max((n for n, _, _ in lines), default=1)
     alone = all(a for _, a, _ in lines) or len(lines) > 1
-    favouring = [h for d in proposal.drugs for h in _favouring(case, d, proposal.drugs)]
+    favouring = [h for h in held if h.statement.action == "prefer" and h.statement.status != "to verify"]
     keys = tuple(
         case.knowledge_key(rules[d].text, source=rules[d].source, status=rules[d].status)
         for d in dict.fromkeys(d for _, _, d in lines)
@@ -129,17 +129,3 @@ def _open_contraindication(hit: Hit) -> bool:
     """Whether a contraindication hangs on a fact that could be known (pregnancy, a laboratory value) and is not."""
     obtainable = all("(" not in name and name != NOT_READABLE for name in hit.missing)
     return hit.truth is None and hit.statement.action == "contraindicated" and obtainable
-
-
-def _favouring(case: Case, drug: DrugId, medicines: tuple[DrugId, ...]) -> list[Hit]:
-    subject = case.subject(drug, medicines)
-    groups = case.knowledge.groups_of(drug)
-    hits = []
-    for statement in case.indication.preferences:
-        if statement.action != "prefer" or statement.status == "to verify" or not groups & set(statement.about):
-            continue
-        match = subject.match(statement.when)
-        if match.truth is True:
-            leaf = case.knowledge_key(statement.text, source=statement.source, status=statement.status)
-            hits.append(Hit(statement, (drug,), True, (*subject.because(match), leaf), read=match.read))
-    return hits

@@ -17,8 +17,7 @@ from posologist.core.values import DrugId
 from posologist.recommend.assess import FIRST_LINE, LATER_LINE
 from posologist.recommend.candidates import applies
 from posologist.recommend.case import Assessed, Case
-from posologist.twin.kinetics import MissingKinetics
-from posologist.twin.population import prior
+from posologist.twin.kinetics import MissingKinetics, kinetic_model
 
 ENOUGH = 3  # rows of the leading tiers from which later lines are no longer shown
 
@@ -47,28 +46,23 @@ def member_key(case: Case, plan: Assessed) -> tuple[object, ...]:
     return (
         plan.tier,
         cautions,
-        sum(not _has_curve(case, plan, r) for r in plan.regimens),
+        sum(not _has_curve(case, r) for r in plan.regimens),
         sum(24.0 / r.interval_h for r in plan.regimens),
         -sum(_verified_facts(case, d) for d in drugs),
         plan.proposal.start,
     )
 
 
-def _has_curve(case: Case, plan: Assessed, regimen: Regimen) -> bool:
+def _has_curve(case: Case, regimen: Regimen) -> bool:
+    """Whether the drug's file gives a concentration curve of this release."""
     drug = case.knowledge.drugs[regimen.drug]
+    release = regimen.release or "immediate"
 
     def told() -> bool:
-        twin = prior(
-            drug,
-            case.situation,
-            case.profile(plan.proposal.drugs),
-            settings=case.settings,
-            ledger=Ledger(),
-            release=regimen.release,
-        )
-        return not isinstance(twin, MissingKinetics) and twin.model.no_curve == ""
+        model = kinetic_model(drug, route=regimen.route, release=release, ledger=Ledger())
+        return not isinstance(model, MissingKinetics) and not model.no_curve
 
-    return case.remember(f"curve {drug.id} {regimen.release}", told)
+    return case.knowledge.remember(("curve", drug.id, regimen.route, release), told)
 
 
 def _verified_facts(case: Case, drug: Drug) -> int:
@@ -78,7 +72,7 @@ def _verified_facts(case: Case, drug: Drug) -> int:
         lists = (drug.products, drug.doses, drug.renal, drug.contraindications, drug.adverse, drug.efficacy)
         return sum(fact.status == "verified" for facts in lists for fact in facts)
 
-    return case.remember(f"verified {drug.id}", count)
+    return case.knowledge.remember(("verified", drug.id), count)
 
 
 def rank(case: Case, plans: Sequence[Assessed], ties: Callable[[Assessed, Assessed], bool]) -> tuple[Row, ...]:

@@ -82,7 +82,9 @@ def _dose_facts(amounts: Mapping[DrugId, float] | None, drug: DrugId) -> dict[st
 
 def drug_hits(case: Case, drug: Drug, subject: PatientSubject) -> tuple[Hit, ...]:
     """Statements about one drug alone that hold or could not be decided for this patient."""
-    fixed, moving = case.remember(("statements", drug.id), lambda: _statements(case, drug))
+    fixed, moving = case.knowledge.remember(
+        ("statements", case.indication.id, drug.id), lambda: _statements(case, drug)
+    )
     alone = case.remember(
         ("fixed hits", drug.id, id(subject.profile)),
         lambda: tuple(h for s in fixed if (h := _hit(case, s, (drug.id,), subject)) is not None),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from posologist.core.drug import Drug
 from posologist.core.recommendation import RuledOut
 from posologist.core.regimen import Limits, Regimen
-from posologist.core.values import DrugId, EvidenceKey
+from posologist.core.values import DrugId, EvidenceKey, rounded
 from posologist.knowledge.statements import NOT_READABLE
 from posologist.recommend.candidates import candidate_rules
-from posologist.recommend.case import Assessed, Case, Hit, Proposal, Screened
+from posologist.recommend.case import Assessed, Case, Hit, Part, Proposal, Screened
 from posologist.recommend.screen import screen
 from posologist.recommend.utility import Dosed, Scale, worth_of
 from posologist.twin.search import NoRegimen, regimens_for, starting_regimen
@@ -39,7 +42,29 @@ def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[Rul
     if worth is None:
         return tuple(_no_effect(case, d) for d in proposal.start)
     tier, reasons = _tier(case, proposal, screened)
-    return Assessed(proposal, tuple(regimens), screened, tier, reasons, worth)
+    wishes = wishes_of(case, proposal)
+    stated = replace(worth, utility=rounded(worth.utility + math.fsum(w.value for w in wishes)))
+    return Assessed(proposal, tuple(regimens), screened, tier, reasons, stated, wishes)
+
+
+def wishes_of(case: Case, proposal: Proposal) -> tuple[Part, ...]:
+    """What the patient wishes and pays, in points of the same scale, for the drugs that a plan starts."""
+    found = []
+    for drug_id in proposal.start:
+        drug, groups = case.knowledge.drugs[drug_id], case.knowledge.groups_of(drug_id)
+        for wish in case.preferences:
+            if wish.about not in groups:
+                continue
+            cost = case.settings.cost_weight * (wish.cost_per_month or 0.0)
+            points = (wish.points if wish.wish == "prefer" else -wish.points) - cost
+            key = case.ledger.add(
+                "patient",
+                f"the patient wishes to {wish.wish} {wish.about}: {wish.points:g} points"
+                + (f", {wish.cost_per_month:g} a month" if wish.cost_per_month is not None else ""),
+                source=str(wish.source),
+            )
+            found.append(Part(f"wish:{drug_id}", f"stated wish about {drug.name}", points, (key,)))
+    return tuple(found)
 
 
 def dosed_present(case: Case, scale: Scale) -> tuple[Dosed, ...]:
@@ -118,6 +143,9 @@ def _tier(case: Case, proposal: Proposal, screened: Screened) -> tuple[int, tupl
         case.knowledge_key(rules[d].text, source=rules[d].source, status=rules[d].status)
         for d in dict.fromkeys(d for _, _, d in lines)
     )
+    unwanted = [w for w in case.preferences if w.wish == "avoid" and _starts_any(case, proposal, w.about)]
+    if unwanted:
+        return LATER_LINE, tuple(k for w in wishes_of(case, proposal) for k in w.because)
     if second:
         return LATER_LINE, (*dict.fromkeys(k for h in second for k in h.because), *keys)
     if favouring and alone:
@@ -129,3 +157,7 @@ def _open_contraindication(hit: Hit) -> bool:
     """Whether a contraindication hangs on a fact that could be known (pregnancy, a laboratory value) and is not."""
     obtainable = all("(" not in name and name != NOT_READABLE for name in hit.missing)
     return hit.truth is None and hit.statement.action == "contraindicated" and obtainable
+
+
+def _starts_any(case: Case, proposal: Proposal, group: str) -> bool:
+    return any(group in case.knowledge.groups_of(drug) for drug in proposal.start)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import GeneticProfile, PhenotypeProfile
 from posologist.core.indication import Indication
+from posologist.core.patient import Preference
 from posologist.core.recommendation import NotChecked, RuledOut
 from posologist.core.regimen import Limits, Regimen
 from posologist.core.settings import Settings
@@ -33,6 +34,7 @@ class Case:
     knowledge: Knowledge
     settings: Settings
     ledger: Ledger
+    preferences: tuple[Preference, ...] = ()
     _profiles: dict[frozenset[DrugId], PhenotypeProfile] = field(default_factory=dict)
     _remembered: dict[object, Any] = field(default_factory=dict)
 
@@ -187,5 +189,6 @@ class Assessed:
     tier: int
     tier_reasons: tuple[EvidenceKey, ...]
     worth: Worth
+    wishes: tuple[Part, ...] = ()
     therapeutic_index: Estimate | None = None
     toxic_probability: Estimate | None = None

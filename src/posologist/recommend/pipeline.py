@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from posologist.core.engine import Engine, LocalEngine
@@ -38,8 +38,9 @@ from posologist.recommend.case import Assessed, Case, Proposal
 from posologist.recommend.gate import gate
 from posologist.recommend.rank import Row, member_key, rank
 from posologist.recommend.reasons import option_of, outcome_for, yardstick_of
+from posologist.recommend.remarks import identity, stale_facts, undiagnosed, unused, work_up
 from posologist.recommend.screen import not_checked_of, present_hits, unidentified
-from posologist.recommend.summary import current_of, goal_of, indicated, present_findings, summary_of, undiagnosed
+from posologist.recommend.summary import current_of, goal_of, indicated, present_findings, summary_of
 from posologist.recommend.utility import Scale, scale_of
 
 SEVERE = ("contraindicated", "serious")
@@ -71,6 +72,8 @@ def recommend(
     genome: GeneticProfile | None = None,
     knowledge: Knowledge,
     settings: Settings | None = None,
+    levels: Sequence[object] = (),
+    events: Sequence[object] = (),
 ) -> Recommendation:
     """Ranked plans for one patient and one indication, with reasons and what was ruled out or not checked.
 
@@ -84,6 +87,8 @@ def recommend(
         As called by `genome`; None is "not tested", never normal.
     settings
         `settings.as_of` is the day of the question; it must be given.
+    levels, events
+        Drug levels and administrations. This version does not individualise by levels: they are listed as not used.
 
     Raises
     ------
@@ -103,9 +108,12 @@ def recommend(
         plans, ruled_out = _plans(case, scale, troubled, wanted=wanted)
     rows = rank(case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two))
     options, missing = _options(case, scale, rows)
+    missing += [*unused(levels, events), *stale_facts(case)]
     findings = [
         *now_findings,
+        *identity(case, patient),
         *undiagnosed(case),
+        *work_up(case),
         *why,
         *_empty(case, scale, options, wanted or bool(troubled), ruled_out),
     ]
@@ -148,6 +156,7 @@ def case_of(
         knowledge=knowledge,
         settings=settings,
         ledger=ledger,
+        preferences=patient.preferences,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import NormalDist
 
 from posologist.core.drug import Drug
@@ -78,7 +79,9 @@ def outcome_for(case: Case, scale: Scale, plan: Assessed) -> Outcome:
     def compute() -> Outcome:
         outcome = outcome_of(scale, dosed_plan(case, scale, plan.proposal, plan.regimens), dosed_present(case, scale))
         assert outcome is not None  # the same effects were found when the plan was assessed
-        return outcome
+        stated = math.fsum(w.value for w in plan.wishes)
+        moved = Triple(*(rounded(part + stated) for part in outcome.utility))
+        return replace(outcome, utility=moved, parts=(*outcome.parts, *plan.wishes))
 
     return case.remember(name, compute)
 

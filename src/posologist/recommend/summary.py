@@ -21,7 +21,7 @@ from posologist.twin.kinetics import MissingKinetics
 from posologist.twin.population import prior
 
 NOTABLE_FOLD = 2.0  # change of exposure from which it is a finding
-_BANNER = (
+BANNER = (
     ("age", "Age", ""),
     ("weight", "Weight", "doses by weight"),
     ("egfr", "eGFR", "kidney limits of doses"),
@@ -38,7 +38,7 @@ def summary_of(case: Case, patient: Patient) -> PatientSummary:
     situation = case.situation
     record = f"record of patient {situation.patient_id}"
     facts = []
-    for name, label, prevents in _BANNER:
+    for name, label, prevents in BANNER:
         known = situation.facts.get(name)
         if known is None or not isinstance(known.value, float):
             key = case.ledger.add("patient", f"{label.lower()} is not in the record", source=record)
@@ -134,23 +134,6 @@ def indicated(case: Case, goal: GoalDocument | None, treated: bool) -> tuple[boo
             title=f"Below the thresholds at which {guideline_of(case)} starts a drug for {case.indication.name}",
             detail="no drug is recommended; recheck as the guideline says",
             because=(*keys, *rule_keys),
-        ),
-    )
-
-
-def undiagnosed(case: Case) -> tuple[Finding, ...]:
-    """Says so when the record does not hold the condition that is to be treated."""
-    situation = case.situation
-    if not case.indication.condition_codes or any(c in situation.conditions for c in case.indication.condition_codes):
-        return ()
-    text = f"{case.indication.name}: none of its conditions is on the problem list"
-    key = case.ledger.add("patient", text, source=f"record of patient {situation.patient_id}")
-    return (
-        Finding(
-            severity="monitor",
-            title=f"{case.indication.name} is not on the problem list",
-            detail="the question is answered as asked; confirm the diagnosis",
-            because=(key,),
         ),
     )
 

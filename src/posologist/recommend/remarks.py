@@ -1,0 +1,104 @@
+"""Remarks beside the plans: whose genome it is, what is old, what else the guideline asks to look for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from posologist.core.patient import Patient
+from posologist.core.recommendation import Finding, NotChecked
+from posologist.recommend.candidates import applies
+from posologist.recommend.case import Case
+from posologist.recommend.summary import BANNER
+
+
+def identity(case: Case, patient: Patient) -> tuple[Finding, ...]:
+    """Whether the genome can be this patient's: sex of the genome against the record, sample name against identifiers."""
+    genome = case.genome
+    if genome is None:
+        return ()
+    record = case.ledger.add(
+        "patient", f"record of {patient.id}, sex {patient.sex or 'not recorded'}", source=str(patient.source)
+    )
+    sample = case.ledger.add("patient", f"genome of sample {genome.sample}", source="genome")
+    found = []
+    if genome.sex_from_genome is not None and patient.sex is not None and genome.sex_from_genome != patient.sex:
+        found.append(
+            Finding(
+                severity="serious",
+                title="The genome may not be this patient's: its sex differs from the record's",
+                detail="do not use the genetic findings before the sample's identity is settled",
+                because=(record, sample),
+            )
+        )
+    if genome.sample not in (patient.id, *patient.identifiers):
+        found.append(
+            Finding(
+                severity="information",
+                title=f"Sample {genome.sample} is not an identifier of the patient",
+                detail="confirm that the genome is this patient's",
+                because=(record, sample),
+            )
+        )
+    return tuple(found)
+
+
+def undiagnosed(case: Case) -> tuple[Finding, ...]:
+    """Says so when the record does not hold the condition that is to be treated."""
+    situation = case.situation
+    if not case.indication.condition_codes or any(c in situation.conditions for c in case.indication.condition_codes):
+        return ()
+    text = f"{case.indication.name}: none of its conditions is on the problem list"
+    key = case.ledger.add("patient", text, source=f"record of patient {situation.patient_id}")
+    return (
+        Finding(
+            severity="monitor",
+            title=f"{case.indication.name} is not on the problem list",
+            detail="the question is answered as asked; confirm the diagnosis",
+            because=(key,),
+        ),
+    )
+
+
+def work_up(case: Case) -> tuple[Finding, ...]:
+    """What the guideline asks to look for, and which of its definitions this patient meets."""
+    found = []
+    for rule in (*case.indication.definitions, *case.indication.work_up):
+        if rule.when == "true" or not applies(case, rule.guideline):
+            continue
+        match = case.patient.match(rule.when)
+        if match.truth is True:
+            key = case.knowledge_key(f"{rule.guideline}: {rule.text}", source=rule.source, status=rule.status)
+            found.append(
+                Finding(
+                    severity="information",
+                    title=f"{case.indication.name}: to consider",
+                    detail=rule.text,
+                    because=(*case.patient.because(match), key),
+                )
+            )
+    return tuple(found)
+
+
+def unused(levels: Sequence[object], events: Sequence[object]) -> list[NotChecked]:
+    """Levels and administrations that were given and are not used by this version."""
+    return [
+        NotChecked(
+            what=f"{name} that were given ({len(rows)})",
+            why="this version doses from the population and does not individualise by levels",
+            would_need="a version with posterior dosing",
+        )
+        for name, rows in (("levels", levels), ("administrations", events))
+        if rows
+    ]
+
+
+def stale_facts(case: Case) -> list[NotChecked]:
+    """Key values that are old or not in the record, with what that hinders."""
+    found = []
+    for name, label, prevents in BANNER:
+        known = case.situation.facts.get(name)
+        if not prevents or (known is not None and not known.stale):
+            continue
+        why = f"{label.lower()} is not in the record" if known is None else f"{label.lower()} dates from {known.at}"
+        found.append(NotChecked(what=prevents, why=why, would_need=f"a new {label.lower()}"))
+    return found

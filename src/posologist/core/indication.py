@@ -61,6 +61,14 @@ class PairRule(Rule):
     preferred: bool = False
 
 
+class KeepRule(Fact):
+    """Present drugs of these groups serve another condition of the patient and are not stopped by a plan of ours."""
+
+    about: Many[str]
+    when: str
+    text: str
+
+
 class Constant(Fact):
     """A named number of a formula, with its 95 % interval where one is printed (normal on its own scale)."""
 
@@ -207,6 +215,7 @@ class Indication(Value):
     pairs: Many[PairRule] = ()
     steps: Many[Rule] = ()
     preferences: Many[Statement] = ()
+    keeps: Many[KeepRule] = ()
     definitions: Many[Rule] = ()
     work_up: Many[Rule] = ()
     constants: Many[Constant] = ()

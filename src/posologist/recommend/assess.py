@@ -16,7 +16,8 @@ from posologist.recommend.screen import screen
 from posologist.recommend.utility import Dosed, Scale, worth_of
 from posologist.twin.search import NoRegimen, regimens_for, starting_regimen
 
-FAVOURED, FIRST_LINE, LATER_LINE, DISCOURAGED = 0, 1, 2, 3
+FAVOURED, FIRST_LINE, LATER_LINE = 0, 1, 2
+DISCOURAGED = 3  # added to the line of a plan that something serious speaks against
 
 
 def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[RuledOut, ...]:
@@ -127,27 +128,31 @@ def _no_effect(case: Case, drug: DrugId) -> RuledOut:
 
 
 def _tier(case: Case, proposal: Proposal, screened: Screened) -> tuple[int, tuple[EvidenceKey, ...]]:
-    """Guideline tier of the plan: favoured for this patient, first line, later line, discouraged."""
+    """Guideline tier of the plan (favoured for this patient, first line, later line), raised when discouraged."""
     held = [h for h in screened.hits if h.truth is True]
-    worst = [h for h in held if h.statement.action == "avoid"]
-    if worst:
-        return DISCOURAGED, tuple(dict.fromkeys(k for h in worst for k in h.because))
-    second = [h for h in held if h.statement.action == "alternative"]
-    second += [h for h in screened.hits if _open_contraindication(h)]
+    line, reasons = _line(case, proposal, screened, held)
+    against = [h for h in held if h.statement.action == "avoid"]
+    if against:
+        return DISCOURAGED + line, tuple(dict.fromkeys(k for h in against for k in h.because))
+    return line, reasons
+
+
+def _line(case: Case, proposal: Proposal, screened: Screened, held: list[Hit]) -> tuple[int, tuple[EvidenceKey, ...]]:
     rules = candidate_rules(case)
-    lines = [(rules[d].line, rules[d].alone, d) for d in proposal.drugs if d in rules]
-    line = max((n for n, _, _ in lines), default=1)
-    alone = all(a for _, a, _ in lines) or len(lines) > 1
-    favouring = [h for h in held if h.statement.action == "prefer" and h.statement.status != "to verify"]
+    named = [d for d in proposal.drugs if d in rules]
+    line = max((rules[d].line for d in named), default=1)
+    alone = all(rules[d].alone for d in named) or len(named) > 1
     keys = tuple(
-        case.knowledge_key(rules[d].text, source=rules[d].source, status=rules[d].status)
-        for d in dict.fromkeys(d for _, _, d in lines)
+        dict.fromkeys(case.knowledge_key(rules[d].text, source=rules[d].source, status=rules[d].status) for d in named)
     )
     unwanted = [w for w in case.preferences if w.wish == "avoid" and _starts_any(case, proposal, w.about)]
     if unwanted:
-        return LATER_LINE, tuple(k for w in wishes_of(case, proposal) for k in w.because)
+        return LATER_LINE, (*(k for w in wishes_of(case, proposal) for k in w.because), *keys)
+    second = [h for h in held if h.statement.action == "alternative"]
+    second += [h for h in screened.hits if _open_contraindication(h)]
     if second:
         return LATER_LINE, (*dict.fromkeys(k for h in second for k in h.because), *keys)
+    favouring = [h for h in held if h.statement.action == "prefer" and h.statement.status != "to verify"]
     if favouring and alone:
         return FAVOURED, (*dict.fromkeys(k for h in favouring for k in h.because), *keys)
     return (FIRST_LINE if line == 1 and alone else LATER_LINE), keys

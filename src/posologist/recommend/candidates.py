@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import product
 
-from posologist.core.indication import CandidateRule, PairRule
-from posologist.core.values import DrugId
+from posologist.core.indication import CandidateRule, KeepRule, PairRule
+from posologist.core.statement import Statement
+from posologist.core.values import DrugId, EvidenceKey
 from posologist.recommend.case import Case, Proposal
 
 
@@ -126,19 +127,25 @@ def _pair_rules(case: Case) -> list[PairRule]:
 
 def _is_needed(case: Case, drug: DrugId) -> bool:
     """Whether a present drug is not to be replaced: a condition calls for it, or it serves another use as well."""
-    subject = case.subject(drug, case.present)
-    groups = case.knowledge.groups_of(drug)
-    called_for = any(
-        s.action == "prefer" and groups & set(s.about) and subject.match(s.when).truth is True
-        for s in case.indication.preferences
-    )
-    uses = {r.indication.replace("-", "_") for r in case.knowledge.drugs[drug].doses} - set(
-        case.indication.condition_codes
-    )
+    return case.remember(("needed", drug), lambda: bool(needs(case, drug)))
+
+
+def needs(case: Case, drug: DrugId) -> tuple[EvidenceKey, ...]:
+    """Why a present drug is not to be replaced; empty when it may be."""
+    subject, groups = case.subject(drug, case.present), case.knowledge.groups_of(drug)
+    preferred = tuple(s for s in case.indication.preferences if s.action == "prefer")
+    rules: tuple[KeepRule | Statement, ...] = (*case.indication.keeps, *preferred)
+    for rule in rules:
+        match = subject.match(rule.when)
+        if groups & set(rule.about) and match.truth is True:
+            leaf = case.knowledge_key(rule.text, source=rule.source, status=rule.status)
+            return (*subject.because(match), leaf)
     own = set(case.indication.condition_codes)
-    return called_for or any(
-        use == code or use.startswith(f"{code}_")
-        for use in uses
-        for code in case.situation.conditions
-        if code not in own
-    )
+    for use in sorted({r.indication.replace("-", "_") for r in case.knowledge.drugs[drug].doses} - own):
+        for code, key in case.situation.conditions.items():
+            if code not in own and (use == code or use.startswith(f"{code}_")):
+                leaf = case.ledger.add(
+                    "knowledge", f"{drug} is also used for {use.replace('_', ' ')}", source=f"drug file {drug}"
+                )
+                return (key, leaf)
+    return ()

@@ -22,6 +22,11 @@ from posologist.knowledge.load import Knowledge
 from posologist.knowledge.match import PatientSubject
 
 T = TypeVar("T")
+LOCAL_FORMS = (
+    "cream", "ointment", "gel", "lotion", "topical", "inhal", "inhaler", "dry powder", "nasal", "ophthalmic", "otic",
+    "eye drop", "ear drop", "intrauterine", "vaginal", "shampoo", "patch for skin",
+)  # fmt: skip
+"""Words of a form or route by which a medicine acts locally; its weaker interactions are not raised."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,11 @@ class Case:
                 self.knowledge,
                 medicines=others,
                 just_stopped=gone,
-                plan_facts={"indication": self.indication.id, **(plan_facts or {})},
+                plan_facts={
+                    "indication": self.indication.id,
+                    "starting": drug not in self.present,
+                    **(plan_facts or {}),
+                },
                 ledger=self.ledger,
             )
 
@@ -92,6 +101,18 @@ class Case:
     def present(self) -> tuple[DrugId, ...]:
         """The drugs taken now."""
         return tuple(c.drug for c in self.situation.current)
+
+    @property
+    def local(self) -> frozenset[DrugId]:
+        """Present drugs whose form acts where it is applied: inhaled, on skin, eye, nose, in the womb."""
+        return self.remember(
+            "local",
+            lambda: frozenset(
+                c.drug
+                for c in self.situation.current
+                if any(word in f"{c.route} {c.form} {c.text}".lower() for word in LOCAL_FORMS)
+            ),
+        )
 
     def knowledge_key(self, text: str, *, source: str, status: str) -> EvidenceKey:
         """Leaf for a cited fact."""

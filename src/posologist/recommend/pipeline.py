@@ -29,6 +29,7 @@ from posologist.knowledge.load import Knowledge
 from posologist.recommend.assess import assess
 from posologist.recommend.candidates import (
     candidate_rules,
+    needs,
     pair_groups,
     pair_plans,
     single_plans,
@@ -115,7 +116,7 @@ def recommend(
         *undiagnosed(case),
         *work_up(case),
         *why,
-        *_empty(case, scale, options, wanted or bool(troubled), ruled_out),
+        *_empty(case, scale, options, wanted, troubled, ruled_out),
     ]
     return _document(case, patient, rows, options, missing, findings, ruled_out, scale)
 
@@ -212,7 +213,7 @@ def _rankable(case: Case, ruled_out: list[RuledOut]) -> tuple[DrugId, ...]:
         drug = case.knowledge.drugs[drug_id]
         if drug.depth == "rankable" and any(r.indication == case.indication.id for r in drug.doses):
             found.append(drug_id)
-        elif drug.depth != "screening":
+        elif drug.depth != "screening" and any(r.indication == case.indication.id for r in drug.doses):
             key = case.ledger.add(
                 "knowledge",
                 f"{drug.name}: dose, limits or products for {case.indication.name} are not verified",
@@ -272,11 +273,18 @@ def _tie(case: Case, scale: Scale, one: Assessed, two: Assessed) -> bool:
 
 
 def _empty(
-    case: Case, scale: Scale | None, options: tuple[Option, ...], wanted: bool, ruled_out: list[RuledOut]
+    case: Case,
+    scale: Scale | None,
+    options: tuple[Option, ...],
+    wanted: bool,
+    troubled: frozenset[DrugId],
+    ruled_out: list[RuledOut],
 ) -> list[Finding]:
     """Why nothing is recommended, where nothing is; never silence."""
-    if options or not wanted:
+    if options:
         return []
+    if not wanted:
+        return [_kept(case, drug) for drug in sorted(troubled)]
     if scale is None:
         title = f"No plan can be ranked: the risk without treatment of {case.indication.name} cannot be computed"
         key = case.ledger.add("knowledge", "no baseline risk applies", source=f"indication {case.indication.id}")
@@ -294,6 +302,28 @@ def _empty(
     ]
 
 
+def _kept(case: Case, drug: DrugId) -> Finding:
+    """Why a present drug with a serious finding is not replaced although the target is met."""
+    name = case.knowledge.drugs[drug].name
+    reasons = needs(case, drug)
+    if reasons:
+        return Finding(
+            severity="monitor",
+            title=f"{name} is kept in spite of a serious finding: it serves another condition",
+            detail="weigh the finding with whoever treats that condition",
+            drugs=(drug,),
+            because=reasons,
+        )
+    key = case.ledger.add("knowledge", f"no replacement of {name} passed the checks", source=f"drug file {drug}")
+    return Finding(
+        severity="serious",
+        title=f"{name} has a serious finding and no replacement passed the checks",
+        detail="see the list of what was ruled out",
+        drugs=(drug,),
+        because=(key,),
+    )
+
+
 def _document(
     case: Case,
     patient: Patient,
@@ -307,14 +337,15 @@ def _document(
     open_points = [*unidentified(case), *not_checked_of(case, present_hits(case)), *missing]
     for row in rows:
         open_points += [*row.plan.screened.not_checked, *not_checked_of(case, row.plan.screened.hits)]
-    open_points += [
-        NotChecked(
-            what=f"harm '{event.replace('_', ' ')}' is not weighed: {text}",
-            why="no source supports a weight",
-            would_need="a published weight",
+    if scale is not None and scale.unweighted:
+        harms = ", ".join(event.replace("_", " ") for event in sorted(scale.unweighted))
+        open_points.append(
+            NotChecked(
+                what=f"harms without a weight in the ranking: {harms}",
+                why="no source supports a weight; they count nothing and are named among the cautions",
+                would_need="published weights",
+            )
         )
-        for event, text in (sorted(scale.unweighted.items()) if scale is not None else [])
-    ]
     document = Recommendation(
         as_of=case.situation.as_of,
         indication=case.indication.id,

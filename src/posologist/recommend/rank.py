@@ -14,7 +14,7 @@ from posologist.core.drug import Drug
 from posologist.core.evidence import Ledger
 from posologist.core.regimen import Regimen
 from posologist.core.values import DrugId
-from posologist.recommend.assess import FIRST_LINE, LATER_LINE
+from posologist.recommend.assess import DISCOURAGED, FIRST_LINE
 from posologist.recommend.candidates import applies
 from posologist.recommend.case import Assessed, Case
 from posologist.twin.kinetics import MissingKinetics, kinetic_model
@@ -116,9 +116,9 @@ def _choose(case: Case, rows: list[Row], ties: Callable[[Assessed, Assessed], bo
     where the leading tiers leave fewer than `ENOUGH` rows; discouraged plans only where there is nothing else.
     """
     most = case.settings.max_options
-    leading = [r for r in rows if r.plan.tier <= FIRST_LINE]
-    later = [r for r in rows if r.plan.tier == LATER_LINE]
-    offered = leading if len(leading) >= ENOUGH else (leading + later) or rows
+    sound = [r for r in rows if r.plan.tier < DISCOURAGED] or rows
+    leading = [r for r in sound if r.plan.tier % DISCOURAGED <= FIRST_LINE]
+    offered = leading if len(leading) >= ENOUGH else sound
     intensity = len(offered[0].plan.proposal.start) if offered else 0
     alike = _led(case, [r for r in offered if len(r.plan.proposal.start) == intensity], ties)
     other = _led(case, [r for r in offered if len(r.plan.proposal.start) != intensity], ties)

@@ -34,6 +34,7 @@ from posologist.recommend.assess import (
     DISCOURAGED,
     FAVOURED,
     FIRST_LINE,
+    LATER_LINE,
     dosed_plan,
     dosed_present,
 )
@@ -154,8 +155,8 @@ def _effects(case: Case, scale: Scale, outcome: Outcome) -> tuple[Effect, ...]:
     found = []
     for measure in case.indication.measures:
         change = outcome.changes.get(measure.key)
-        if change is None:
-            continue
+        if change is None or change.low == change.high:
+            continue  # no change, or an effect that was published without an interval
         level = case.settings.interval_level
         key = case.ledger.add(
             "derived",
@@ -301,15 +302,21 @@ def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChe
 _TIER_WORDS = {
     FAVOURED: "favoured for this patient by the guideline",
     FIRST_LINE: "first line by the guideline",
-    DISCOURAGED: "discouraged for this patient: no better plan passed",
+    LATER_LINE: "not a first choice for this patient",
 }
+
+
+def _standing(tier: int) -> str:
+    if tier >= DISCOURAGED:
+        return "something serious speaks against it; no plan without that was found"
+    return _TIER_WORDS[tier]
 
 
 def _reasons(case: Case, plan: Assessed, outcome: Outcome) -> tuple[Reason, ...]:
     """Why this plan: guideline standing, genes, dose, expected effect."""
     found = []
     if plan.tier_reasons:
-        found.append(Reason(text=_TIER_WORDS.get(plan.tier, "later line by the guideline"), because=plan.tier_reasons))
+        found.append(Reason(text=_standing(plan.tier), because=plan.tier_reasons))
     for regimen in plan.regimens:
         found.append(_gene_reason(case, regimen.drug, plan))
         limits = plan.screened.limits[regimen.drug]

@@ -117,13 +117,31 @@ def interaction_hits(
     taken = tuple(medicines)
     for statement, swapped in case.knowledge.interactions_between(one, two):
         about = two if swapped else one
-        hit = _hit(case, statement, (one, two), case.subject(about, taken, stopped))
+        softened = _softened(case, statement, one, two)
+        if softened is None:
+            continue
+        hit = _hit(case, softened, (one, two), case.subject(about, taken, stopped))
         if hit is not None:
             hits.append(hit)
     duplicate = _duplicate(case, one, two)
     if duplicate is not None:
         hits.append(duplicate)
     return tuple(sorted(hits, key=lambda h: (SEVERITY_ORDER[h.statement.severity], h.statement.id)))
+
+
+def _softened(case: Case, statement: Statement, one: DrugId, two: DrugId) -> Statement | None:
+    """The interaction as it holds for a local form: lesser ones are left out, graver ones are to be monitored."""
+    if not {one, two} & case.local:
+        return statement
+    if statement.severity in ("monitor", "information"):
+        return None
+    return statement.model_copy(
+        update={
+            "severity": "monitor",
+            "action": "monitor",
+            "text": f"{statement.text} (one is a local form: less likely)",
+        }
+    )
 
 
 def _duplicate(case: Case, one: DrugId, two: DrugId) -> Hit | None:
@@ -262,45 +280,52 @@ def _advice(statement: Statement) -> str:
 
 
 def not_checked_of(case: Case, hits: Iterable[Hit]) -> list[NotChecked]:
-    """What stayed undecided, one entry for each missing fact, with the drugs that it concerns."""
+    """What stayed undecided: one entry for each missing fact, one for all conditions that a record cannot show."""
     by_missing: dict[tuple[str, ...], list[Hit]] = {}
-    asked: dict[DrugId, list[str]] = {}
+    asked: dict[str, set[str]] = {}
     for hit in hits:
-        if hit.truth is not None:
+        if hit.truth is not None or _covered(case, hit):
             continue
-        if NOT_READABLE in hit.missing:
-            asked.setdefault(hit.drugs[0], []).append(hit.statement.text)
+        if NOT_READABLE in hit.missing or all(name.startswith("dx(") for name in hit.missing):
+            asked.setdefault(hit.statement.text, set()).update(hit.drugs)
         else:
             by_missing.setdefault(hit.missing, []).append(hit)
-    entries = []
-    for missing, group in sorted(by_missing.items()):
-        drugs = tuple(sorted({d for h in group for d in h.drugs}))
-        kinds = sorted({h.statement.kind for h in group})
-        entries.append(
-            NotChecked(
-                what=f"{', '.join(kinds)}: {'; '.join(sorted({h.statement.text for h in group})[:3])}",
-                why=f"not known: {', '.join(missing)}",
-                would_need=", ".join(missing),
-                drugs=drugs,
-            )
+    entries = [
+        NotChecked(
+            what="; ".join(sorted({h.statement.text for h in group})),
+            why=f"not known: {', '.join(missing)}",
+            would_need=", ".join(missing),
+            drugs=tuple(sorted({d for h in group for d in h.drugs})),
         )
-    for drug, texts in sorted(asked.items()):
+        for missing, group in sorted(by_missing.items())
+    ]
+    if asked:
+        told = (f"{text} ({', '.join(sorted(drugs))})" for text, drugs in sorted(asked.items()))
         entries.append(
             NotChecked(
-                what=f"{case.knowledge.drugs[drug].name}: {'; '.join(sorted(set(texts)))}",
-                why="no field of a record shows it",
+                what=f"contraindications to ask for: {'; '.join(told)}",
+                why="no code of the record shows them",
                 would_need="ask the patient",
-                drugs=(drug,),
+                drugs=tuple(sorted({d for drugs in asked.values() for d in drugs})),
             )
         )
     return entries
 
 
+def _covered(case: Case, hit: Hit) -> bool:
+    """Whether a missing list, told once, is all that this statement lacks."""
+    situation = case.situation
+    return (not situation.allergy_list_given and all(n.startswith("allergy(") for n in hit.missing)) or (
+        not situation.problem_list_given and all(n.startswith("dx(") for n in hit.missing)
+    )
+
+
 def present_hits(case: Case) -> tuple[Hit, ...]:
-    """Screening of the medicines taken now, each and in pairs."""
+    """Screening of the medicines taken now, each and in pairs; what says how to start says nothing about them."""
     medicines = case.present
     known = [d for d in medicines if d in case.knowledge.drugs]
     hits = [h for d in known for h in drug_hits(case, case.knowledge.drugs[d], case.subject(d, known))]
+    hits = [h for h in hits if h.statement.action != "start"]
     hits += [h for one, two in combinations(known, 2) for h in interaction_hits(case, one, two, known)]
     return tuple(hits)
 

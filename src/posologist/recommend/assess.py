@@ -10,9 +10,9 @@ from posologist.core.recommendation import RuledOut
 from posologist.core.regimen import Limits, Regimen
 from posologist.core.values import DrugId, EvidenceKey, rounded
 from posologist.knowledge.statements import NOT_READABLE
-from posologist.recommend.candidates import candidate_rules
+from posologist.recommend.candidates import candidate_rules, needs
 from posologist.recommend.case import Assessed, Case, Hit, Part, Proposal, Screened
-from posologist.recommend.screen import screen
+from posologist.recommend.screen import screen, troubled
 from posologist.recommend.utility import Dosed, Scale, worth_of
 from posologist.twin.search import NoRegimen, regimens_for, starting_regimen
 
@@ -43,6 +43,8 @@ def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[Rul
     if worth is None:
         return tuple(_no_effect(case, d) for d in proposal.start)
     tier, reasons = _tier(case, proposal, screened)
+    if worth.benefit < 0 and not troubled(case) & set(proposal.stop):
+        tier = max(tier, LATER_LINE)  # a change for the worse that takes nothing harmful away
     wishes = wishes_of(case, proposal)
     stated = replace(worth, utility=rounded(worth.utility + math.fsum(w.value for w in wishes)))
     return Assessed(proposal, tuple(regimens), screened, tier, reasons, stated, wishes)
@@ -139,7 +141,8 @@ def _tier(case: Case, proposal: Proposal, screened: Screened) -> tuple[int, tupl
 
 def _line(case: Case, proposal: Proposal, screened: Screened, held: list[Hit]) -> tuple[int, tuple[EvidenceKey, ...]]:
     rules = candidate_rules(case)
-    named = [d for d in proposal.drugs if d in rules]
+    named = [d for d in proposal.start if d in rules]
+    named += [d for d in proposal.keep if d in rules and not needs(case, d)]
     line = max((rules[d].line for d in named), default=1)
     alone = all(rules[d].alone for d in named) or len(named) > 1
     keys = tuple(

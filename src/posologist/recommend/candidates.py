@@ -127,11 +127,15 @@ def _pair_rules(case: Case) -> list[PairRule]:
 
 def _is_needed(case: Case, drug: DrugId) -> bool:
     """Whether a present drug is not to be replaced: a condition calls for it, or it serves another use as well."""
-    return case.remember(("needed", drug), lambda: bool(needs(case, drug)))
+    return bool(needs(case, drug))
 
 
 def needs(case: Case, drug: DrugId) -> tuple[EvidenceKey, ...]:
     """Why a present drug is not to be replaced; empty when it may be."""
+    return case.remember(("needs", drug), lambda: _needs(case, drug))
+
+
+def _needs(case: Case, drug: DrugId) -> tuple[EvidenceKey, ...]:
     subject, groups = case.subject(drug, case.present), case.knowledge.groups_of(drug)
     preferred = tuple(s for s in case.indication.preferences if s.action == "prefer")
     rules: tuple[KeepRule | Statement, ...] = (*case.indication.keeps, *preferred)

@@ -40,11 +40,10 @@ from posologist.recommend.gate import gate
 from posologist.recommend.rank import Row, member_key, rank
 from posologist.recommend.reasons import option_of, outcome_for, yardstick_of
 from posologist.recommend.remarks import identity, stale_facts, undiagnosed, unused, work_up
-from posologist.recommend.screen import not_checked_of, present_hits, unidentified
+from posologist.recommend.screen import not_checked_of, present_hits, troubled, unidentified
 from posologist.recommend.summary import current_of, goal_of, indicated, present_findings, summary_of
 from posologist.recommend.utility import Scale, scale_of
 
-SEVERE = ("contraindicated", "serious")
 NO_INDICATION = Indication(
     id="none",
     name="no indication",
@@ -101,12 +100,11 @@ def recommend(
     goal = goal_of(case)
     now_findings = present_findings(case)
     wanted, why = indicated(case, goal, bool(treating(case)))
-    troubled = frozenset(DrugId(d) for f in now_findings if f.severity in SEVERE for d in f.drugs) & set(treating(case))
     scale = scale_of(case)
     plans: list[Assessed] = []
     ruled_out: list[RuledOut] = []
-    if scale is not None and (wanted or troubled):
-        plans, ruled_out = _plans(case, scale, troubled, wanted=wanted)
+    if scale is not None and (wanted or troubled(case)):
+        plans, ruled_out = _plans(case, scale, wanted=wanted)
     rows = rank(case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two))
     options, missing = _options(case, scale, rows)
     missing += [*unused(levels, events), *stale_facts(case)]
@@ -116,7 +114,7 @@ def recommend(
         *undiagnosed(case),
         *work_up(case),
         *why,
-        *_empty(case, scale, options, wanted, troubled, ruled_out),
+        *_empty(case, scale, options, wanted, ruled_out),
     ]
     return _document(case, patient, rows, options, missing, findings, ruled_out, scale)
 
@@ -175,9 +173,7 @@ def _as_of(patient: Patient, settings: Settings) -> date:
     return settings.as_of
 
 
-def _plans(
-    case: Case, scale: Scale, troubled: frozenset[DrugId], *, wanted: bool
-) -> tuple[list[Assessed], list[RuledOut]]:
+def _plans(case: Case, scale: Scale, *, wanted: bool) -> tuple[list[Assessed], list[RuledOut]]:
     """Plans that passed the gate, and what was ruled out on the way.
 
     `wanted`: more treatment is called for; if not, only plans that take a troubled drug away are of interest.
@@ -185,9 +181,9 @@ def _plans(
     passed: list[Assessed] = []
     ruled_out: list[RuledOut] = []
     rankable = _rankable(case, ruled_out)
-    singles = single_plans(case, rankable, troubled)
+    singles = single_plans(case, rankable, troubled(case))
     if not wanted:
-        singles = [p for p in singles if troubled & set(p.stop)]
+        singles = [p for p in singles if troubled(case) & set(p.stop)]
     for proposal in singles:
         _try(case, scale, proposal, passed, ruled_out)
     for proposal in pair_plans(case, _best_members(case, passed)) if wanted else ():
@@ -277,14 +273,13 @@ def _empty(
     scale: Scale | None,
     options: tuple[Option, ...],
     wanted: bool,
-    troubled: frozenset[DrugId],
     ruled_out: list[RuledOut],
 ) -> list[Finding]:
     """Why nothing is recommended, where nothing is; never silence."""
     if options:
         return []
     if not wanted:
-        return [_kept(case, drug) for drug in sorted(troubled)]
+        return [_kept(case, drug) for drug in sorted(troubled(case))]
     if scale is None:
         title = f"No plan can be ranked: the risk without treatment of {case.indication.name} cannot be computed"
         key = case.ledger.add("knowledge", "no baseline risk applies", source=f"indication {case.indication.id}")

@@ -12,7 +12,7 @@ from posologist.recommend.summary import BANNER
 
 
 def identity(case: Case, patient: Patient) -> tuple[Finding, ...]:
-    """Whether the genome can be this patient's: its sex against the record's, its sample name against the identifiers."""
+    """Whether the genome can be this patient's: its sex against the record's, its sample against the identifiers."""
     genome = case.genome
     if genome is None:
         return ()

@@ -20,6 +20,7 @@ from posologist.recommend.case import Case, Hit, Proposal, Screened
 from posologist.recommend.limits import NARROWING, limits_for
 
 RESTRICTIVE = frozenset({"contraindicated", "avoid", "alternative", "reduce", "separate"}) | NARROWING
+SEVERE = ("contraindicated", "serious")
 PLAN_FACTS = frozenset({"dose_per_day", "route", "form"})
 _SILENT = frozenset({"standard", "no recommendation", "prefer"})
 
@@ -322,12 +323,26 @@ def _covered(case: Case, hit: Hit) -> bool:
 
 def present_hits(case: Case) -> tuple[Hit, ...]:
     """Screening of the medicines taken now, each and in pairs; what says how to start says nothing about them."""
+    return case.remember("present hits", lambda: _present_hits(case))
+
+
+def _present_hits(case: Case) -> tuple[Hit, ...]:
     medicines = case.present
     known = [d for d in medicines if d in case.knowledge.drugs]
     hits = [h for d in known for h in drug_hits(case, case.knowledge.drugs[d], case.subject(d, known))]
     hits = [h for h in hits if h.statement.action != "start"]
     hits += [h for one, two in combinations(known, 2) for h in interaction_hits(case, one, two, known)]
     return tuple(hits)
+
+
+def troubled(case: Case) -> frozenset[DrugId]:
+    """Present medicines for this indication that a serious finding speaks against."""
+
+    def find() -> frozenset[DrugId]:
+        severe = [h for h in present_hits(case) if h.truth is True and h.statement.severity in SEVERE]
+        return frozenset(d for h in severe for d in h.drugs) & set(treating(case))
+
+    return case.remember("troubled", find)
 
 
 def unidentified(case: Case) -> list[NotChecked]:

@@ -155,10 +155,16 @@ def _line(case: Case, proposal: Proposal, screened: Screened, held: list[Hit]) -
     second += [h for h in screened.hits if _open_contraindication(h)]
     if second:
         return LATER_LINE, (*dict.fromkeys(k for h in second for k in h.because), *keys)
-    favouring = [h for h in held if h.statement.action == "prefer" and h.statement.status != "to verify"]
+    favouring = [h for h in held if _is_favour(h)]
     if favouring and alone:
         return FAVOURED, (*dict.fromkeys(k for h in favouring for k in h.because), *keys)
     return (FIRST_LINE if line == 1 and alone else LATER_LINE), keys
+
+
+def _is_favour(hit: Hit) -> bool:
+    """Whether the guideline itself favours the drug for a condition of this patient, by a rule that was read."""
+    statement = hit.statement
+    return statement.kind == "preference" and statement.action == "prefer" and statement.status != "to verify"
 
 
 def _open_contraindication(hit: Hit) -> bool:

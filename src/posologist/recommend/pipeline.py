@@ -189,8 +189,17 @@ def _plans(case: Case, scale: Scale, *, wanted: bool) -> tuple[list[Assessed], l
     for proposal in pair_plans(case, _best_members(case, passed)) if wanted else ():
         _try(case, scale, proposal, passed, ruled_out)
     offered = {d for plan in passed for d in plan.proposal.start}
-    told = {(r.drug, r.rule, r.reason): r for r in reversed(ruled_out) if r.drug not in offered}
-    return passed, list(reversed(told.values()))
+    return passed, _one_reason_each(ruled_out, offered)
+
+
+def _one_reason_each(ruled_out: list[RuledOut], offered: set[DrugId]) -> list[RuledOut]:
+    """One entry for each drug that no plan offers: what holds for the drug itself, else for it beside another."""
+    found: dict[str, RuledOut] = {}
+    for entry in sorted(ruled_out, key=lambda r: " + " in r.drug):
+        drug = entry.drug.split(" + ")[0]
+        if drug not in offered:
+            found.setdefault(drug, entry)
+    return sorted(found.values(), key=lambda r: (r.rule, r.drug))
 
 
 def _try(case: Case, scale: Scale, proposal: Proposal, passed: list[Assessed], ruled_out: list[RuledOut]) -> None:
@@ -198,7 +207,7 @@ def _try(case: Case, scale: Scale, proposal: Proposal, passed: list[Assessed], r
     gated = gate(case, assessed) if isinstance(assessed, Assessed) else assessed
     if isinstance(gated, Assessed):
         passed.append(gated)
-    else:
+    elif len(proposal.start) == 1:
         ruled_out.extend(gated)
 
 

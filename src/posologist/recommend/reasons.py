@@ -43,7 +43,7 @@ from posologist.recommend.followup import monitoring_of
 from posologist.recommend.gate import NARROW
 from posologist.recommend.rank import Row, pharmacological_class
 from posologist.recommend.screen import RESTRICTIVE
-from posologist.recommend.utility import Scale, outcome_of
+from posologist.recommend.utility import Scale, outcome_of, unweighted_harms
 from posologist.twin.exposure import curve, exposure
 from posologist.twin.kinetics import MissingKinetics
 from posologist.twin.population import prior
@@ -66,7 +66,7 @@ def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tu
         toxic_probability=plan.toxic_probability,
         equivalents=_equivalents(case, row),
         reasons=_reasons(case, plan, outcome),
-        cautions=_cautions(plan),
+        cautions=(*_cautions(plan), *_unweighted(case, scale, plan)),
         monitoring=monitoring_of(case, plan),
         **_numbers(case, scale, outcome),  # type: ignore[arg-type]
     )
@@ -364,6 +364,18 @@ def _cautions(plan: Assessed) -> tuple[Reason, ...]:
         for h in plan.screened.hits
         if h.truth is True and h.statement.action in asked
     )
+
+
+def _unweighted(case: Case, scale: Scale, plan: Assessed) -> tuple[Reason, ...]:
+    """Known harms of the started drugs that count nothing in the ranking, said on the plan itself."""
+    found = []
+    for drug_id in plan.proposal.start:
+        for rule in unweighted_harms(scale, drug_id):
+            key = case.knowledge_key(rule.text, source=rule.source, status=rule.status)
+            name = case.knowledge.drugs[drug_id].name
+            text = f"{name}, {rule.event.replace('_', ' ')}: {rule.text} Not weighed in the ranking."
+            found.append(Reason(text=text, because=(key,)))
+    return tuple(found)
 
 
 def _equivalents(case: Case, row: Row) -> tuple[Reason, ...]:

@@ -19,7 +19,7 @@ def identity(case: Case, patient: Patient) -> tuple[Finding, ...]:
     record = case.ledger.add(
         "patient", f"record of {patient.id}, sex {patient.sex or 'not recorded'}", source=str(patient.source)
     )
-    sample = case.ledger.add("patient", f"genome of sample {genome.sample}", source="genome")
+    sample = case.ledger.add("patient", f"genome of sample {genome.sample or 'without a name'}", source="genome")
     found = []
     if genome.sex_from_genome is not None and patient.sex is not None and genome.sex_from_genome != patient.sex:
         found.append(
@@ -31,10 +31,11 @@ def identity(case: Case, patient: Patient) -> tuple[Finding, ...]:
             )
         )
     if genome.sample not in (patient.id, *patient.identifiers):
+        named = f"Sample {genome.sample} is not an identifier of the patient"
         found.append(
             Finding(
                 severity="information",
-                title=f"Sample {genome.sample} is not an identifier of the patient",
+                title=named if genome.sample else "The genetic result names no sample",
                 detail="confirm that the genome is this patient's",
                 because=(record, sample),
             )

@@ -52,7 +52,11 @@ def screen(case: Case, proposal: Proposal, amounts: Mapping[DrugId, float] | Non
         for what in outcome.unverified:
             blocks.append(_unverified(case, drug_id, what))
     hits.extend(h for kept in proposal.keep if kept in treating(case) for h in _kept_hits(case, kept, medicines))
-    blocks.extend(_block(case, hit) for hit in hits if hit.truth is True and hit.statement.action == "contraindicated")
+    blocks.extend(
+        _block(case, hit, proposal.start)
+        for hit in hits
+        if hit.truth is True and hit.statement.action == "contraindicated"
+    )
     return Screened(hits=tuple(hits), limits=limits, blocks=tuple(blocks), not_checked=tuple(not_checked))
 
 
@@ -223,9 +227,9 @@ def _unverified(case: Case, drug: DrugId, what: str) -> RuledOut:
     return RuledOut(drug=drug, rule="unverified", reason=f"{what} has not been verified in a source", because=(key,))
 
 
-def _block(case: Case, hit: Hit) -> RuledOut:
+def _block(case: Case, hit: Hit, started: tuple[DrugId, ...]) -> RuledOut:
     return RuledOut(
-        drug=" + ".join(hit.drugs),
+        drug=" + ".join(sorted(hit.drugs, key=lambda d: d not in started)),
         rule=hit.statement.kind,
         reason=hit.statement.text,
         value=_value_read(case, hit),

@@ -265,6 +265,20 @@ def _drug_harms(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> It
         yield Harm(event, rule.text, value * factor, (value + error * spread) * factor, tuple(dict.fromkeys(keys)))
 
 
+def unweighted_harms(scale: Scale, drug: DrugId) -> tuple[HarmRule, ...]:
+    """Harms of a drug that no published weight brings onto the scale: they count nothing in the ranking."""
+    case = scale.case
+    open_events = {w.event for w in case.indication.weights if w.weight is None}
+    groups = case.knowledge.groups_of(drug)
+    subject = case.subject(drug, case.present)
+    found: dict[str, HarmRule] = {}
+    for rule in sorted(case.indication.harms, key=lambda r: drug not in r.about):
+        reaches = rule.event in open_events and groups & set(rule.about)
+        if reaches and subject.match(rule.when).truth is True:
+            found.setdefault(rule.event, rule)
+    return tuple(found[event] for event in sorted(found))
+
+
 def _percent(
     scale: Scale, rule: HarmRule, dosed: Dosed, subject: Any
 ) -> tuple[float, float | None, float | None, list[EvidenceKey]] | None:

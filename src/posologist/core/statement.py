@@ -74,6 +74,7 @@ class Statement(Value):
     source: CitationKey
     status: Status
     since: str = ""
+    note: str = ""
 
 
 def drug_statement_id(drug: DrugId, kind: str, number: int) -> str:

@@ -26,6 +26,7 @@ _DERIVED = ("bmi", "bsa", "ckd_epi_2021_cr", "cockcroft_gault")
 _FACT_OF_SCORE = {"ckd_epi_2021_cr": "egfr", "cockcroft_gault": "crcl"}
 _WASHOUT_DAYS = 60  # the longest washout that a rule asks for is five weeks (fluoxetine before an MAOI)
 _FERTILE_AGE = (12, 55)
+_RAAS_ANGIOEDEMA = frozenset({"ACE inhibitor:angioedema", "ARB:angioedema", "ARNI:angioedema"})
 
 
 def situate(patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Settings, ledger: Ledger) -> Situation:
@@ -43,6 +44,9 @@ def situate(patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Se
     facts = _demographics(patient, as_of, ledger)
     facts |= _latest(patient.observations, as_of, settings, ledger)
     conditions, past = _conditions(patient.conditions, as_of, knowledge, ledger)
+    allergies = _allergies(patient, ledger, tolerated=False)
+    for reaction in _RAAS_ANGIOEDEMA & allergies.keys():
+        conditions.setdefault("angioedema_history", allergies[reaction])
     facts |= _states(patient, facts, conditions, ledger)
     current, stopped, unresolved = _medicines(patient.medications, as_of, settings, ledger)
     situation = Situation(
@@ -54,7 +58,7 @@ def situate(patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Se
         past_conditions=past,
         current=current,
         stopped=stopped,
-        allergies=_allergies(patient, ledger, tolerated=False),
+        allergies=allergies,
         tolerated=_allergies(patient, ledger, tolerated=True),
         unresolved_medicines=unresolved,
         unresolved_allergies=tuple(

@@ -28,15 +28,16 @@ def candidate_rules(case: Case) -> Mapping[DrugId, CandidateRule]:
 
 
 def _candidate_rules(case: Case) -> dict[DrugId, CandidateRule]:
+    """Rules that hold come first; where none holds for a drug, one that could not be decided stands for it."""
+    rules = sorted((r for r in case.indication.candidates if applies(case, r.guideline)), key=lambda r: r.line)
+    truths = [case.patient.match(rule.when).truth for rule in rules]
     found: dict[DrugId, CandidateRule] = {}
-    for rule in sorted(case.indication.candidates, key=lambda r: r.line):
-        if not applies(case, rule.guideline):
-            continue
-        if rule.when != "true" and case.patient.match(rule.when).truth is not True:
-            continue
-        for name in rule.about:
-            for drug in sorted(case.knowledge.members.get(name, frozenset())):
-                found.setdefault(drug, rule)
+    for wanted in (True, None):
+        for rule, truth in zip(rules, truths, strict=True):
+            if truth is wanted:
+                for name in rule.about:
+                    for drug in sorted(case.knowledge.members.get(name, frozenset())):
+                        found.setdefault(drug, rule)
     return found
 
 

@@ -41,7 +41,7 @@ from posologist.recommend.rank import Row, member_key, rank
 from posologist.recommend.reasons import option_of, outcome_for, yardstick_of
 from posologist.recommend.remarks import identity, stale_facts, undiagnosed, unused, work_up
 from posologist.recommend.screen import not_checked_of, present_hits, troubled, unidentified
-from posologist.recommend.summary import current_of, goal_of, indicated, present_findings, summary_of
+from posologist.recommend.summary import current_of, goals_of, indicated, present_findings, shown_goal, summary_of
 from posologist.recommend.utility import Scale, scale_of
 
 NO_INDICATION = Indication(
@@ -97,9 +97,9 @@ def recommend(
     """
     settings = settings or Settings()
     case = case_of(patient, knowledge.indication(indication), genome=genome, knowledge=knowledge, settings=settings)
-    goal = goal_of(case)
+    goals = goals_of(case)
     now_findings = present_findings(case)
-    wanted, why = indicated(case, goal, bool(treating(case)))
+    wanted, why = indicated(case, goals, bool(treating(case)))
     scale = scale_of(case)
     plans: list[Assessed] = []
     ruled_out: list[RuledOut] = []
@@ -356,7 +356,7 @@ def _document(
         patient=summary_of(case, patient),
         profile=dict(sorted(case.profile(case.present).genes.items())),
         current=current_of(case, rows[0].plan if rows else None),
-        goal=goal_of(case),
+        goal=shown_goal(goals_of(case)),
         yardstick=yardstick_of(case, scale) if scale is not None else None,
         options=options,
         ruled_out=tuple(dict.fromkeys(ruled_out)),

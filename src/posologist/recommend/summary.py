@@ -72,15 +72,19 @@ def summary_of(case: Case, patient: Patient) -> PatientSummary:
     )
 
 
-def goal_of(case: Case) -> GoalDocument | None:
-    """The target of the guideline in force for this patient, with the present value."""
-    subject = case.patient
+def goals_of(case: Case) -> tuple[GoalDocument, ...]:
+    """Targets of the guideline in force for this patient, one for each measure, with the present values."""
+    found: dict[str, GoalDocument] = {}
     for rule in case.indication.targets:
-        if not applies(case, rule.guideline) or subject.match(rule.when).truth is not True:
+        if (
+            rule.measure in found
+            or not applies(case, rule.guideline)
+            or case.patient.match(rule.when).truth is not True
+        ):
             continue
         key = case.knowledge_key(f"target ({rule.guideline}): {rule.text}", source=rule.source, status=rule.status)
         now = case.situation.facts.get(rule.measure)
-        return GoalDocument(
+        found[rule.measure] = GoalDocument(
             text=rule.text,
             measure=rule.measure,
             now=Quantity(value=now.value, unit=now.unit, because=(now.because,))
@@ -90,29 +94,29 @@ def goal_of(case: Case) -> GoalDocument | None:
             high=None if rule.high is None else Quantity(value=rule.high, unit=rule.unit, because=(key,)),
             because=(key,),
         )
-    return None
+    return tuple(found.values())
 
 
-def indicated(case: Case, goal: GoalDocument | None, treated: bool) -> tuple[bool, tuple[Finding, ...]]:
+def is_met(goal: GoalDocument) -> bool:
+    """Whether the present value is known and below the target's upper bound."""
+    return goal.now is not None and goal.high is not None and goal.now.value < goal.high.value
+
+
+def shown_goal(goals: tuple[GoalDocument, ...]) -> GoalDocument | None:
+    """The target to show: the first that is not met, else the first."""
+    return next((g for g in goals if not is_met(g)), goals[0] if goals else None)
+
+
+def indicated(case: Case, goals: tuple[GoalDocument, ...], treated: bool) -> tuple[bool, tuple[Finding, ...]]:
     """Whether drug treatment, or more of it, is called for, and the finding that says so.
 
-    Treatment that meets its target is not intensified; a patient below every threshold is not treated. What is
-    not known speaks for neither: the options are then shown with the question open.
+    Treatment that meets the targets of the treated measures is not intensified; a patient below every threshold is
+    not treated. What is not known speaks for neither: the options are then shown with the question open.
     """
     if treated:
-        if goal is None or goal.now is None or goal.high is None or goal.now.value >= goal.high.value:
-            return True, ()
-        return False, (
-            Finding(
-                severity="information",
-                title=f"At target on the present treatment: {goal.text}",
-                detail="no change is recommended; other plans are not ranked",
-                because=(*goal.now.because, *goal.because),
-            ),
-        )
-    subject = case.patient
+        return _intensified(case, goals)
     rules = [r for r in case.indication.treat if applies(case, r.guideline)]
-    matches = [(rule, subject.match(rule.when)) for rule in rules]
+    matches = [(rule, case.patient.match(rule.when)) for rule in rules]
     for rule, match in matches:
         if match.truth is True:
             key = case.knowledge_key(f"{rule.guideline}: {rule.text}", source=rule.source, status=rule.status)
@@ -121,12 +125,12 @@ def indicated(case: Case, goal: GoalDocument | None, treated: bool) -> tuple[boo
                     severity="information",
                     title=f"{rule.guideline} on starting treatment",
                     detail=rule.text,
-                    because=(*subject.because(match), key),
+                    because=(*case.patient.because(match), key),
                 ),
             )
     if any(match.truth is None for _, match in matches) or not rules:
         return True, ()
-    keys = tuple(dict.fromkeys(k for _, m in matches for k in subject.because(m)))
+    keys = tuple(dict.fromkeys(k for _, m in matches for k in case.patient.because(m)))
     rule_keys = tuple(case.knowledge_key(r.text, source=r.source, status=r.status) for r in rules)
     return False, (
         Finding(
@@ -134,6 +138,22 @@ def indicated(case: Case, goal: GoalDocument | None, treated: bool) -> tuple[boo
             title=f"Below the thresholds at which {guideline_of(case)} starts a drug for {case.indication.name}",
             detail="no drug is recommended; recheck as the guideline says",
             because=(*keys, *rule_keys),
+        ),
+    )
+
+
+def _intensified(case: Case, goals: tuple[GoalDocument, ...]) -> tuple[bool, tuple[Finding, ...]]:
+    measures = {m.key for m in case.indication.measures}
+    treated = [g for g in goals if g.measure in measures and g.high is not None]
+    if not treated or not all(is_met(g) for g in treated):
+        return True, ()
+    now = tuple(k for g in treated if g.now is not None for k in g.now.because)
+    return False, (
+        Finding(
+            severity="information",
+            title=f"At target on the present treatment: {treated[0].text}",
+            detail="no change is recommended; other plans are not ranked",
+            because=(*now, *(k for g in treated for k in g.because)),
         ),
     )
 

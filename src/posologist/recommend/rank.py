@@ -17,6 +17,7 @@ from posologist.core.values import DrugId
 from posologist.recommend.assess import DISCOURAGED, FIRST_LINE
 from posologist.recommend.candidates import applies
 from posologist.recommend.case import Assessed, Case
+from posologist.recommend.utility import effect_rule
 from posologist.twin.kinetics import MissingKinetics, kinetic_model
 
 ENOUGH = 3  # rows of the leading tiers from which later lines are no longer shown
@@ -95,8 +96,16 @@ def rank(case: Case, plans: Sequence[Assessed], ties: Callable[[Assessed, Assess
 
 
 def _kind(case: Case, plan: Assessed) -> tuple[object, ...]:
-    classes = frozenset(pharmacological_class(case, d) for d in plan.proposal.start)
-    return (plan.tier, classes, plan.proposal.stop, bool(plan.proposal.raises))
+    """Plans of one kind cannot be told apart by their effects: the same rules of effect, stopped and started alike."""
+    medicines = plan.proposal.drugs
+    effects = frozenset(
+        tuple(
+            None if (rule := effect_rule(case, drug, measure.key, medicines)) is None else (rule.about, rule.when)
+            for measure in case.indication.measures
+        )
+        for drug in plan.proposal.start
+    )
+    return (plan.tier, effects, len(plan.proposal.start), plan.proposal.stop, bool(plan.proposal.raises))
 
 
 def pharmacological_class(case: Case, drug: DrugId) -> str:

@@ -124,7 +124,7 @@ def _constant_key(case: Case, constant: Constant) -> EvidenceKey:
 def _drug_effect(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> DrugEffect | None:
     centre, draws, because = {}, {}, []
     for measure in scale.case.indication.measures:
-        rule = _effect_rule(scale.case, dosed.drug, measure.key, medicines)
+        rule = effect_rule(scale.case, dosed.drug, measure.key, medicines)
         if rule is None:
             continue
         value, spread, keys = _rule_effect(scale, rule, dosed, measure, medicines)
@@ -133,7 +133,7 @@ def _drug_effect(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> D
     return DrugEffect(centre, draws, tuple(dict.fromkeys(because))) if centre else None
 
 
-def _effect_rule(case: Case, drug: DrugId, measure: str, medicines: tuple[DrugId, ...]) -> EffectRule | None:
+def effect_rule(case: Case, drug: DrugId, measure: str, medicines: tuple[DrugId, ...]) -> EffectRule | None:
     """The rule that names the drug, else one that names a group of it; the first whose profile holds."""
     groups = case.knowledge.groups_of(drug)
     reaching = [r for r in case.indication.effects if r.measure == measure and groups & set(r.about)]

@@ -1,37 +1,29 @@
 """Drugs for tests of the twin: those that ship, and small ones made by hand."""
 
-import json
 from datetime import date
-from pathlib import Path
+from functools import cache
 
-import rtoml
-
-import posologist
 from posologist.core.drug import Drug, GeneEffect, Kinetics, KineticValue, Product, Role, Window
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import ExpressedPhenotype, PhenotypeProfile
 from posologist.core.situation import CurrentDrug, KnownFact, Situation
 from posologist.core.values import CitationKey, DrugId, GeneSymbol
+from posologist.knowledge.load import load_knowledge
 
 SOURCE = CitationKey("test")
 
 
-_READ = (
-    "id", "name", "pharmacological_class", "classes", "components", "depth", "products", "doses", "roles",
-    "gene_effects", "kinetics", "window", "notes",
-)  # fmt: skip
-_FOLDER = Path(posologist.__file__).parent / "knowledge" / "data" / "drugs"
+_knowledge = cache(load_knowledge)
 
 
 def shipped_drugs() -> dict[str, Drug]:
-    """Every drug that ships, by id."""
-    return {drug.id: drug for drug in (shipped_drug(path.stem) for path in sorted(_FOLDER.glob("*.toml")))}
+    """Every drug that ships with kinetics, by id."""
+    return {str(drug.id): drug for drug in _knowledge().drugs.values() if drug.kinetics.parameters}
 
 
 def shipped_drug(name: str) -> Drug:
     """One drug that ships."""
-    raw = rtoml.load(_FOLDER / f"{name}.toml")
-    return Drug.model_validate_json(json.dumps({key: raw[key] for key in _READ if key in raw}))
+    return _knowledge().drugs[DrugId(name)]
 
 
 def made_drug(

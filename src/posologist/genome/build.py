@@ -9,7 +9,7 @@ from typing import Literal
 
 from posologist.core.errors import InputError
 from posologist.genome.vcf import Header, Record, plain_chromosome
-from posologist.knowledge.genes import Gene
+from posologist.knowledge.genes import Gene, Position
 
 Build = Literal["GRCh37", "GRCh38"]
 
@@ -52,7 +52,9 @@ def build_from_header(path: Path, header: Header) -> Build | None:
         )
     if not found and (_OTHER.search(text) or _foreign(header)):
         raise InputError(
-            "the contigs are not those of human GRCh37 or GRCh38", where=str(path), hint="give a VCF against one of them"
+            "the contigs are not those of human GRCh37 or GRCh38",
+            where=str(path),
+            hint="give a VCF against one of them",
         )
     return next(iter(found), None)
 
@@ -73,14 +75,26 @@ def _foreign(header: Header) -> bool:
     return bool(stated) and not _by_length(header)
 
 
-def build_from_variants(records: Mapping[str, Iterable[Record]], genes: Iterable[Gene]) -> Build | None:
-    """The build in which at least two known variants stand at their position with their rs number, and none in the other."""
+def build_votes(records: Mapping[str, Iterable[Record]], genes: Iterable[Gene]) -> dict[Build, int]:
+    """How many records stand where a known variant is in each build, with its reference base and its alternative."""
     votes: dict[Build, int] = {"GRCh37": 0, "GRCh38": 0}
     for gene in genes:
-        seen = {(record.pos, record.id) for record in records.get(plain_chromosome(gene.chromosome), ())}
+        found = {record.pos: record for record in records.get(plain_chromosome(gene.chromosome), ())}
         for position in gene.positions:
-            if position.rsid:
-                votes["GRCh37"] += (position.grch37, position.rsid) in seen
-                votes["GRCh38"] += (position.grch38, position.rsid) in seen
+            for build in votes:
+                record = found.get(position.at(build))
+                votes[build] += record is not None and _is_known(position, record, build)
+    return votes
+
+
+def _is_known(position: Position, record: Record, build: Build) -> bool:
+    documented = {position.ref, *position.alts} - {position.reference(build)}
+    same_id = bool(position.rsid) and record.id == position.rsid
+    return record.ref == position.reference(build) and (same_id or bool(documented & set(record.alts)))
+
+
+def build_from_variants(records: Mapping[str, Iterable[Record]], genes: Iterable[Gene]) -> Build | None:
+    """The build in which at least two known variants are found, when none is found in the other."""
+    votes = build_votes(records, genes)
     decided = [build for build, count in votes.items() if count >= 2]
     return decided[0] if len(decided) == 1 and min(votes.values()) == 0 else None

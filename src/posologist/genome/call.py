@@ -66,9 +66,7 @@ def _documented(gene: Gene, genotype: Genotype) -> Genotype:
         return genotype
     base = genotype.position.ref
     first, second = (base if strand == OTHER else strand for strand in (genotype.first, genotype.second))
-    return Genotype(
-        genotype.position, first, second, genotype.block if first != second else None, lines=genotype.lines
-    )
+    return Genotype(genotype.position, first, second, genotype.block if first != second else None, lines=genotype.lines)
 
 
 def _tested(gene: Gene, genotypes: Sequence[Genotype]) -> tuple[list[Allele], tuple[str, ...]]:
@@ -133,7 +131,9 @@ def _ranked(gene: Gene, pairs: Sequence[tuple[Allele, Allele]]) -> tuple[Pair, .
         scores[key] = max(scores.get(key, 0), _score(gene, a) + _score(gene, b))
     total = sum(weights.values())
     ranked = [Pair(*key, probability=round(weight / total, 6), score=scores[key]) for key, weight in weights.items()]
-    return tuple(sorted(ranked, key=lambda p: (-p.probability, -p.score, _place(p.first, order), _place(p.second, order))))
+    return tuple(
+        sorted(ranked, key=lambda p: (-p.probability, -p.score, _place(p.first, order), _place(p.second, order)))
+    )
 
 
 def _place(name: str, order: dict[str, int]) -> tuple[int, int]:

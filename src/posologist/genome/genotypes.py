@@ -6,6 +6,7 @@ spellings of a variant read the same. What was not read is None, never the refer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -21,6 +22,7 @@ OTHER = "other"
 DELETED = "*"
 """The position lies inside a deletion on this strand."""
 REFERENCE = "ref"
+_ALLELE_NUMBER = re.compile(r"[0-9]{1,4}")
 _BLOCK_ALTS = frozenset({"<NON_REF>", "<*>"})
 
 
@@ -267,7 +269,7 @@ def _split_genotype(gt: str) -> tuple[tuple[str | None, ...], bool]:
     body = gt.lstrip("|/")
     phased = "|" in body and "/" not in body
     calls = body.replace("|", "/").split("/")
-    return tuple(call if call.isdigit() else None for call in calls), phased
+    return tuple(call if _ALLELE_NUMBER.fullmatch(call) else None for call in calls), phased
 
 
 def _combine(

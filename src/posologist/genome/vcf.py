@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from posologist.core.errors import InputError
 
@@ -23,7 +23,7 @@ _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000
 _MAX_HEADER_LINES = 200_000
 _CHROMOSOMES = frozenset([*map(str, range(1, 23)), "X", "Y", "MT"])
 _REFSEQ = re.compile(r"NC_0000(\d\d)\.\d+$")
-_END = re.compile(rb"(?:^|;)END=(\d+)")
+_END = re.compile(rb"(?:^|;)END=(\d{1,12})(?:;|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def read_records(path: Path, sample: str, regions: Regions) -> SampleRecords:
                 last = line
                 continue
             last = line
-            if not head[1].isdigit():
+            if not head[1].isdigit() or len(head[1]) > 12:
                 raise _not_a_line(path, number, f"position {head[1][:20]!r} is not a number")
             pos = int(head[1])
             before = bisect_right(starts[chromosome], pos) - 1
@@ -212,7 +212,7 @@ def _header(path: Path, lines: Iterator[tuple[int, bytes]]) -> Header:
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         if text.startswith("##contig="):
             name = re.search(r"[<,]ID=([^,>]+)", text)
-            length = re.search(r"[<,]length=(\d+)", text)
+            length = re.search(r"[<,]length=(\d{1,12})\b", text)
             if name:
                 contigs[name[1]] = int(length[1]) if length else None
             reference.extend(re.findall(r"assembly=[^,>]+", text))
@@ -228,7 +228,9 @@ def _header(path: Path, lines: Iterator[tuple[int, bytes]]) -> Header:
 def _samples(path: Path, line: str) -> tuple[str, ...]:
     columns = line.split("\t")
     if columns[:5] != ["#CHROM", "POS", "ID", "REF", "ALT"]:
-        raise InputError("the '#CHROM' line is not tab-separated", where=str(path), hint="give a VCF as written by a caller")
+        raise InputError(
+            "the '#CHROM' line is not tab-separated", where=str(path), hint="give a VCF as written by a caller"
+        )
     if len(columns) < 10:
         raise InputError("the VCF has no sample, only sites", where=str(path), hint="give a VCF with genotypes")
     samples = tuple(columns[9:])
@@ -246,10 +248,12 @@ def _open(path: Path) -> IO[bytes]:
             if start[12:14] == b"BC":
                 stream.seek(-28, 2)
                 if stream.read(28) != _BGZF_END:
-                    raise InputError("the file is cut off (bgzip end block missing)", where=str(path), hint="copy it again")
+                    raise InputError(
+                        "the file is cut off (bgzip end block missing)", where=str(path), hint="copy it again"
+                    )
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path), hint="check the path") from error
-    return gzip.open(path, "rb")
+    return cast(IO[bytes], gzip.open(path, "rb"))
 
 
 def _numbered(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,34 @@ def system_name(text: str) -> str:
     return SYSTEMS.get(text.rstrip("/")) or _SHORT.get(text.strip().lower(), "")
 
 
+_PIECES = {
+    "kg": "kg", "g": "g", "gm": "g", "mg": "mg", "mcg": "ug", "ug": "ug", "ng": "ng", "pg": "pg", "mol": "mol",
+    "mmol": "mmol", "umol": "umol", "mcmol": "umol", "micromol": "umol", "nmol": "nmol", "pmol": "pmol", "meq": "meq",
+    "l": "L", "dl": "dL", "ml": "mL", "ul": "uL", "min": "min", "h": "h", "hr": "h", "u": "U", "iu": "[iU]",
+    "[iu]": "[iU]", "miu": "m[iU]", "m[iu]": "m[iU]", "uiu": "u[iU]", "u[iu]": "u[iU]", "mu": "m[iU]",
+    "1.73m2": "{1.73_m2}", "1.73_m2": "{1.73_m2}", "1.73m*2": "{1.73_m2}", "{1.73m2}": "{1.73_m2}",
+    "{1.73_m2}": "{1.73_m2}", "cm": "cm", "mm[hg]": "mm[Hg]", "mmhg": "mm[Hg]", "m2": "m2", "m*2": "m2",
+}  # fmt: skip
+_THOUSANDS = re.compile(r"(?:x\s*)?10(?:e|\^|\*)\s*(3|6|9|12)\s*/\s*(ul|mcl|mm3|cumm|l)")
+_CELLS = {("3", "l"): "", ("9", "l"): "10*9/L", ("12", "l"): "10*12/L", ("3", ""): "10*3/uL", ("6", ""): "10*6/uL"}
+
+
+@lru_cache(maxsize=512)
+def written_unit(text: str) -> str:
+    """UCUM code of a unit as records write it, without annotations ("mg/g{creat}") and in any case; else the text."""
+    if is_known(text):
+        return ucum(text)
+    bare = re.sub(r"\{(?!1\.73)[^}]*\}|\b(?:creat(?:inine)?|cr)\b", "", text).strip()
+    if bare and is_known(bare):
+        return ucum(bare)
+    lowered = bare.lower().replace(" ", "").replace("µ", "u").replace("μ", "u")
+    power = _THOUSANDS.fullmatch(lowered)
+    if power:
+        return _CELLS.get((power[1], "l" if power[2] == "l" else ""), "") or text
+    joined = "/".join(_PIECES.get(piece, piece) for piece in lowered.split("/"))
+    return ucum(joined) if is_known(joined) else text
+
+
 class Analyte(Value):
     """Something measured. Values outside `low` to `high` (canonical unit) are not plausible.
 
@@ -74,7 +103,7 @@ class Analyte(Value):
         InputError
             If the unit is not known or measures something else.
         """
-        written = self.spellings.get(unit, unit)
+        written = self.spellings.get(unit) or written_unit(unit)
         if ucum(written) == self.unit:
             return value
         if dimension(written) == "equivalents/volume" and dimension(self.unit) == "mass/volume":
@@ -124,6 +153,16 @@ class Codes(Value):
                 waiting.extend(self.conditions[implied].implies)
         return frozenset(found - {code})
 
+    def looks_like(self, text: str) -> tuple[str, ...]:
+        """Names of our conditions whose words all stand in a text. For a reader's attention, never for mapping."""
+        words = _name_words(text)
+        return tuple(name for name, wanted in self._words_of_names if wanted <= words)
+
+    @cached_property
+    def _words_of_names(self) -> tuple[tuple[str, frozenset[str]], ...]:
+        named = [(c.name, _name_words(c.name)) for c in self.conditions.values() if c.readable]
+        return tuple(sorted((name, words) for name, words in named if words))
+
     def is_read(self, system: str) -> bool:
         """Whether condition codes of this system can be read."""
         return system_name(system) in self.sources
@@ -150,6 +189,17 @@ class Codes(Value):
                 if (prefix := f"{code[:end]}*") in table:
                     return table[prefix]
         return None
+
+
+_COMMON_WORDS = frozenset(
+    ("and", "or", "of", "in", "the", "a", "to", "with", "past", "present", "history", "disease", "disorder", "active")
+)
+
+
+def _name_words(text: str) -> frozenset[str]:
+    """Words of a condition's name in one spelling, without those that say little."""
+    lowered = text.lower().replace("ae", "e").replace("oe", "e")
+    return frozenset(re.findall(r"[a-z0-9]+", lowered)) - _COMMON_WORDS
 
 
 def load_codes(folder: Path) -> Codes:
@@ -218,4 +268,4 @@ def _checked(codes: Codes, folder: Path) -> Codes:
     return codes
 
 
-__all__ = ["SYSTEMS", "Analyte", "Codes", "ConditionCode", "load_codes", "system_name"]
+__all__ = ["SYSTEMS", "Analyte", "Codes", "ConditionCode", "load_codes", "system_name", "written_unit"]

@@ -19,11 +19,6 @@ from posologist.core.evidence import Citation
 from posologist.core.values import CitationKey, GeneSymbol, Many, Status, Value
 
 GENES_FOLDER = Path(__file__).parent / "data" / "genes"
-CALLABLE_GENES: tuple[GeneSymbol, ...] = tuple(
-    GeneSymbol(symbol) for symbol in ("CYP2C19", "CYP2C9", "CYP3A5", "SLCO1B1", "TPMT", "VKORC1")
-)
-OUTSIDE_GENES: tuple[GeneSymbol, ...] = (GeneSymbol("CYP2D6"),)
-
 # IUPAC nucleotide codes: an allele with such a code is defined with either base.
 _IUPAC = {"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC", "B": "CGT", "D": "AGT", "H": "ACT"}
 
@@ -188,6 +183,32 @@ class Gene(Value):
 
 def _bases(code: str) -> frozenset[str]:
     return frozenset(_IUPAC.get(code, (code,)))
+
+
+def callable_genes(folder: Path | None = None) -> tuple[GeneSymbol, ...]:
+    """Genes that are read from a VCF: those whose folder has a definition."""
+    return _symbols(str(folder or GENES_FOLDER))[0]
+
+
+def outside_genes(folder: Path | None = None) -> tuple[GeneSymbol, ...]:
+    """Genes that come as an outside call only."""
+    return _symbols(str(folder or GENES_FOLDER))[1]
+
+
+def __getattr__(name: str) -> tuple[GeneSymbol, ...]:
+    """`CALLABLE_GENES` and `OUTSIDE_GENES` of the package's own folder, read when they are asked for."""
+    if name == "CALLABLE_GENES":
+        return callable_genes()
+    if name == "OUTSIDE_GENES":
+        return outside_genes()
+    raise AttributeError(name)
+
+
+@lru_cache(maxsize=16)
+def _symbols(folder: str) -> tuple[tuple[GeneSymbol, ...], tuple[GeneSymbol, ...]]:
+    places = sorted(path.parent for path in Path(folder).glob("*/phenotype.toml"))
+    read = tuple(GeneSymbol(place.name) for place in places if (place / "definition.toml").is_file())
+    return read, tuple(symbol for place in places if (symbol := GeneSymbol(place.name)) not in read)
 
 
 def load_gene(symbol: str, folder: Path | None = None) -> Gene:

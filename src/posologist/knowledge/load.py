@@ -34,6 +34,10 @@ V = TypeVar("V", bound=Value)
 Row = dict[str, Any]
 Document = tuple[Path, Row]
 
+_PLACES = frozenset(
+    {"drugs", "screening", "interactions", "guidance", "indications", "scores"}
+    | {f"{name}.toml" for name in ("citations", "sources", "classes", "allergies", "conditions", "laboratory")}
+)
 _ONE_PER_FILE = ("", "scores")  # drugs, indications; a score may stand alone or in [[scores]]
 _NULLABLE = {"contraindications": "when", "renal": "action", "hepatic": "action", "age": "action"}
 
@@ -94,6 +98,7 @@ class Knowledge:
     version: str
     folder: Path
     files: Mapping[str, str] = field(default_factory=dict)
+    repeated_citations: tuple[str, ...] = ()
     _pairs: dict[tuple[DrugId, DrugId], tuple[tuple[Statement, bool], ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -254,6 +259,8 @@ def load_knowledge(*extra: Path) -> Knowledge:
         if not folder.is_dir():
             raise KnowledgeError("is not a folder", where=str(folder), hint="give a folder with drugs/, guidance/, ...")
     documents = [_Folder(folder) for folder in folders]
+    for each in documents[1:]:
+        each.refuse_strays()
     citations: dict[str, Row] = {}
     for each in documents:
         citations.update(each.rows("citations", "key", everywhere=True))
@@ -275,6 +282,7 @@ def load_knowledge(*extra: Path) -> Knowledge:
         version=_version(documents),
         folder=package,
         files={row_id: str(path) for row_id, path in where.items()},
+        repeated_citations=tuple(sorted({key for each in documents for key in each.repeated})),
     )
 
 
@@ -284,6 +292,7 @@ class _Folder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.origin: dict[str, str] = {}
+        self.repeated: list[str] = []
         self.digest = hashlib.sha256()
         self.documents = [(path, self._read(path)) for path in sorted(_files(folder))]
 
@@ -296,6 +305,17 @@ class _Folder:
             raise KnowledgeError(
                 f"is not TOML: {error}", where=str(path), hint="correct the line that is named"
             ) from error
+
+    def refuse_strays(self) -> None:
+        """Raise for a file that lies where nothing is read, so that no fact of a user is passed over in silence."""
+        for path, _ in self.documents:
+            place = path.relative_to(self.folder).parts[0]
+            if place not in _PLACES and not place.startswith("citations"):
+                raise KnowledgeError(
+                    f"'{place}' is not a place of the knowledge base",
+                    where=str(path),
+                    hint=f"use one of: {', '.join(sorted(_PLACES))}",
+                )
 
     def inside(self, place: str) -> list[Document]:
         """Documents of a subfolder, or one file."""
@@ -314,6 +334,10 @@ class _Folder:
                 row_id = str(row.get(name, ""))
                 if not row_id:
                     raise KnowledgeError(f"an entry has no '{name}'", where=str(path), hint=f'add {name} = "..."')
+                if row_id in found and key == "citations":
+                    if found[row_id] != row:
+                        self.repeated.append(row_id)
+                    continue
                 if row_id in found and found[row_id] != row:
                     raise KnowledgeError(
                         f"{name} '{row_id}' is defined twice",

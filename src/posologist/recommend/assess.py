@@ -12,8 +12,9 @@ from posologist.core.values import DrugId, EvidenceKey, rounded
 from posologist.knowledge.statements import NOT_READABLE
 from posologist.recommend.candidates import candidate_rules, needs
 from posologist.recommend.case import Assessed, Case, Hit, Part, Proposal, Screened
+from posologist.recommend.effects import Dosed, Scale
 from posologist.recommend.screen import screen, troubled
-from posologist.recommend.utility import Dosed, Scale, worth_of
+from posologist.recommend.utility import worth_of
 from posologist.twin.search import NoRegimen, regimens_for, starting_regimen
 
 FAVOURED, FIRST_LINE, LATER_LINE = 0, 1, 2

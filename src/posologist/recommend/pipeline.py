@@ -36,13 +36,13 @@ from posologist.recommend.candidates import (
     treating,
 )
 from posologist.recommend.case import Assessed, Case, Proposal
+from posologist.recommend.effects import Scale, scale_of
 from posologist.recommend.gate import gate
 from posologist.recommend.rank import Row, member_key, rank
 from posologist.recommend.reasons import option_of, outcome_for, yardstick_of
 from posologist.recommend.remarks import identity, stale_facts, undiagnosed, unused, work_up
 from posologist.recommend.screen import not_checked_of, present_hits, troubled, unidentified
 from posologist.recommend.summary import current_of, goals_of, indicated, present_findings, shown_goal, summary_of
-from posologist.recommend.utility import Scale, scale_of
 
 NO_INDICATION = Indication(
     id="none",

@@ -17,7 +17,7 @@ from posologist.core.values import DrugId
 from posologist.recommend.assess import DISCOURAGED, FIRST_LINE
 from posologist.recommend.candidates import applies
 from posologist.recommend.case import Assessed, Case
-from posologist.recommend.utility import effect_rule
+from posologist.recommend.effects import effect_rule
 from posologist.twin.kinetics import MissingKinetics, kinetic_model
 
 ENOUGH = 3  # rows of the leading tiers from which later lines are no longer shown

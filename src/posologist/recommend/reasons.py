@@ -39,11 +39,12 @@ from posologist.recommend.assess import (
     dosed_present,
 )
 from posologist.recommend.case import Assessed, Case, Outcome, Proposal, Triple
+from posologist.recommend.effects import Scale, unweighted_harms
 from posologist.recommend.followup import monitoring_of
 from posologist.recommend.gate import NARROW
 from posologist.recommend.rank import Row, pharmacological_class
 from posologist.recommend.screen import RESTRICTIVE
-from posologist.recommend.utility import Scale, outcome_of, unweighted_harms
+from posologist.recommend.utility import outcome_of
 from posologist.twin.exposure import curve, exposure
 from posologist.twin.kinetics import MissingKinetics
 from posologist.twin.population import prior

@@ -2,7 +2,7 @@
 
 A phrase counts only when it is wholly explained: beside a known name stand salts, strengths, forms and dosing
 words, and nothing else. So "ethinyl estradiol" is not estradiol, "insulin isophane" is no other insulin, and the
-potassium of "penicillin V potassium" is a salt. One misspelt letter is forgiven in names of seven letters or more,
+potassium of "penicillin V potassium" is a salt. One misspelt letter is forgiven in names of eight letters or more,
 when only one known name is that near.
 """
 
@@ -26,7 +26,7 @@ _NUMBERED = re.compile(r"nda\d+|\d+[a-z]{1,3}|q\d+h?")
 _TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 _LONGEST_NAME = 6
 _Span = tuple[int, int, DrugId]  # first token, token after the last, drug
-_FUZZY_LETTERS = 7
+_FUZZY_LETTERS = 8
 
 
 def _words(text: str) -> frozenset[str]:
@@ -106,7 +106,7 @@ def _cached_index(names: frozenset[tuple[str, DrugId]], brands: frozenset[str]) 
 
 
 def name_index(names: Mapping[str, DrugId], brands: Iterable[str] = ()) -> NameIndex:
-    """Index of `knowledge.names`, cached by its content. Misspelt `brands` are not recognised: lanolin is no Lanoxin."""
+    """Index of `knowledge.names`, cached by its content. A misspelt brand is not recognised: lanolin is no Lanoxin."""
     return _cached_index(frozenset(names.items()), frozenset(brands))
 
 

@@ -1,6 +1,6 @@
 """How much, how often and by which way: strengths and forms in a display, and dosage instructions.
 
-An amount is only given where the record says it. A bare number beside a solid form of known strength is read as a
+An amount is only given where the record says it. A bare number beside a strength per unit is read as a
 count of units when that is the only reading that can be swallowed; otherwise the dose stays unknown.
 """
 
@@ -22,9 +22,21 @@ _STRENGTH = re.compile(
     r"(?:\s*/\s*(\d+(?:\.\d+)?)?\s*(ml|l|actuat|hr|h|day))?(?![a-z])",
     re.IGNORECASE,
 )
-_COUNTED = frozenset(
-    "{tbl} {tablet} {tab} tab tabs tablet tablets tbl cap caps capsule capsules {cap} {capsule} pill pills each "
-    "unit_dose {dose} dose 1".split()
+_COUNTED = (
+    "tbl",
+    "tablet",
+    "tab",
+    "tabs",
+    "tablets",
+    "cap",
+    "caps",
+    "capsule",
+    "capsules",
+    "pill",
+    "pills",
+    "each",
+    "dose",
+    "1",
 )
 _FORMS = (
     ("tablet", ("tablet", "tab", "tabs", "caplet")), ("capsule", ("capsule", "cap", "caps")),
@@ -59,11 +71,13 @@ _CODES_PER_DAY = {
 _WORDS_PER_DAY: tuple[tuple[re.Pattern[str], float], ...] = tuple(
     (re.compile(pattern), times)
     for pattern, times in (
-        (r"every other day|alternate days|\bqod\b", 0.5), (r"(?:four times|4 times|4x)[ a]*(?:daily|day|per day)|\bqid\b", 4.0),
+        (r"every other day|alternate days|\bqod\b", 0.5),
+        (r"(?:four times|4 times|4x)[ a]*(?:daily|day|per day)|\bqid\b", 4.0),
         (r"(?:three times|3 times|3x)[ a]*(?:daily|day|per day)|\btid\b|\btds\b", 3.0),
         (r"(?:twice|two times|2 times|2x)[ a]*(?:daily|day|per day)|\bbid\b|\bbd\b", 2.0),
         (r"(?:once|one time|1 time)[ a]*week(?:ly)?|\bweekly\b", 1 / 7),
-        (r"\bdaily\b|once a day|every day|\bqd\b|\bqday\b|at bedtime|\bqhs\b|\bqam\b|\bqpm\b|nightly|every morning", 1.0),
+        (r"\bdaily\b|once a day|every day|\bqd\b|\bqday\b", 1.0),
+        (r"at bedtime|\bqhs\b|\bqam\b|\bqpm\b|nightly|every morning", 1.0),
     )
 )  # fmt: skip
 _EVERY_HOURS = re.compile(r"\b(?:q\s*|every\s+)(\d{1,2})(?:\s*-\s*\d+)?\s*(?:h|hr|hrs|hour|hours)\b")
@@ -127,8 +141,8 @@ def read_dosage(instructions: list[dict[str, Any]], product: Product) -> Dosage:
     text = string(first, "text") or string(first, "patientInstruction")
     dose, unit, assumed = _dose(first, text, product)
     per_day = _per_day(child(first, "timing"), text.lower())
-    if len(instructions) > 1:
-        dose, unit, per_day, assumed = None, "", None, "several dosage instructions: the dose is not read"
+    if len(instructions) > 1 or re.search(r"\bthen\b", text.lower()):
+        dose, unit, per_day, assumed = None, "", None, "several dosage steps: the dose is not read"
     needed = boolean(first, "asNeededBoolean") or isinstance(first.get("asNeededCodeableConcept"), dict)
     return Dosage(
         dose=dose,
@@ -151,13 +165,15 @@ def amount(value: float, unit: str, product: Product) -> tuple[float | None, str
         return None, "", "a dose of zero or less is not read"
     if written in _UNITS:
         return (value * 1000.0, "mg", "") if _UNITS[written] == "g" else (value, _UNITS[written], "")
-    solid = product.amount is not None and product.form in _SOLID and not product.per
-    if written in _COUNTED and product.amount is not None and solid:
+    countable = product.amount is not None and product.form in ("", *_SOLID) and not product.per
+    if product.amount is not None and written.strip("{}") in _COUNTED and countable:
         return value * product.amount, product.unit, ""
-    if written == "ml" and product.amount is not None and product.per in ("ml", "1 ml"):
+    if product.amount is not None and written == "ml" and product.per in ("ml", "1 ml"):
         return value * product.amount, product.unit, ""
-    if written or product.amount is None or not solid:
-        return None, "", f"dose '{value:g} {unit}'.: not an amount of the drug".replace(".:", ":")
+    if written:
+        return None, "", f"dose '{value:g} {unit.strip()}' is no amount of the drug: not read"
+    if product.amount is None or not countable:
+        return None, "", f"dose {value:g} without a unit: not read"
     if _is_quarter(value) and value <= 4 and not _is_quarter(value / product.amount):
         count = f"dose {value:g} without a unit read as {value:g} x {product.strength}"
         return value * product.amount, product.unit, count

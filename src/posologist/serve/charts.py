@@ -1,16 +1,21 @@
-"""Inline SVG: interval bars on one common axis, and a concentration curve with its band. No script, no style attribute
-beyond the page's own classes."""
+"""Inline SVG: interval bars on one common axis, parts of a sum, and a concentration curve with its band.
+
+No script and no style attribute: the page's classes give the look, so a strict content policy can hold.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
 from posologist.core.values import Estimate, Series
 
-_BAR_WIDTH, _BAR_HEIGHT = 220, 26
-_CURVE_WIDTH, _CURVE_HEIGHT = 368, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 12, 26
+_BAR_WIDTH, _BAR_HEIGHT, _BAR_MIDDLE = 210, 16, 8
+_PART_WIDTH, _PART_HEIGHT = 90, 12
+_CURVE_WIDTH, _CURVE_HEIGHT = 368, 150
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 22
+_TICKS_WANTED = 4
 
 
 def number(value: float) -> str:
@@ -38,33 +43,66 @@ def common_axis(estimates: Sequence[Estimate]) -> tuple[float, float]:
     return low - air, high + air
 
 
+def _on_bar(value: float, axis: tuple[float, float]) -> float:
+    low, high = axis
+    return 4 + (_BAR_WIDTH - 8) * (value - low) / (high - low)
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """A few round values between low and high, zero among them when it lies between."""
+    raw = (high - low) / _TICKS_WANTED
+    size = 10.0 ** math.floor(math.log10(raw))
+    step = next(size * s for s in (1, 2, 5, 10) if size * s >= raw)
+    return [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def axis_scale(axis: tuple[float, float]) -> str:
+    """The scale that stands once above all interval bars."""
+    ticks = "".join(
+        f'<line class="axis" x1="{_on_bar(value, axis):.1f}" x2="{_on_bar(value, axis):.1f}" y1="13" y2="17"/>'
+        f'<text class="tick" x="{_on_bar(value, axis):.1f}" y="10" text-anchor="middle">{number(value)}</text>'
+        for value in round_ticks(*axis)
+    )
+    box = f'width="{_BAR_WIDTH}" height="17" viewBox="0 0 {_BAR_WIDTH} 17"'
+    return f'<svg class="bar" {box} aria-hidden="true">{ticks}</svg>'
+
+
 def interval_bar(estimate: Estimate, axis: tuple[float, float]) -> str:
     """Bar of one interval on the common axis with its zero line."""
-    low, high = axis
-
-    def x(value: float) -> float:
-        return 4 + (_BAR_WIDTH - 8) * (value - low) / (high - low)
-
     label = escape(f"{interval(estimate)} {estimate.unit}, {number(100 * estimate.level)} % interval")
+    zero, low, high, value = (_on_bar(v, axis) for v in (0.0, estimate.low, estimate.high, estimate.value))
     return (
-        f'<svg class="bar" width="{_BAR_WIDTH}" height="{_BAR_HEIGHT}" viewBox="0 0 {_BAR_WIDTH} {_BAR_HEIGHT}" role="img" '
-        f'aria-label="{label}"><line class="axis" x1="4" x2="{_BAR_WIDTH - 4}" y1="21" y2="21"/>'
-        f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="3" y2="25"/>'
-        f'<line class="span" x1="{x(estimate.low):.1f}" x2="{x(estimate.high):.1f}" y1="12" y2="12"/>'
-        f'<circle class="dot" cx="{x(estimate.value):.1f}" cy="12" r="5"/></svg>'
+        f'<svg class="bar" width="{_BAR_WIDTH}" height="{_BAR_HEIGHT}" viewBox="0 0 {_BAR_WIDTH} {_BAR_HEIGHT}" '
+        f'role="img" aria-label="{label}">'
+        f'<line class="axis" x1="4" x2="{_BAR_WIDTH - 4}" y1="{_BAR_MIDDLE}" y2="{_BAR_MIDDLE}"/>'
+        f'<line class="zero" x1="{zero:.1f}" x2="{zero:.1f}" y1="0" y2="{_BAR_HEIGHT}"/>'
+        f'<line class="span" x1="{low:.1f}" x2="{high:.1f}" y1="{_BAR_MIDDLE}" y2="{_BAR_MIDDLE}"/>'
+        f'<circle class="dot" cx="{value:.1f}" cy="{_BAR_MIDDLE}" r="4.5"/></svg>'
+    )
+
+
+def part_bar(value: float, largest: float) -> str:
+    """Bar of one part of a sum, to the right of the middle when it helps and to the left when it costs."""
+    middle = _PART_WIDTH / 2
+    length = (middle - 2) * abs(value) / (largest or 1.0)
+    left = middle if value >= 0 else middle - length
+    side = "gain" if value >= 0 else "cost"
+    return (
+        f'<svg class="part" width="{_PART_WIDTH}" height="{_PART_HEIGHT}" viewBox="0 0 {_PART_WIDTH} {_PART_HEIGHT}" '
+        f'aria-hidden="true"><rect class="{side}" x="{left:.1f}" y="2" width="{length:.1f}" height="8"/>'
+        f'<line class="zero" x1="{middle}" x2="{middle}" y1="0" y2="{_PART_HEIGHT}"/></svg>'
     )
 
 
 def curve(series: Series, title: str) -> str:
-    """Concentration against time with its band, labelled axes and a text alternative."""
-    tops = series.high or series.y
-    top = max(tops) or 1.0
+    """Concentration against time with its band, round labelled axes and a text alternative."""
+    top = max(series.high or series.y) or 1.0
     last = series.x[-1] or 1.0
+    width, height = _CURVE_WIDTH - _LEFT - _RIGHT, _CURVE_HEIGHT - _TOP - _BOTTOM
+    floor = _CURVE_HEIGHT - _BOTTOM
 
     def at(x: float, y: float) -> str:
-        px = _LEFT + (_CURVE_WIDTH - _LEFT - _RIGHT) * x / last
-        py = _CURVE_HEIGHT - _BOTTOM - (_CURVE_HEIGHT - _TOP - _BOTTOM) * y / top
-        return f"{px:.1f} {py:.1f}"
+        return f"{_LEFT + width * x / last:.1f} {floor - height * y / top:.1f}"
 
     line = "M" + " L".join(at(x, y) for x, y in zip(series.x, series.y, strict=True))
     band = ""
@@ -72,19 +110,28 @@ def curve(series: Series, title: str) -> str:
         upper = [at(x, y) for x, y in zip(series.x, series.high, strict=True)]
         lower = [at(x, y) for x, y in zip(series.x, series.low, strict=True)][::-1]
         band = f'<path class="band" d="M{" L".join([*upper, *lower])} Z"/>'
-    floor = _CURVE_HEIGHT - _BOTTOM
-    ticks = "".join(
-        f'<text class="tick" x="{_LEFT + (_CURVE_WIDTH - _LEFT - _RIGHT) * share:.0f}" y="{floor + 15}" '
-        f'text-anchor="middle">{number(last * share)}</text>'
-        for share in (0.0, 1 / 3, 2 / 3, 1.0)
+    hours = "".join(
+        f'<text class="tick" x="{at(value, 0).split()[0]}" y="{floor + 14}" text-anchor="middle">{number(value)}</text>'
+        for value in _hours(last)
     )
-    ends = "".join(
-        f'<text class="tick" x="{_LEFT - 5}" y="{at(0, value).split()[1]}" text-anchor="end" dy="4">{number(value)}</text>'
-        for value in (0.0, top / 2, top)
-    )
+    rows = "".join(_level_line(v, at(0, v).split()[1]) for v in round_ticks(0.0, top))
     return (
         f'<svg class="curve" viewBox="0 0 {_CURVE_WIDTH} {_CURVE_HEIGHT}" width="100%" role="img" '
-        f'aria-label="{escape(title)}">{band}<path class="line" d="{line}"/>'
-        f'<line class="axis" x1="{_LEFT}" y1="{floor}" x2="{_CURVE_WIDTH - _RIGHT}" y2="{floor}"/>'
-        f'<line class="axis" x1="{_LEFT}" y1="{_TOP}" x2="{_LEFT}" y2="{floor}"/>{ticks}{ends}</svg>'
+        f'aria-label="{escape(title)}">{rows}{band}<path class="line" d="{line}"/>'
+        f'<line class="axis" x1="{_LEFT}" y1="{floor}" x2="{_CURVE_WIDTH - _RIGHT}" y2="{floor}"/>{hours}</svg>'
     )
+
+
+def _level_line(value: float, y: str) -> str:
+    return (
+        f'<line class="grid" x1="{_LEFT}" x2="{_CURVE_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
+        f'<text class="tick" x="{_LEFT - 5}" y="{y}" text-anchor="end" dy="4">{number(value)}</text>'
+    )
+
+
+def _hours(last: float) -> list[float]:
+    """Whole days where the curve spans some, else round hours."""
+    if last >= 48:
+        step = 24.0 * max(1, round(last / 24 / _TICKS_WANTED))
+        return [step * n for n in range(int(last // step) + 1)]
+    return round_ticks(0.0, last)

@@ -2,40 +2,94 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from functools import lru_cache
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup, escape
 
-from posologist.core.recommendation import Option, Recommendation
-from posologist.core.values import Estimate, Series
-from posologist.serve.charts import common_axis, curve, interval, interval_bar, number
+from posologist.core.evidence import Evidence
+from posologist.core.genotype import ExpressedPhenotype
+from posologist.core.recommendation import BannerFact, Finding, Option, Recommendation
+from posologist.core.values import Contributions, Estimate, GeneSymbol, Series
+from posologist.serve import words
+from posologist.serve.charts import axis_scale, common_axis, curve, interval, interval_bar, number, part_bar
+from posologist.serve.doors import Doors, anchor, count
 
 _TABLE_ROWS = 13  # rows of a curve's table twin
-_WORDS = {"contraindicated": "Contraindicated", "serious": "Serious", "monitor": "Monitor", "information": "Note"}
+_GENE_ORDER = ("matters", "abnormal", "uncertain", "normal", "untested")
 
 
 def render_html(document: Recommendation) -> str:
     """HTML page of a recommendation: no script, no outside host, prints on A4."""
-    main = [o.effects[0].change for o in document.options if o.effects]
-    axis = common_axis(main) if main else (-1.0, 1.0)
+    changes = [option.effects[0].change for option in document.options if option.effects]
+    lead = document.options[0] if document.options else None
+    style = _style()
     return (
         _environment()
-        .get_template("report")
+        .get_template("report.html.j2")
         .render(
             r=document,
-            axis=axis,
-            words=_WORDS,
+            doors=Doors(document.evidence),
+            style=Markup(style),
+            policy=content_policy(style),
+            axis=common_axis(changes) if changes else (-1.0, 1.0),
+            facts={fact.name: fact for fact in document.patient.facts},
+            genes=_genes(document),
             safety=[f for f in document.findings if f.severity in ("contraindicated", "serious")],
             notes=[f for f in document.findings if f.severity not in ("contraindicated", "serious")],
-            lead=document.options[0] if document.options else None,
+            lead=lead,
+            sources=_sources(document, lead),
         )
     )
 
 
-def _anchor(key: str) -> str:
-    return "e-" + key.replace(":", "-")
+def content_policy(style: str) -> str:
+    """Policy under which the page works: nothing from outside, no script, this one style sheet."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def _genes(document: Recommendation) -> list[tuple[GeneSymbol, ExpressedPhenotype, str]]:
+    """Genes with their state of knowing; those that a finding rests on first, the untested last."""
+    acting = _below(document.evidence, [key for f in document.findings for key in _because(f)])
+    found = []
+    for symbol, gene in document.profile.items():
+        state = words.gene_state(gene)
+        if state == "abnormal" and acting & {str(key) for key in gene.because}:
+            state = "matters"
+        found.append((symbol, gene, state))
+    return sorted(found, key=lambda row: (_GENE_ORDER.index(row[2]), row[0]))
+
+
+def _because(finding: Finding) -> tuple[str, ...]:
+    return () if finding.severity == "information" else finding.because
+
+
+def _below(evidence: dict[str, Evidence], keys: list[str]) -> set[str]:
+    """Every key that these rest on."""
+    found: set[str] = set()
+    waiting = list(keys)
+    while waiting:
+        key = waiting.pop()
+        if key not in found:
+            found.add(key)
+            waiting.extend(evidence[key].because)
+    return found
+
+
+def _sources(document: Recommendation, lead: Option | None) -> list[str]:
+    """Sources that the leading plan's reasons name, once each, for the printed page."""
+    if lead is None:
+        return []
+    claims = [claim.because for claim in (*lead.reasons, *lead.cautions)]
+    claims += [stop.because for stop in lead.plan.stop] + [item.because for item in lead.monitoring]
+    entries = [document.evidence[key] for because in claims for key in because]
+    titles = (e.source.partition(":")[2].strip() or e.source for e in entries if e.kind == "knowledge")
+    return list(dict.fromkeys(title.partition("(")[0].strip() for title in titles))
 
 
 def _table(series: Series) -> list[tuple[str, str, str, str]]:
@@ -53,31 +107,70 @@ def _bar(estimate: Estimate, axis: tuple[float, float]) -> Markup:
     return Markup(interval_bar(estimate, axis))
 
 
+def _scale(axis: tuple[float, float]) -> Markup:
+    return Markup(axis_scale(axis))
+
+
 def _curve(series: Series, title: str) -> Markup:
     return Markup(curve(series, title))
 
 
-def _ties(option: Option) -> str:
-    return "tie" if option.ties_with else ""
+def _part(value: float, contributions: Contributions) -> Markup:
+    return Markup(part_bar(value, max((abs(part.value) for part in contributions.parts), default=1.0)))
+
+
+def _fact(fact: BannerFact | None) -> str:
+    """Value of a banner's fact; empty where it is missing."""
+    return "" if fact is None or fact.value is None else number(fact.value.value)
+
+
+def _plan(option: Option) -> Markup:
+    """The plan's sentence with what it starts in bold."""
+    text = str(escape(option.plan.text))
+    for start in option.plan.start:
+        name = re.escape(str(escape(start.drug)))
+        text = re.sub(rf"\b({name}(?: [\d.]+ \w+)?)", r"<b>\1</b>", text, count=1, flags=re.IGNORECASE)
+    return Markup(text)
+
+
+@lru_cache(maxsize=1)
+def _style() -> str:
+    return (files("posologist.serve") / "templates" / "style.css").read_text("utf-8")
 
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=None
-    )
     folder = files("posologist.serve") / "templates"
-    sources = {
-        "report": (folder / "report.html.j2").read_text("utf-8"),
-        "style": (folder / "style.css").read_text("utf-8"),
+    names = ("report.html.j2", "parts.html.j2")
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=DictLoader({name: (folder / name).read_text("utf-8") for name in names}),
+    )
+    environment.filters |= {
+        "number": number,
+        "count": count,
+        "interval": interval,
+        "anchor": anchor,
+        "unit": words.unit,
+        "quantity": words.quantity,
+        "level": words.level,
+        "gene": words.gene_words,
+        "gene_short": words.gene_short,
+        "plan": _plan,
+        "sentence": words.sentence,
+        "by_rule": words.by_rule,
+        "rule": words.rule_words,
     }
-    environment.loader = _loader(sources)
-    environment.filters |= {"number": number, "interval": interval, "anchor": _anchor, "ties": _ties}
-    environment.globals |= {"bar": _bar, "curve": _curve, "table": _table, "style": Markup(sources["style"])}
+    environment.globals |= {
+        "bar": _bar,
+        "scale": _scale,
+        "curve": _curve,
+        "part": _part,
+        "table": _table,
+        "fact": _fact,
+    }
+    environment.globals |= {"severity": words.SEVERITY}
     return environment
-
-
-def _loader(sources: dict[str, str]):  # type: ignore[no-untyped-def]
-    from jinja2 import DictLoader
-
-    return DictLoader(sources)

@@ -27,6 +27,12 @@ from posologist.core.regimen import DoseEvent
 Array = npt.NDArray[np.float64]
 
 INTRAVENOUS = frozenset({"iv", "intravenous"})
+_ROUTES = {"intravenous": "iv", "subcutaneous": "sc", "intramuscular": "im", "po": "oral", "by mouth": "oral"}
+
+
+def short_route(route: str) -> str:
+    """One spelling for each route: "iv", "oral", "sc", "im"; any other as it is."""
+    return _ROUTES.get(route.strip().lower(), route.strip().lower())
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,9 @@ def _divided(rate: Array, ka: Array, t: Array) -> Array:
 
 
 def _since(times: npt.ArrayLike) -> Array:
-    return np.asarray(times, dtype=np.float64).reshape(1, -1)
+    """Times of all draws as (1, n_times), or of each draw as given, (n_draws, n_times)."""
+    t = np.asarray(times, dtype=np.float64)
+    return t if t.ndim == 2 else t.reshape(1, -1)
 
 
 def after_bolus(model: Disposition, dose_mg: float, times: npt.ArrayLike) -> Array:
@@ -216,6 +224,24 @@ def absorbed_steady_state(
         cycles = np.expm1(-rate * interval_h) * np.expm1(-ka * interval_h)
         total = total + w * (_divided(rate, ka, t) + tail) / cycles
     return np.asarray(dose_mg * absorbed.f * ka * total)
+
+
+def absorbed_peak_time(model: Disposition, interval_h: float, *, absorbed: Absorption) -> Array:
+    """Time of the steady-state peak (h after the dose), shape (n_draws, 1), of a one-compartment model.
+
+    ln(ka (1 - exp(-k tau)) / (k (1 - exp(-ka tau)))) / (ka - k), after the lag.
+
+    Raises
+    ------
+    NumericsError
+        If the model has more than one compartment: its peak has no closed form.
+    """
+    if len(model.rates) != 1:
+        raise NumericsError("the peak time of several compartments has no closed form", hint="evaluate the curve")
+    (k,) = model.rates
+    ka = np.where(np.abs(absorbed.ka - k) < 1e-6 * k, k * (1.0 + 1e-6), absorbed.ka)  # the peak is flat in ka there
+    ratio = ka * np.expm1(-k * interval_h) / (k * np.expm1(-ka * interval_h))
+    return np.asarray(np.clip(np.log(ratio) / (ka - k), 0.0, interval_h) + absorbed.lag)
 
 
 def concentration(

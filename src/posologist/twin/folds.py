@@ -13,8 +13,8 @@ from typing import Protocol
 from posologist.core.drug import Drug, GeneEffect, Role
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import ExpressedPhenotype, PhenotypeProfile
-from posologist.core.values import DrugId, EvidenceKey, GeneSymbol, Value
-from posologist.twin.kinetics import middle
+from posologist.core.values import DrugId, EvidenceKey, GeneSymbol, Status, Value
+from posologist.twin.parameters import middle
 
 _COMPARED_WITH_NORMAL = frozenset({"", "normal", "normal metabolizer", "extensive", "extensive metabolizer"})
 
@@ -99,7 +99,7 @@ def _gene_unknown(
 
 def _gene_fold(drug: Drug, row: GeneEffect, expressed: ExpressedPhenotype, ledger: Ledger) -> Fold:
     half_life = _half_life_fold(drug, row, expressed)
-    text = f"{row.value:g}-fold AUC of {drug.name} in {row.gene} {expressed.clinical}"
+    text = f"{row.value:g}-fold AUC of {drug.name} in {row.gene} {expressed.clinical}{_unverified(row.status)}"
     key = ledger.add("derived", text, because=(_cite(drug, row, ledger), *expressed.because))
     return Fold(value=float(row.value or 1.0), half_life=half_life, text=text, because=key)
 
@@ -166,6 +166,10 @@ def _medicine_folds(
 
 
 def _pair_fold(drug: Drug, role: Role, other: str, ledger: Ledger) -> Fold:
-    text = f"{role.auc_fold:g}-fold AUC of {drug.name} with {other} ({role.enzyme})"
+    text = f"{role.auc_fold:g}-fold AUC of {drug.name} with {other} ({role.enzyme}){_unverified(role.status)}"
     key = ledger.add("knowledge", text, source=str(role.source), status=role.status)
     return Fold(value=float(role.auc_fold or 1.0), text=text, because=key)
+
+
+def _unverified(status: Status) -> str:
+    return " (still to be verified)" if status == "to verify" else ""

@@ -20,10 +20,12 @@ from posologist.core.genotype import PhenotypeProfile
 from posologist.core.recommendation import NotChecked, Reason
 from posologist.core.settings import Settings
 from posologist.core.situation import KnownFact, Situation
+from posologist.core.units import convert, dimension, is_known
 from posologist.core.values import DrugId, EvidenceKey, Many, Value, rounded
 from posologist.twin.compartment import Absorption, Array, Disposition, absorption, disposition
 from posologist.twin.folds import Fold, decisive_fold
-from posologist.twin.kinetics import REFERENCE_WEIGHT_KG, KineticModel, MissingKinetics, Parameter, kinetic_model
+from posologist.twin.kinetics import KineticModel, kinetic_model
+from posologist.twin.parameters import REFERENCE_WEIGHT_KG, MissingKinetics, Parameter
 from posologist.twin.randomness import generator_for, normal_draws
 
 NORMAL_CRCL = 100.0  # mL/min : clearance of creatinine at which the file's clearance is taken to hold
@@ -34,17 +36,23 @@ ADULT_AGE = 18.0
 
 @dataclass(frozen=True)
 class Draws:
-    """Parameters of `n` patients who could be this one; each array (n,). `v` None: no volume is held."""
+    """Parameters of `n` patients who could be this one; each array (n,). `v` None: no volume is held.
+
+    `peripheral` holds intercompartmental clearance (L/h) and peripheral volume (L), the same in every draw.
+    """
 
     cl: Array
     f: Array
     v: Array | None
     ka: Array | None
     lag: float
+    peripheral: tuple[float, float] | None = None
 
     def disposition(self) -> Disposition | None:
         """The disposition of each draw, or None without a volume."""
-        return None if self.v is None else disposition(self.cl, self.v)
+        if self.v is None:
+            return None
+        return disposition(self.cl, self.v, peripheral=() if self.peripheral is None else (self.peripheral,))
 
     def absorption(self) -> Absorption | None:
         """First-order absorption of each draw, or None."""
@@ -55,8 +63,9 @@ class Twin(Value):
     """This patient on this drug.
 
     `parameters` are medians for this patient with the coefficient of variation between such patients: CL (L/h),
-    F (fraction), and where held V (L), ka (1/h), lag (h), release (h). `typical` are the medians of a typical adult,
-    before weight, kidney, genes and other medicines. `fold` is the change of exposure that was applied, if any.
+    F (fraction), and where held V (L), Q (L/h), V2 (L), ka (1/h), lag (h), release (h). `typical` are the medians of a
+    typical adult, before weight, kidney, genes and other medicines. `fold` is the change of exposure that was applied.
+    `unit` is the unit in which concentrations of this drug are shown.
     """
 
     drug: DrugId
@@ -65,6 +74,7 @@ class Twin(Value):
     parameters: dict[str, Parameter]
     typical: dict[str, float]
     fold: float = 1.0
+    unit: str = "mg/L"
     assumptions: Many[Reason] = ()
     not_checked: Many[NotChecked] = ()
 
@@ -88,7 +98,7 @@ class Twin(Value):
     def draw(self, n: int, rng: np.random.Generator | None = None) -> Draws:
         """Parameters of `n` possible patients; without a generator, that of this twin's content.
 
-        Log-normal: median times exp(s z), s^2 = ln(1 + CV^2). Parameters are independent; F and lag do not vary.
+        Log-normal: median times exp(s z), s^2 = ln(1 + CV^2). Parameters are independent; F, lag, Q and V2 do not vary.
         """
         z = normal_draws(n, 3, rng or generator_for("prior", self.seed_text()))
         return Draws(
@@ -97,6 +107,7 @@ class Twin(Value):
             v=_log_normal(self.parameters["V"], z[1]) if "V" in self.parameters else None,
             ka=_log_normal(self.parameters["ka"], z[2]) if "ka" in self.parameters else None,
             lag=self.parameters["lag"].value if "lag" in self.parameters else 0.0,
+            peripheral=(self.parameters["Q"].value, self.parameters["V2"].value) if "Q" in self.parameters else None,
         )
 
 
@@ -119,6 +130,8 @@ class _Patient:
         known = self.fact(name)
         if known is None or isinstance(known.value, bool | str):
             return None
+        if known.stale:
+            self.assume(f"The last known {name}, of {known.at or 'an unknown date'}, is still used.", known.because)
         return float(known.value), known.because
 
     def assume(self, text: str, *because: EvidenceKey) -> EvidenceKey:
@@ -181,9 +194,25 @@ def prior(
         parameters=parameters,
         typical=_typical(model),
         fold=1.0 if fold is None else fold.value,
+        unit=_shown_unit(drug, model),
         assumptions=(*model.assumptions, *patient.assumptions),
         not_checked=tuple(patient.not_checked),
     )
+
+
+def _shown_unit(drug: Drug, model: KineticModel) -> str:
+    """Unit of concentration for this drug: mg/L or ug/L, as its window is written; else by a typical level.
+
+    The level is the average of a typical adult on one unit of the largest strength a day: below 0.1 mg/L, ug/L.
+    """
+    for window in drug.window:
+        if is_known(window.unit) and dimension(window.unit) == "mass/volume":
+            return "mg/L" if convert(1.0, window.unit, "mg/L") >= 1.0 else "ug/L"
+    strengths = [strength for product in drug.products if product.unit == "mg" for strength in product.strengths]
+    if not strengths:
+        return "mg/L"
+    typical = _typical(model)
+    return "mg/L" if max(strengths) * typical["F"] / typical["CL"] / 24.0 >= 0.1 else "ug/L"
 
 
 def _typical(model: KineticModel) -> dict[str, float]:
@@ -211,41 +240,41 @@ def _renal_factor(patient: _Patient, model: KineticModel) -> tuple[float, tuple[
     """
     crcl = patient.number("crcl")
     name = patient.drug.name
-    if model.unchanged_fraction is not None:
-        fe = model.unchanged_fraction.value
+    if model.renal.unchanged is not None:
+        fe = model.renal.unchanged.value
         if crcl is None:
-            return _without_crcl(patient, fe, f"{100 * fe:.0f} % of {name} is excreted unchanged by the kidney")
+            return _without_crcl(patient, model, fe, f"{100 * fe:.0f} % of {name} is excreted unchanged by the kidney")
         factor = fe * min(crcl[0], NORMAL_CRCL) / NORMAL_CRCL + 1.0 - fe
         key = patient.ledger.add(
             "derived",
             f"Clearance of {name} is {factor:.3g} of normal: {100 * fe:.0f} % leaves unchanged by the kidney, "
             f"creatinine clearance is {crcl[0]:.0f} mL/min (100 counts as normal, more is not counted)",
-            because=(*model.unchanged_fraction.because, crcl[1]),
+            because=(*model.renal.unchanged.because, crcl[1]),
         )
         return factor, (key,)
-    if model.renal_state == "metabolites" or model.renal_share is None:
+    if model.renal.state == "metabolites" or model.renal.share is None:
         return 1.0, ()
-    share = model.renal_share
+    share = model.renal.share
     if share < SUBSTANTIAL_RENAL_SHARE:
         return 1.0, ()
-    part = f"{100 * model.renal_share:g} % of {name} is found in urine, and the file does not say whether unchanged"
+    part = f"{100 * model.renal.share:g} % of {name} is found in urine, and the file does not say whether unchanged"
     if crcl is None:
-        return _without_crcl(patient, share, part)
+        return _without_crcl(patient, model, share, part)
     if crcl[0] < REDUCED_CRCL:
         return patient.missing(f"{part}; creatinine clearance is {crcl[0]:.0f} mL/min", "the share excreted unchanged")
-    patient.assume(f"Clearance is not moved by renal function: {part}.", crcl[1])
+    patient.assume(f"Clearance is not moved by renal function: {part}.", *model.renal.because, crcl[1])
     return 1.0, ()
 
 
 def _without_crcl(
-    patient: _Patient, share: float, part: str
+    patient: _Patient, model: KineticModel, share: float, part: str
 ) -> tuple[float, tuple[EvidenceKey, ...]] | MissingKinetics:
     if patient.situation is None:
-        patient.assume("A typical adult with normal renal function is described.")
+        patient.assume("A typical adult with normal renal function is described.", *model.renal.because)
     elif share >= SUBSTANTIAL_RENAL_SHARE:
         return patient.missing(f"{part}; renal function is not known", "creatinine, age, sex and weight")
     else:
-        patient.assume(f"Renal function is not known; clearance is not moved by it: {part}.")
+        patient.assume(f"Renal function is not known; clearance is not moved by it: {part}.", *model.renal.because)
     return 1.0, ()
 
 
@@ -268,6 +297,8 @@ def _individual(
     result = {"CL": moved(model.clearance, renal[0] / cl_fold, (*renal[1], *why))}
     if model.volume is not None:
         result["V"] = moved(model.volume, v_fold, why if v_fold != 1.0 else ())
+    for outer in model.peripheral or ():
+        result[outer.name] = moved(outer, v_fold, why if v_fold != 1.0 else ()).model_copy(update={"cv": 0.0})
     if model.ka is not None:
         result["ka"] = moved(model.ka, 1.0, ())
     fixed = Parameter(name="F", value=1.0, unit="1", because=model.because)
@@ -327,9 +358,10 @@ def _split(
         return fold.value, 1.0, 1.0 / first_pass, (fold.because, key)
     rise = min(first_pass, 1.0 / f0)
     slower = fold.value / rise
+    percent = 100.0 * f0 * rise
     text = (
-        f"Of the {fold.value:g}-fold exposure, {rise:.2g}-fold is taken as less first-pass loss (F "
-        f"{100 * f0 * rise:.0f} %) and {slower:.2g}-fold as slower clearance: the half-life changes {fold.half_life:.2g}-fold."
+        f"Of the {fold.value:g}-fold exposure, {rise:.2g}-fold is less first-pass loss (F {percent:.0f} %) and "
+        f"{slower:.2g}-fold slower clearance: the half-life changes {fold.half_life:.2g}-fold."
     )
     key = patient.assume(text, fold.because)
     return slower, rise, 1.0, (fold.because, key)

@@ -1,0 +1,201 @@
+"""Gene guidance for one person: which recommendations hold, which could not be decided, and where bodies differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from posologist.core.evidence import Ledger
+from posologist.core.genotype import GeneticProfile, PhenotypeProfile, Versions
+from posologist.core.guidance import GuidanceConflict, GuidanceDocument, GuidanceItem, NoGuidance
+from posologist.core.situation import Situation
+from posologist.core.statement import SEVERITY_ORDER, Statement
+from posologist.core.values import DrugId, EvidenceKey, GeneSymbol, Quantity
+from posologist.core.version import VERSION
+from posologist.genome.express import TESTED, express
+from posologist.knowledge.expression import UNKNOWN, Match, Scalar, expression
+from posologist.knowledge.load import Knowledge
+from posologist.knowledge.match import PatientSubject
+
+_GENE_QUERIES = ("gene", "activity", "allele")
+_DIRECTION = {
+    "contraindicated": "another drug",
+    "avoid": "another drug",
+    "alternative": "another drug",
+    "start": "a lower dose",
+    "cap": "a lower dose",
+    "percent": "a lower dose",
+    "reduce": "a lower dose",
+    "interval": "a lower dose",
+    "increase": "a higher dose",
+    "standard": "the usual dose",
+}
+
+
+class GeneSubject:
+    """A person of whom only the genes are known; every other fact is unknown."""
+
+    def __init__(self, profile: PhenotypeProfile) -> None:
+        self._profile = profile
+
+    def fact(self, name: str) -> Scalar:
+        """No fact is known."""
+        return UNKNOWN
+
+    def query(self, function: str, arguments: tuple[Any, ...]) -> Scalar:
+        """Answers gene, activity and allele; UNKNOWN for all else."""
+        symbol = GeneSymbol(str(arguments[0]))
+        if function == "allele":
+            alleles = self._profile.alleles.get(symbol)
+            return UNKNOWN if alleles is None else str(arguments[1]) in alleles
+        gene = self._profile.genes.get(symbol) if function in _GENE_QUERIES else None
+        value = None if gene is None else gene.clinical if function == "gene" else gene.clinical_score
+        return UNKNOWN if value is None else value
+
+
+def guidance_document(
+    profile: GeneticProfile,
+    drugs: Iterable[DrugId] = (),
+    *,
+    knowledge: Knowledge,
+    situation: Situation | None = None,
+) -> GuidanceDocument:
+    """What guidelines say about `drugs` for these genes.
+
+    Parameters
+    ----------
+    drugs
+        The drugs asked about; all with gene guidance if none is named.
+    situation
+        The patient: chooses between populations, and brings the medicines that change a phenotype. Without it,
+        rows that depend on the patient are undecided, and shown.
+    """
+    ledger = Ledger()
+    wanted = tuple(drugs) or _drugs_with_guidance(knowledge)
+    items: list[GuidanceItem] = []
+    silent: list[NoGuidance] = []
+    for drug in wanted:
+        statements = knowledge.statements_about(drug, "gene")
+        expressed = _expressed(profile, drug, situation, knowledge, ledger)
+        found, unknown = _items(drug, statements, expressed, situation, knowledge, ledger)
+        items.extend(found)
+        if not statements:
+            silent.append(NoGuidance(drug=drug, why="no gene guidance is on file"))
+        elif unknown:
+            names = ", ".join(unknown)
+            silent.append(NoGuidance(drug=drug, why=f"cannot be decided without {names}", genes=unknown))
+        elif not found:
+            silent.append(NoGuidance(drug=drug, why="no recommendation on file fits these results"))
+    genes = _expressed(profile, None, situation, knowledge, ledger).genes
+    return GuidanceDocument(
+        schema="posologist/guidance/1",
+        sample=profile.sample,
+        genes=genes,
+        guidance=tuple(sorted(items, key=_order)),
+        conflicts=_conflicts(items),
+        no_guidance=tuple(silent),
+        evidence=ledger.entries(),
+        versions=Versions(
+            posologist=VERSION, knowledge=knowledge.version, definitions=dict(profile.versions.definitions)
+        ),
+    )
+
+
+def _order(item: GuidanceItem) -> tuple[str, bool, int, str]:
+    return (str(item.drug), item.decision != "applies", SEVERITY_ORDER[item.severity], item.statement)
+
+
+def _drugs_with_guidance(knowledge: Knowledge) -> tuple[DrugId, ...]:
+    named = {name for statement in knowledge.statements if statement.kind == "gene" for name in statement.about}
+    return tuple(sorted(drug for drug in knowledge.drugs if str(drug) in named))
+
+
+def _expressed(
+    profile: GeneticProfile, drug: DrugId | None, situation: Situation | None, knowledge: Knowledge, ledger: Ledger
+) -> PhenotypeProfile:
+    """Phenotypes under the medicines taken, without the drug in question: its guidance allows for its own effect."""
+    taken = () if situation is None else tuple(current.drug for current in situation.current)
+    drugs = [knowledge.drugs[d] for d in taken if d in knowledge.drugs and d != drug]
+    return express(profile, drugs, ledger=ledger, knowledge=knowledge)
+
+
+def _items(
+    drug: DrugId,
+    statements: Sequence[Statement],
+    expressed: PhenotypeProfile,
+    situation: Situation | None,
+    knowledge: Knowledge,
+    ledger: Ledger,
+) -> tuple[list[GuidanceItem], tuple[GeneSymbol, ...]]:
+    """Recommendations that hold or could hold, and the genes without which nothing could be decided."""
+    genes_only = GeneSubject(expressed)
+    patient = None
+    if situation is not None:
+        others = tuple(c.drug for c in situation.current if c.drug != drug and c.drug in knowledge.drugs)
+        patient = PatientSubject(situation, expressed, knowledge, medicines=others, ledger=ledger)
+    found: list[GuidanceItem] = []
+    missing_genes: dict[GeneSymbol, None] = {}
+    for statement in statements:
+        match = expression(statement.when).match(patient or genes_only)
+        if match.truth is False:
+            continue
+        absent = [m for m in match.missing if m.startswith(("gene(", "activity("))]
+        if match.truth is None and absent:
+            missing_genes.update({GeneSymbol(m.split("(")[1].rstrip(")")): None for m in absent})
+            continue
+        because = patient.because(match) if patient is not None else ()
+        found.append(_item(drug, statement, match, expressed, because, ledger))
+    if any(item.decision == "applies" for item in found):
+        return found, ()
+    return found, tuple(missing_genes)
+
+
+def _item(
+    drug: DrugId,
+    statement: Statement,
+    match: Match,
+    expressed: PhenotypeProfile,
+    because: tuple[EvidenceKey, ...],
+    ledger: Ledger,
+) -> GuidanceItem:
+    asked = [q[1] for q in sorted(expression(statement.when).queries, key=str) if q[0] in _GENE_QUERIES]
+    names = [str(a[1] if a[0] == TESTED else a[0]) for a in asked]
+    genes = tuple(dict.fromkeys(GeneSymbol(name) for name in names if name in expressed.genes))
+    source = ledger.add(
+        "knowledge", statement.text, source=statement.source, version=statement.since, status=statement.status
+    )
+    keys = tuple(dict.fromkeys([source, *(k for g in genes for k in expressed.genes[g].because), *because]))
+    return GuidanceItem(
+        drug=drug,
+        genes=genes,
+        body=str(statement.source).split("-")[0].upper(),
+        decision="applies" if match.truth else "undecided",
+        action=statement.action,
+        severity=statement.severity,
+        value=None
+        if statement.value is None
+        else Quantity(value=statement.value, unit=statement.unit, because=(source,)),
+        text=statement.text,
+        level=statement.level,
+        population=statement.population,
+        missing=match.missing if match.truth is None else (),
+        statement=statement.id,
+        because=keys,
+    )
+
+
+def _conflicts(items: Iterable[GuidanceItem]) -> tuple[GuidanceConflict, ...]:
+    """Drugs for which bodies ask for different things; silence and monitoring contradict nothing."""
+    by_drug: dict[DrugId, dict[str, dict[str, str]]] = {}
+    for item in items:
+        if item.decision == "applies" and item.action in _DIRECTION:
+            by_drug.setdefault(item.drug, {}).setdefault(item.body, {})[item.statement] = _DIRECTION[item.action]
+    found = []
+    for drug, bodies in by_drug.items():
+        wanted = {body: tuple(dict.fromkeys(asked.values())) for body, asked in bodies.items()}
+        shared = set.intersection(*(set(asked) for asked in wanted.values()))
+        if len(wanted) > 1 and not shared:
+            text = "; ".join(f"{body} asks for {' or '.join(asked)}" for body, asked in sorted(wanted.items()))
+            statements = tuple(name for asked in bodies.values() for name in asked)
+            found.append(GuidanceConflict(drug=drug, text=text, statements=statements))
+    return tuple(found)

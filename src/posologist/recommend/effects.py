@@ -1,0 +1,303 @@
+"""Effects and harms of one drug in this patient, with draws; the scale that all plans of a case share.
+
+Published dose-response, moved by what is known of the patient. Draws carry the uncertainty of the published
+effects and the spread between patients; the same drug has the same draws in every plan, so that what two plans
+share cancels out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posologist.core.indication import Constant, EffectPoint, EffectRule, HarmRule, Measure
+from posologist.core.values import DrugId, EvidenceKey
+from posologist.knowledge.expression import UNKNOWN, Scalar, expression
+from posologist.recommend.case import Case
+from posologist.twin.randomness import seed_for
+
+Draws = NDArray[np.float64]
+WIDTH_95 = 3.919928  # width of a 95 % interval in standard deviations
+PER_1000 = 10.0  # percent -> per 1,000
+
+
+@dataclass(frozen=True)
+class Dosed:
+    """One drug at one amount per day (None: not stated in the record)."""
+
+    drug: DrugId
+    amount: float | None
+
+
+@dataclass(frozen=True)
+class DrugEffect:
+    """Change of each measure by one drug against none: centre and draws; why."""
+
+    centre: dict[str, float]
+    draws: dict[str, Draws]
+    because: tuple[EvidenceKey, ...]
+
+
+@dataclass(frozen=True)
+class Harm:
+    """Weighted harm of one drug, per 1,000."""
+
+    event: str
+    text: str
+    centre: float
+    draws: Draws
+    because: tuple[EvidenceKey, ...]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What all plans of one case share: baseline risk, constants, draws; caches the effects of the drugs."""
+
+    case: Case
+    baseline: float
+    baseline_key: EvidenceKey
+    _effects: dict[tuple[Any, ...], DrugEffect | None] = field(default_factory=dict)
+    _harms: dict[tuple[Any, ...], tuple[Harm, ...]] = field(default_factory=dict)
+    _normals: dict[str, Draws] = field(default_factory=dict)
+    unweighted: dict[str, str] = field(default_factory=dict)
+
+    def normal(self, *names: str) -> Draws:
+        """Standard normal draws that belong to these names, the same in every plan and every run."""
+        label = "|".join(names)
+        if label not in self._normals:
+            seed = seed_for(self.case.situation.patient_id, *names)
+            self._normals[label] = np.random.default_rng(seed).standard_normal(self.case.settings.draws)
+        return self._normals[label]
+
+    def effect(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> DrugEffect | None:
+        """Effect of one drug on every measure of the indication; None when none is published on file."""
+        key = (dosed, id(self.case.profile(medicines)))
+        if key not in self._effects:
+            self._effects[key] = _drug_effect(self, dosed, medicines)
+        return self._effects[key]
+
+    def harms(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> tuple[Harm, ...]:
+        """Weighted harms of one drug; harms without a sourced weight are noted in `unweighted`."""
+        key = (dosed, id(self.case.profile(medicines)))
+        if key not in self._harms:
+            self._harms[key] = tuple(_drug_harms(self, dosed, medicines))
+        return self._harms[key]
+
+
+def scale_of(case: Case) -> Scale | None:
+    """The scale of the indication for this patient; None when no baseline risk can be computed."""
+    constants = {c.name: c for c in case.indication.constants}
+    subject = FormulaSubject(case, {name: c.value for name, c in constants.items()})
+    for baseline in case.indication.baselines:
+        if case.patient.match(baseline.when).truth is not True:
+            continue
+        formula = expression(baseline.formula)
+        value = formula.value(subject)
+        if value is UNKNOWN:
+            continue
+        because = [case.knowledge_key(baseline.text, source=baseline.source, status=baseline.status)]
+        for name in sorted(formula.names):
+            if name in constants:
+                because.append(constant_key(case, constants[name]))
+            elif name in case.situation.facts:
+                because.append(case.situation.facts[name].because)
+        key = case.ledger.add(
+            "derived",
+            f"risk without a change of treatment, over {case.indication.horizon}: {float(value):.4g}",
+            because=because,
+        )
+        return Scale(case, float(value), key)
+    return None
+
+
+def constant_key(case: Case, constant: Constant) -> EvidenceKey:
+    return case.knowledge_key(f"{constant.text}: {constant.value:g}", source=constant.source, status=constant.status)
+
+
+def _drug_effect(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> DrugEffect | None:
+    centre, draws, because = {}, {}, []
+    for measure in scale.case.indication.measures:
+        rule = effect_rule(scale.case, dosed.drug, measure.key, medicines)
+        if rule is None:
+            continue
+        value, spread, keys = _rule_effect(scale, rule, dosed, measure, medicines)
+        centre[measure.key], draws[measure.key] = value, spread
+        because.extend(keys)
+    return DrugEffect(centre, draws, tuple(dict.fromkeys(because))) if centre else None
+
+
+def effect_rule(case: Case, drug: DrugId, measure: str, medicines: tuple[DrugId, ...]) -> EffectRule | None:
+    """The rule that names the drug, else one that names a group of it; the first whose profile holds."""
+    groups = case.knowledge.groups_of(drug)
+    reaching = [r for r in case.indication.effects if r.measure == measure and groups & set(r.about)]
+    reaching.sort(key=lambda r: drug not in r.about)
+    subject = case.subject(drug, medicines)
+    return next((r for r in reaching if r.when == "true" or subject.match(r.when).truth is True), None)
+
+
+def _rule_effect(
+    scale: Scale, rule: EffectRule, dosed: Dosed, measure: Measure, medicines: tuple[DrugId, ...]
+) -> tuple[float, Draws, list[EvidenceKey]]:
+    case = scale.case
+    name = case.knowledge.drugs[dosed.drug].name
+    dose, keys = _dose_of(case, rule.dose_basis, dosed)
+    value, low, high = interpolate(rule.points, dose)
+    keys.append(
+        case.knowledge_key(
+            f"{', '.join(rule.about)}: {measure.name} {value:.3g} {rule.unit} at this dose"
+            + (f" ({low:.3g} to {high:.3g})" if low is not None and high is not None else ""),
+            source=rule.source,
+            status=rule.status,
+        )
+    )
+    error = 0.0 if low is None or high is None else abs(high - low) / WIDTH_95
+    draws = value + error * scale.normal("effect", rule.source, *rule.about, rule.measure)
+    subject = case.subject(dosed.drug, medicines)
+    groups = case.knowledge.groups_of(dosed.drug)
+    for modifier in case.indication.modifiers:
+        if modifier.measure != measure.key or not groups & set(modifier.about):
+            continue
+        match = subject.match(modifier.when)
+        factor, shift = expression(modifier.factor).value(subject), expression(modifier.shift).value(subject)
+        if match.truth is not True or factor is UNKNOWN or shift is UNKNOWN:
+            continue
+        value, draws = value * factor + shift, draws * factor + shift
+        keys += subject.because(match)
+        keys.append(case.knowledge_key(f"{name}: {modifier.text}", source=modifier.source, status=modifier.status))
+    if measure.spread_sd:
+        draws = draws + measure.spread_sd * scale.normal("response", dosed.drug, measure.key)
+    return value, draws, keys
+
+
+def _dose_of(case: Case, basis: str, dosed: Dosed) -> tuple[float, list[EvidenceKey]]:
+    """Dose on the basis of a rule; an amount that the record does not state counts as the standard dose."""
+    if basis == "none":
+        return 1.0, []
+    standard = next((s for s in case.indication.standard_doses if s.drug == dosed.drug), None)
+    name = case.knowledge.drugs[dosed.drug].name
+    if standard is None:
+        usual = next((r for r in case.knowledge.drugs[dosed.drug].doses if r.indication == case.indication.id), None)
+        amount = None if usual is None else usual.usual_low or usual.start
+        key = case.ledger.add(
+            "assumption",
+            f"no standard dose of {name} is published on file: the label's usual dose stands for it",
+            because=[case.ledger.add("setting", "standard dose from the label's usual range", source="settings")],
+        )
+    else:
+        amount = standard.dose
+        key = case.knowledge_key(
+            f"standard dose of {name}: {standard.dose:g} {standard.unit}",
+            source=standard.source,
+            status=standard.status,
+        )
+    if dosed.amount is None or not amount:
+        stated = case.ledger.add(
+            "assumption", f"the record does not state the dose of {name}: the standard dose is assumed", because=[key]
+        )
+        return (1.0 if basis == "relative" else amount or 1.0), [stated]
+    return (dosed.amount / amount, [key]) if basis == "relative" else (dosed.amount, [])
+
+
+def interpolate(points: Sequence[EffectPoint], dose: float) -> tuple[float, float | None, float | None]:
+    """Value and 95 % limits at a dose: linear on log dose, flat outside the doses studied."""
+    ordered = sorted(points, key=lambda p: p.dose)
+    if len(ordered) == 1 or dose <= ordered[0].dose:
+        first = ordered[0]
+        return first.value, first.low, first.high
+    if dose >= ordered[-1].dose:
+        last = ordered[-1]
+        return last.value, last.low, last.high
+    upper = next(i for i, p in enumerate(ordered) if p.dose >= dose)
+    below, above = ordered[upper - 1], ordered[upper]
+    share = (math.log(dose) - math.log(below.dose)) / (math.log(above.dose) - math.log(below.dose))
+
+    def between(a: float | None, b: float | None) -> float | None:
+        return None if a is None or b is None else a + share * (b - a)
+
+    return (
+        below.value + share * (above.value - below.value),
+        between(below.low, above.low),
+        between(below.high, above.high),
+    )
+
+
+def _drug_harms(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> Iterable[Harm]:
+    case = scale.case
+    groups = case.knowledge.groups_of(dosed.drug)
+    subject = case.subject(dosed.drug, medicines)
+    weights = {w.event: w for w in case.indication.weights}
+    chosen: dict[str, HarmRule] = {}
+    for rule in sorted(case.indication.harms, key=lambda r: dosed.drug not in r.about):
+        if groups & set(rule.about) and rule.event not in chosen and subject.match(rule.when).truth is True:
+            chosen[rule.event] = rule
+    for event, rule in sorted(chosen.items()):
+        weight = weights[event]
+        if weight.weight is None:
+            scale.unweighted[event] = weight.text
+            continue
+        percent = _percent(scale, rule, dosed, subject)
+        if percent is None:
+            continue
+        value, low, high, keys = percent
+        spread = scale.normal("harm", rule.source, *rule.about, event)
+        error = 0.0 if low is None or high is None else abs(high - low) / WIDTH_95
+        factor = weight.weight * PER_1000
+        keys += [
+            *subject.because(subject.match(rule.when)),
+            case.knowledge_key(
+                f"{event.replace('_', ' ')}: {value:.3g} in 100 beyond no treatment; {rule.text}",
+                source=rule.source,
+                status=rule.status,
+            ),
+            case.knowledge_key(
+                f"weight of {event.replace('_', ' ')}: {weight.weight:g}; {weight.text}",
+                source=weight.source,
+                status=weight.status or "to verify",
+            ),
+        ]
+        yield Harm(event, rule.text, value * factor, (value + error * spread) * factor, tuple(dict.fromkeys(keys)))
+
+
+def unweighted_harms(scale: Scale, drug: DrugId) -> tuple[HarmRule, ...]:
+    """Harms of a drug that no published weight brings onto the scale: they count nothing in the ranking."""
+    case = scale.case
+    open_events = {w.event for w in case.indication.weights if w.weight is None}
+    groups = case.knowledge.groups_of(drug)
+    subject = case.subject(drug, case.present)
+    found: dict[str, HarmRule] = {}
+    for rule in sorted(case.indication.harms, key=lambda r: drug not in r.about):
+        reaches = rule.event in open_events and groups & set(rule.about)
+        if reaches and subject.match(rule.when).truth is True:
+            found.setdefault(rule.event, rule)
+    return tuple(found[event] for event in sorted(found))
+
+
+def _percent(
+    scale: Scale, rule: HarmRule, dosed: Dosed, subject: Any
+) -> tuple[float, float | None, float | None, list[EvidenceKey]] | None:
+    if rule.points:
+        dose, keys = _dose_of(scale.case, "relative", dosed)
+        return (*interpolate(rule.points, dose), keys)
+    value = expression(rule.percent).value(subject)
+    return None if value is UNKNOWN else (float(value), rule.low, rule.high, [])
+
+
+class FormulaSubject:
+    """Names of a formula (changes, baseline, constants), then the patient's facts."""
+
+    def __init__(self, case: Case, names: dict[str, Scalar]) -> None:
+        self._names = names
+        self._patient = case.patient
+
+    def fact(self, name: str) -> Scalar:
+        """A formula name, else a fact of the patient."""
+        return self._names[name] if name in self._names else self._patient.fact(name)
+
+    def query(self, function: str, arguments: tuple[Any, ...]) -> Scalar:
+        """Queries go to the patient."""
+        return self._patient.query(function, arguments)

@@ -1,0 +1,414 @@
+"""The command line: `posologist VERB`. Its verbs, JSON and exit codes are a public interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from posologist.core.errors import InputError, PosologistError
+from posologist.serve.inputs import Absent, Build
+from posologist.serve.output import ReaderGoneError, emit
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from posologist.core.recommendation import Recommendation
+    from posologist.knowledge.load import Knowledge
+
+app = typer.Typer(
+    name="posologist",
+    help="The right drug, at the right dose, for this patient, with the reasons. Not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+knowledge_app = typer.Typer(help="Bring reference data into a knowledge folder of your own.", no_args_is_help=True)
+app.add_typer(knowledge_app, name="knowledge")
+
+PatientOption = Annotated[
+    Path, typer.Option("--patient", help="FHIR R4 bundle, NDJSON file or folder, or a folder of CSV tables.")
+]
+PatientIdOption = Annotated[
+    str | None, typer.Option("--patient-id", help="Which patient, when the file holds several.")
+]
+GenomeOption = Annotated[Path | None, typer.Option("--genome", help="VCF (plain or bgzipped).")]
+ProfileOption = Annotated[Path | None, typer.Option("--profile", help="JSON that `posologist phenotype --json` wrote.")]
+SampleOption = Annotated[str | None, typer.Option("--sample", help="Sample of a VCF with several.")]
+AbsentOption = Annotated[Absent, typer.Option("--absent", help="What a position without a record in the VCF is.")]
+OutsideOption = Annotated[
+    Path | None, typer.Option("--outside-calls", help="TSV of a laboratory's calls: gene, diplotype.")
+]
+BuildOption = Annotated[Build, typer.Option("--build", help="Reference genome of the VCF.")]
+AsOfOption = Annotated[
+    str | None, typer.Option("--as-of", help="The day of the question, YYYY-MM-DD; today if absent.")
+]
+KnowledgeOption = Annotated[
+    list[Path] | None,
+    typer.Option("--knowledge", help="Folder with drugs, guidance, ... of your own; may be repeated."),
+]
+LevelsOption = Annotated[Path | None, typer.Option("--levels", help="CSV of drug levels: time, value, unit, analyte.")]
+EventsOption = Annotated[
+    Path | None, typer.Option("--events", help="CSV of administrations: time, amount, unit, route, duration_h, drug.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+def main() -> None:
+    """Entry point: runs a verb; an error becomes one line on stderr and an exit code, never a traceback.
+
+    A reader that closes the pipe early (`| head`) has what it wanted: that ends with code 0.
+    """
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("input", "stopped", 2, message="stopped")
+    except (ReaderGoneError, BrokenPipeError):
+        _close_output()
+        sys.exit(0)
+    except PosologistError as error:
+        _fail(error.kind, str(error), error.code, where=error.where, hint=error.hint, message=error.message)
+    except OSError as error:
+        place, what = str(error.filename or "the output"), error.strerror or str(error)
+        _fail("input", f"{place}: {what}; check the path", 2, where=place, hint="check the path", message=what)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: one line instead of a traceback
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(_usage(error))
+            sys.exit(0)
+        if type(error).__module__.startswith(("click", "typer")):
+            _fail("input", f"{_usage(error)} See --help.", 2, message=_usage(error), hint="see --help")
+        where, name = _place_of(error), type(error).__name__
+        _fail("defect", f"defect in posologist: {name}: {error} ({where})", 1, where=where, message=f"{name}: {error}")
+
+
+def _usage(error: Exception) -> str:
+    return str(getattr(error, "format_message", lambda: str(error))()) or "The command cannot be read."
+
+
+def _place_of(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace is not None else ""
+
+
+def _fail(kind: str, line: str, code: int, *, where: str = "", hint: str = "", message: str = "") -> NoReturn:
+    print(" ".join(line.split()), file=sys.stderr)
+    try:
+        if "--json" in sys.argv[1:]:
+            print(json.dumps({"error": {"code": kind, "message": message, "where": where, "hint": hint}}))
+        sys.stdout.flush()
+    except OSError:  # standard output itself is what failed; the line on stderr has been printed
+        _close_output()
+    sys.exit(code)
+
+
+def _close_output() -> None:
+    """Nothing more reaches standard output, not even what Python flushes when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_json(document: BaseModel) -> None:
+    emit(json.dumps(document.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False))
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from posologist.core.version import VERSION
+
+        emit(f"posologist {VERSION}")
+        raise typer.Exit
+
+
+@app.command(epilog="Example: posologist demo")
+def demo(
+    html: Annotated[Path, typer.Option("--html", help="Where to write the page.")] = Path("demo.html"),
+    as_json: JsonOption = False,
+) -> None:
+    """The founding case end to end: prints the ranked table and writes demo.html."""
+    from posologist.serve.demo import founding_recommendation
+    from posologist.serve.report import render_html
+
+    document = founding_recommendation()
+    html.write_text(render_html(document), encoding="utf-8")
+    if as_json:
+        _print_json(document)
+    else:
+        from posologist.serve.table import print_outcome, print_table
+        from posologist.study.founding import compare_with_published
+
+        print_table(document)
+        print_outcome(compare_with_published(document))
+    print(f"The page: {html}", file=sys.stderr)
+
+
+@app.command(
+    epilog="Example: posologist recommend --patient bundle.json --for hypertension --genome sample.vcf --html page.html"
+)
+def recommend(
+    patient: PatientOption,
+    indication: Annotated[str, typer.Option("--for", help="What is treated, e.g. hypertension.")],
+    genome: GenomeOption = None,
+    profile: ProfileOption = None,
+    sample: SampleOption = None,
+    absent: AbsentOption = "missing",
+    outside_calls: OutsideOption = None,
+    levels: LevelsOption = None,
+    events: EventsOption = None,
+    as_of: AsOfOption = None,
+    guideline: Annotated[str | None, typer.Option("--guideline", help="US25 or ESC24.")] = None,
+    harm_aversion: Annotated[
+        float | None, typer.Option("--harm-aversion", help="lambda, weight of harm against benefit.")
+    ] = None,
+    preferences: Annotated[
+        Path | None, typer.Option("--preferences", help="CSV: about, wish (avoid|prefer), points, cost_per_month.")
+    ] = None,
+    patient_id: PatientIdOption = None,
+    knowledge: KnowledgeOption = None,
+    as_json: JsonOption = False,
+    table: Annotated[bool, typer.Option("--table", help="Print the ranked table (default).")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the page to this file.")] = None,
+    fhir: Annotated[Path | None, typer.Option("--fhir", help="Write FHIR R4 proposals to this file.")] = None,
+) -> None:
+    """Ranked plans for one patient, each with its dose and reasons; what was ruled out; what was not checked."""
+    from posologist.recommend.pipeline import recommend as run
+    from posologist.serve import inputs
+
+    facts = inputs.knowledge_of(knowledge)
+    settings = inputs.settings_of(as_of, guideline=guideline, harm_aversion=harm_aversion)
+    who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings)
+    if preferences is not None:
+        who = who.model_copy(update={"preferences": inputs.preferences_of(preferences, facts)})
+    genes = inputs.genome_of(
+        genome, profile, sample=sample, absent=absent, outside_calls=outside_calls, patient=who, settings=settings
+    )
+    measured = inputs.measured_of(levels, events)
+    document = run(who, indication, genome=genes, knowledge=facts, settings=settings, **measured)
+    _write(document, facts, html, fhir)
+    if as_json:
+        _print_json(document)
+    elif table or (html is None and fhir is None):
+        from posologist.serve.table import print_table
+
+        print_table(document)
+
+
+def _write(document: Recommendation, knowledge: Knowledge, html: Path | None, fhir: Path | None) -> None:
+    if html is not None:
+        from posologist.serve.report import render_html
+
+        html.write_text(render_html(document), encoding="utf-8")
+    if fhir is not None:
+        from posologist.records.fhir_out import to_fhir
+
+        codes = {str(drug.id): drug.rxcui for drug in knowledge.drugs.values() if drug.rxcui}
+        bundle = to_fhir(document, rxcui=codes)
+        fhir.write_text(json.dumps(bundle, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@app.command(epilog='Example: posologist screen --patient bundle.json --order "warfarin 5 mg po q24h" --json')
+def screen(
+    patient: PatientOption,
+    order: Annotated[list[str], typer.Option("--order", help="What is to be ordered; may be repeated.")],
+    genome: GenomeOption = None,
+    profile: ProfileOption = None,
+    sample: SampleOption = None,
+    absent: AbsentOption = "missing",
+    outside_calls: OutsideOption = None,
+    as_of: AsOfOption = None,
+    patient_id: PatientIdOption = None,
+    knowledge: KnowledgeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Safety of an order for this patient: interactions, contraindications, genes, kidney, allergy, duplicates."""
+    from posologist.recommend.order import screen_order
+    from posologist.serve import inputs
+
+    facts = inputs.knowledge_of(knowledge)
+    settings = inputs.settings_of(as_of)
+    who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings)
+    genes = inputs.genome_of(
+        genome, profile, sample=sample, absent=absent, outside_calls=outside_calls, patient=who, settings=settings
+    )
+    document = screen_order(who, tuple(order), genome=genes, knowledge=facts, settings=settings)
+    if as_json:
+        _print_json(document)
+    else:
+        from posologist.serve.table import print_screening
+
+        print_screening(document)
+
+
+@app.command(epilog="Example: posologist phenotype sample.vcf --json")
+def phenotype(
+    vcf: Annotated[Path, typer.Argument(help="VCF (plain or bgzipped).")],
+    sample: SampleOption = None,
+    outside_calls: OutsideOption = None,
+    absent: AbsentOption = "missing",
+    build: BuildOption = "auto",
+    as_json: JsonOption = False,
+    as_tsv: Annotated[bool, typer.Option("--tsv", help="Print one line a gene, tab-separated.")] = False,
+) -> None:
+    """Diplotypes and phenotypes of one sample, with what the file could not exclude."""
+    from posologist.serve import inputs
+    from posologist.serve.table import print_profile, profile_tsv
+
+    settings = inputs.settings_of(None)
+    profile = inputs.genome_of(
+        vcf, sample=sample, absent=absent, outside_calls=outside_calls, build=build, settings=settings
+    )
+    assert profile is not None
+    if as_json:
+        _print_json(profile)
+    elif as_tsv:
+        emit(profile_tsv(profile))
+    else:
+        print_profile(profile)
+
+
+@app.command(epilog="Example: posologist guidance --profile phenotype.json --drug clopidogrel --json")
+def guidance(
+    profile: Annotated[Path, typer.Option("--profile", help="JSON that `posologist phenotype --json` wrote.")],
+    drug: Annotated[list[str] | None, typer.Option("--drug", help="Drug name; may be repeated; all if absent.")] = None,
+    patient: Annotated[Path | None, typer.Option("--patient", help="Record that chooses the population.")] = None,
+    as_of: AsOfOption = None,
+    patient_id: PatientIdOption = None,
+    knowledge: KnowledgeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What CPIC and DPWG advise for these phenotypes, resolved to this patient where a record is given."""
+    from posologist.genome.guidance import guidance_document
+    from posologist.genome.outside import read_profile
+    from posologist.recommend.pipeline import situation_of
+    from posologist.serve import inputs
+    from posologist.serve.table import print_guidance
+
+    facts = inputs.knowledge_of(knowledge)
+    situation = None
+    if patient is not None:
+        settings = inputs.settings_of(as_of)
+        who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings)
+        situation = situation_of(who, knowledge=facts, settings=settings)
+    names = [facts.drug(name).id for name in drug] if drug else None
+    document = guidance_document(read_profile(profile), names or (), knowledge=facts, situation=situation)
+    if as_json:
+        _print_json(document)
+    else:
+        print_guidance(document)
+
+
+@app.command(epilog="Example: posologist dose amlodipine --patient bundle.json --json")
+def dose(
+    drug: Annotated[str, typer.Argument(help="Drug name.")],
+    patient: PatientOption,
+    genome: GenomeOption = None,
+    profile: ProfileOption = None,
+    sample: SampleOption = None,
+    absent: AbsentOption = "missing",
+    outside_calls: OutsideOption = None,
+    levels: LevelsOption = None,
+    target: Annotated[str | None, typer.Option("--target", help='e.g. "auc24 400-600 h.mg/L".')] = None,
+    indication: Annotated[str | None, typer.Option("--for", help="Indication whose dose limits apply.")] = None,
+    as_of: AsOfOption = None,
+    patient_id: PatientIdOption = None,
+    knowledge: KnowledgeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Regimens of one drug for this patient, by exposure, within the limits of kidney, liver, age and genes."""
+    from posologist.recommend.dose import dose_for
+    from posologist.serve import inputs
+    from posologist.serve.table import print_dose
+
+    facts = inputs.knowledge_of(knowledge)
+    settings = inputs.settings_of(as_of)
+    who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings)
+    genes = inputs.genome_of(
+        genome, profile, sample=sample, absent=absent, outside_calls=outside_calls, patient=who, settings=settings
+    )
+    document = dose_for(
+        who, drug, indication=indication, target=target, genome=genes, knowledge=facts, settings=settings,
+        levels=inputs.levels_of(levels),
+    )  # fmt: skip
+    if as_json:
+        _print_json(document)
+    else:
+        print_dose(document)
+
+
+@app.command(epilog='Example: posologist simulate amlodipine --regimen "5 mg orally once daily" --times 0:72:1 --json')
+def simulate(
+    drug: Annotated[str, typer.Argument(help="Drug name.")],
+    regimen: Annotated[str | None, typer.Option("--regimen", help='e.g. "5 mg orally once daily".')] = None,
+    events: EventsOption = None,
+    times: Annotated[str, typer.Option("--times", help="T0:T1:STEP in hours.")] = "0:72:1",
+    patient: Annotated[Path | None, typer.Option("--patient", help="Record; a typical adult if absent.")] = None,
+    as_of: AsOfOption = None,
+    patient_id: PatientIdOption = None,
+    knowledge: KnowledgeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Concentration against time of one drug under a regimen or a list of administrations."""
+    from posologist.recommend.dose import doses_from, simulate_for
+    from posologist.serve import inputs
+    from posologist.serve.table import print_simulation
+
+    if (regimen is None) == (events is None):
+        raise InputError("give one of them", where="--regimen and --events", hint='e.g. --regimen "5 mg once daily"')
+    facts = inputs.knowledge_of(knowledge)
+    settings = inputs.settings_of(as_of)
+    who = None if patient is None else inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings)
+    doses = doses_from(inputs.measured_of(None, events)["events"], facts.drug(drug).id)
+    document = simulate_for(
+        drug, regimen=regimen, events=doses, times=times, patient=who, knowledge=facts, settings=settings
+    )
+    if as_json:
+        _print_json(document)
+    else:
+        print_simulation(document)
+
+
+@app.command(epilog="Example: posologist check")
+def check(
+    path: Annotated[Path | None, typer.Argument(help="A knowledge folder of your own, checked on top of ours.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The knowledge: schema, citations, impossible values, self-consistency, every worked case."""
+    from posologist.serve.checking import check_all
+
+    problems = check_all(path, as_json=as_json)
+    if problems:
+        raise typer.Exit(3)
+
+
+@app.command(epilog='Example: posologist explain demo.json "options[0].benefit"')
+def explain(
+    document: Annotated[Path, typer.Argument(help="JSON that a verb wrote.")],
+    key: Annotated[str, typer.Argument(help="Evidence key, the start of one, or a place such as options[0].benefit.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Follows one number of a document to its leaves: patient facts, cited knowledge, settings, models."""
+    from posologist.serve.explain import explain_key
+
+    explain_key(document, key, as_json=as_json)
+
+
+@knowledge_app.command("import", epilog="Example: posologist knowledge import rxnorm RxNorm/rrf --to my-knowledge")
+def import_source(
+    source: Annotated[str, typer.Argument(help="rxnorm")],
+    path: Annotated[Path, typer.Argument(help="Folder with the source's files.")],
+    to: Annotated[Path, typer.Option("--to", help="Knowledge folder to write into.")] = Path("knowledge"),
+) -> None:
+    """Reads a source that we may not ship into a knowledge folder of your own."""
+    if source != "rxnorm":
+        raise InputError(f"no importer for '{source}'", where="SOURCE", hint="the one importer of this version: rxnorm")
+    from posologist.records.rxnorm import import_rxnorm
+
+    emit(f"{import_rxnorm(path, to)} products written to {to}")

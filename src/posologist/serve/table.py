@@ -1,0 +1,361 @@
+"""Documents as plain text for a terminal of 100 columns, and for a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from posologist.core.genotype import GeneticProfile
+from posologist.core.recommendation import (
+    Finding,
+    NotChecked,
+    Option,
+    PatientSummary,
+    Reason,
+    Recommendation,
+    Screening,
+)
+from posologist.core.simulation import DoseDocument, SimulationDocument
+from posologist.core.values import Estimate, Series
+from posologist.serve.charts import interval, number
+from posologist.serve.output import PlainConsole
+from posologist.serve.words import (
+    SEVERITY,
+    banner_words,
+    by_rule,
+    called_words,
+    finding_words,
+    gene_state,
+    gene_words,
+    level,
+    listed,
+    phenotype,
+    quantity,
+    rank_words,
+    rule_words,
+    unit,
+)
+
+if TYPE_CHECKING:
+    from posologist.core.guidance import GuidanceDocument
+    from posologist.study.founding import FoundingComparison
+
+_LABEL = 15  # columns of a label; a longer one wraps
+_SHOWN = 5  # entries of a long list before "and n more"
+_CURVE_ROWS = 13
+_STYLE = {"contraindicated": "bold red", "serious": "bold yellow", "monitor": "bold", "information": "dim"}
+_ALL_OF_IT = "all of them: --json or --html FILE"
+
+
+def print_table(document: Recommendation) -> None:
+    """A recommendation: who, genes, dangers, ranked plans, what to do and watch, what was ruled out or not checked."""
+    console = PlainConsole()
+    _print_who(console, document.patient, f"as of {document.as_of}")
+    _print_genes(console, document)
+    _print_current(console, document)
+    _print_findings(console, document.findings, ("contraindicated", "serious"))
+    if document.options:
+        _print_plans(console, document)
+        _print_lead(console, document.options[0])
+    else:
+        _line(console, "No plan", "nothing is recommended; the findings above and below say why", "bold red")
+    _print_ruled_out(console, document)
+    _print_findings(console, document.findings, ("monitor", "information"))
+    _print_not_checked(console, document.not_checked)
+    versions = document.versions
+    console.print(
+        f"\nposologist {versions.posologist}, knowledge {versions.knowledge}, guideline {document.settings.guideline}."
+        " Not a medical device; the prescriber decides.",
+        style="dim",
+    )
+
+
+def _line(console: Console, label: str, text: str, style: str = "bold") -> None:
+    """A label and its text, wrapped under itself."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=_LABEL)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(label, style=style), Text(text))
+    console.print(grid)
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print()
+    console.print(Text(text, style="bold underline"))
+
+
+def _print_who(console: Console, patient: PatientSummary, day: str) -> None:
+    name = patient.name or patient.id
+    console.print(Text(" · ".join(part for part in (name, patient.sex, day) if part), style="bold"))
+    console.print(" · ".join(banner_words(fact) for fact in patient.facts))
+    allergies = ", ".join(a.text for a in patient.allergies) or patient.allergies_state
+    problems = ", ".join(c.text for c in patient.conditions) or "none recorded"
+    console.print(f"Problems: {problems} · Allergies: {allergies}")
+
+
+def _print_genes(console: Console, document: Recommendation) -> None:
+    parts = [f"{symbol} {gene_words(gene)}" for symbol, gene in document.profile.items() if gene.clinical]
+    untested = [symbol for symbol, gene in document.profile.items() if gene_state(gene) == "untested"]
+    unsure = [f"{s} {gene_words(g)}" for s, g in document.profile.items() if gene_state(g) == "uncertain"]
+    if untested:
+        unsure.append(f"not tested: {', '.join(untested)}")
+    if not document.profile:
+        unsure.append("no genome was given: nothing is tested")
+    _line(console, "Genes", " · ".join([*parts, *unsure]))
+
+
+def _print_current(console: Console, document: Recommendation) -> None:
+    if document.goal is not None:
+        now = f"; now {quantity(document.goal.now)}" if document.goal.now else ""
+        _line(console, "Target", f"{document.goal.text}{now}")
+    for current in document.current:
+        _line(console, "Now", f"{current.regimen}: {current.action}, {current.how}")
+
+
+def _print_findings(console: Console, findings: Iterable[Finding], severities: Sequence[str]) -> None:
+    chosen = [f for f in findings if f.severity in severities]
+    for finding in chosen:
+        _line(console, SEVERITY[finding.severity], finding_words(finding), _STYLE[finding.severity])
+    if not chosen and "serious" in severities:
+        _line(console, "Safety", "no contraindicated or serious finding among what could be checked")
+
+
+def _print_plans(console: Console, document: Recommendation) -> None:
+    lead = document.options[0]
+    _heading(console, f"Plans for {document.indication.replace('-', ' ')}")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    measure = lead.effects[0].name.capitalize() if lead.effects else "Main measure"
+    change_unit = unit(lead.effects[0].change.unit) if lead.effects else ""
+    table.add_column("", no_wrap=True)
+    table.add_column("Plan", min_width=36)
+    table.add_column(f"{measure}, change in {change_unit} ({level(lead.benefit)})", width=23)
+    for name in ("Benefit", "Harm", "Utility"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for option in document.options:
+        table.add_row(*_plan_row(option, rank_words(option)))
+    if document.yardstick is not None:
+        table.add_row("–", *_plan_row(document.yardstick, "")[1:])
+    console.print(table)
+    tied = [number(option.rank) for option in document.options if option.ties_with]
+    note = f" Plans {', '.join(tied)} cannot be told apart: their intervals overlap." if tied else ""
+    console.print(f"Benefit, harm and utility: {lead.benefit.unit}.{note}", style="dim")
+
+
+def _plan_row(option: Option, rank: str) -> tuple[str, ...]:
+    change = interval(option.effects[0].change) if option.effects else "not computed"
+    text = option.plan.text if rank else f"{option.plan.text} (the yardstick)"
+    change = change if rank else number(0)
+    return (rank, text, change, *(number(e.value) for e in (option.benefit, option.risk, option.utility)))
+
+
+def _print_lead(console: Console, lead: Option) -> None:
+    _heading(console, f"Plan {number(lead.rank)}: {lead.plan.text}")
+    for effect in lead.effects:
+        if effect.expected is not None:
+            _line(console, "Expect", _effect_words(effect.name, effect.expected))
+    for stop in lead.plan.stop:
+        _line(console, f"{stop.how.capitalize()} {stop.drug}", stop.text)
+    for reason in lead.reasons:
+        _line(console, "Because", reason.text)
+    for caution in lead.cautions:
+        _line(console, "Caution", caution.text, _STYLE["serious"])
+    for item in lead.monitoring:
+        _line(console, "Follow up", f"{item.what}: {item.when}")
+    for equivalent in lead.equivalents[:_SHOWN]:
+        _line(console, "Much the same", equivalent.text, "dim")
+
+
+def _effect_words(name: str, estimate: Estimate) -> str:
+    value = f"{name} {interval(estimate)} {unit(estimate.unit)}".rstrip()
+    return f"{value}, {level(estimate)} interval"
+
+
+def _print_ruled_out(console: Console, document: Recommendation) -> None:
+    if not document.ruled_out:
+        return
+    _heading(console, f"Ruled out ({number(len(document.ruled_out))})")
+    for rule, entries in by_rule(document.ruled_out).items():
+        reasons = list(dict.fromkeys(e.reason for e in entries))
+        why = reasons[0] if len(reasons) == 1 else ""
+        names = ", ".join(e.drug if why else f"{e.drug} ({e.reason.rstrip('.')})" for e in _few(entries, why))
+        rest = len(entries) - len(_few(entries, why))
+        more = f" and {number(rest)} more" if rest else ""
+        _line(console, rule_words(rule), f"{names}{more}{'. ' + why if why else ''}")
+
+
+def _few(entries: list, why: str) -> list:  # type: ignore[type-arg]
+    return entries if why else entries[:_SHOWN]
+
+
+def _print_not_checked(console: Console, entries: Sequence[NotChecked]) -> None:
+    if not entries:
+        return
+    _heading(console, f"Not checked ({number(len(entries))})")
+    for entry in entries[:_SHOWN]:
+        _line(console, "Not checked", f"{entry.what}: {entry.why}. Would clear it: {entry.would_need}", "red")
+    if len(entries) > _SHOWN:
+        console.print(f"and {number(len(entries) - _SHOWN)} more; {_ALL_OF_IT}", style="dim")
+
+
+def _print_assumptions(console: Console, assumptions: Sequence[Reason]) -> None:
+    for assumption in assumptions[:_SHOWN]:
+        _line(console, "Assumed", assumption.text, "dim")
+    if len(assumptions) > _SHOWN:
+        console.print(f"and {number(len(assumptions) - _SHOWN)} more assumptions; {_ALL_OF_IT}", style="dim")
+
+
+def print_outcome(document: FoundingComparison) -> None:
+    """One line a plan: where the published outcome of the founding case falls in what was predicted."""
+    console = PlainConsole()
+    _heading(console, "The published outcome against what was predicted")
+    for one in document.comparisons:
+        plan = f"Plan {number(one.rank)}" if one.rank else "No change"
+        published = f"{number(one.published_low.value)} to {quantity(one.published_high)}"
+        text = f"{one.name} {published}: {one.place} the expected mean, {_span(one.predicted)}"
+        if one.reading is not None and one.reading_place is not None:
+            text += f"; {one.reading_place} a single reading, {_span(one.reading)}"
+        _line(console, plan, text)
+
+
+def _span(estimate: Estimate) -> str:
+    return f"{number(estimate.low)} to {number(estimate.high)} ({level(estimate)})"
+
+
+def print_screening(document: Screening) -> None:
+    """Findings about an order, the most severe first, and what could not be checked."""
+    console = PlainConsole()
+    _print_who(console, document.patient, f"as of {document.as_of}")
+    _line(console, "Order", "; ".join(document.orders) or "the present medicines")
+    _line(console, "Checked", ", ".join(document.drugs) or "no drug could be identified")
+    _print_findings(console, document.findings, tuple(SEVERITY))
+    _print_not_checked(console, document.not_checked)
+
+
+def print_profile(document: GeneticProfile) -> None:
+    """A sample's genes: diplotype, phenotype, how well it was read, and what the file could not exclude."""
+    console = PlainConsole()
+    console.print(Text(f"Sample {document.sample or 'not named'} · {document.build}", style="bold"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for name in ("Gene", "Diplotype", "Phenotype", "Activity score", "State", "Not excluded"):
+        table.add_column(name, overflow="fold")
+    for symbol, call in document.genes.items():
+        score = "" if call.activity_score is None else number(call.activity_score)
+        open_alleles = listed([entry.allele for entry in call.not_excluded], 3)
+        table.add_row(
+            symbol, called_words(call), phenotype(call.phenotype), score, call.evidence_state, open_alleles or "–"
+        )
+    console.print(table)
+    for symbol, call in document.genes.items():
+        for text in call.findings[:_SHOWN]:
+            _line(console, symbol, text, "yellow")
+        if len(call.findings) > _SHOWN:
+            _line(console, symbol, f"and {number(len(call.findings) - _SHOWN)} more notes; {_ALL_OF_IT}", "dim")
+    for text in document.findings:
+        _line(console, "File", text, "yellow")
+
+
+def profile_tsv(document: GeneticProfile) -> str:
+    """One line a gene: gene, diplotype, phenotype, activity score, evidence state."""
+    rows = ["gene\tdiplotype\tphenotype\tactivity_score\tevidence_state"]
+    for symbol, call in document.genes.items():
+        score = "" if call.activity_score is None else f"{call.activity_score:g}"
+        rows.append("\t".join((symbol, call.diplotype or "", call.phenotype or "", score, call.evidence_state)))
+    return "\n".join(rows)
+
+
+def print_guidance(document: GuidanceDocument) -> None:
+    """What the guidelines advise for these genes, by drug; where they differ; where nothing can be said."""
+    console = PlainConsole()
+    console.print(Text(f"Sample {document.sample or 'not named'}", style="bold"))
+    _line(console, "Genes", " · ".join(f"{symbol} {gene_words(gene)}" for symbol, gene in document.genes.items()))
+    for item in document.guidance:
+        head = f"{item.drug}, {item.body}" + (f" {item.level}" if item.level else "")
+        open_point = f" Not decided without {', '.join(item.missing)}." if item.decision == "undecided" else ""
+        population = f" ({item.population})" if item.population else ""
+        _line(console, head, f"{item.text}{population}{open_point}", _STYLE[item.severity])
+    for conflict in document.conflicts:
+        _line(console, "Bodies differ", f"{conflict.drug}: {conflict.text}", _STYLE["serious"])
+    for silent in document.no_guidance[:_SHOWN]:
+        _line(console, "Nothing to say", f"{silent.drug}: {silent.why}", "dim")
+    if len(document.no_guidance) > _SHOWN:
+        console.print(f"and {number(len(document.no_guidance) - _SHOWN)} more drugs; all of them: --json", style="dim")
+
+
+def print_dose(document: DoseDocument) -> None:
+    """Regimens of one drug, the best first, with what they reach."""
+    console = PlainConsole()
+    console.print(Text(f"{document.drug} · {document.model}", style="bold"))
+    if document.target is not None:
+        _line(console, "Target", document.target.text)
+    if document.start is not None:
+        _line(console, "Label start", document.start)
+    _print_estimates(console, "Parameter", document.parameters)
+    if document.regimens:
+        measures = list(document.regimens[0].exposure)[:3]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        names = [f"{m.replace('_', ' ')}, {unit(document.regimens[0].exposure[m].unit)}" for m in measures]
+        for name in ("", "Regimen", "At target", "Toxic", *names):
+            table.add_column(name.rstrip(", "), overflow="fold")
+        for regimen in document.regimens:
+            shares = (_share(regimen.target_attainment), _share(regimen.toxic_probability))
+            reached = [interval(regimen.exposure[m]) if m in regimen.exposure else "–" for m in measures]
+            table.add_row(number(regimen.rank), regimen.text, *shares, *reached)
+        console.print(table)
+    if document.binding_constraint is not None:
+        nearest = document.binding_constraint.nearest_regimen
+        near = f"; nearest: {nearest}" if nearest else ""
+        _line(console, "Not reached", f"{document.binding_constraint.what}{near}", "bold red")
+    if document.next_sample is not None:
+        _line(console, "Next level", f"at {quantity(document.next_sample.time)}: {document.next_sample.reduces}")
+    _print_findings(console, document.findings, tuple(SEVERITY))
+    _print_not_checked(console, document.not_checked)
+    _print_assumptions(console, document.assumptions)
+
+
+def _share(estimate: Estimate | None) -> str:
+    return "not known" if estimate is None else f"{number(100 * estimate.value)} %"
+
+
+def _print_estimates(console: Console, label: str, estimates: dict[str, Estimate]) -> None:
+    for name, estimate in estimates.items():
+        _line(console, label, _effect_words(name.replace("_", " "), estimate))
+
+
+def print_simulation(document: SimulationDocument) -> None:
+    """A curve as a table of its points, with the exposure that it comes to."""
+    console = PlainConsole()
+    console.print(
+        Text(" · ".join(p for p in (str(document.drug), document.regimen, document.model) if p), style="bold")
+    )
+    for name, series in document.outputs.items():
+        _print_series(console, name, series)
+    if not document.outputs:
+        _line(console, "No curve", "; ".join(entry.why for entry in document.not_checked), "bold red")
+    _print_estimates(console, "Exposure", document.exposure)
+    _print_estimates(console, "Parameter", document.parameters)
+    _print_findings(console, document.findings, tuple(SEVERITY) if document.findings else ("monitor",))
+    _print_not_checked(console, document.not_checked)
+    _print_assumptions(console, document.assumptions)
+
+
+def _print_series(console: Console, name: str, series: Series) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    band = f"{number(100 * series.level)} % " if series.level else ""
+    for heading in (
+        f"Time, {series.x_unit}",
+        f"{name.replace('_', ' ').capitalize()}, {unit(series.unit)}",
+        f"{band}low",
+        f"{band}high",
+    ):
+        table.add_column(heading, justify="right")
+    step = max(1, (len(series.x) - 1) // (_CURVE_ROWS - 1))
+    for i in range(0, len(series.x), step):
+        low = number(series.low[i]) if series.low else "–"
+        high = number(series.high[i]) if series.high else "–"
+        table.add_row(number(series.x[i]), number(series.y[i]), low, high)
+    console.print(table)

@@ -1,0 +1,305 @@
+"""Calls against other people's truth: GeT-RM cell lines, PharmCAT's cases, the reference genome itself."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from genome_files import diplotype_rows, genes, reference_rows, row, write_vcf
+from posologist.core.errors import InputError
+from posologist.core.settings import Settings
+from posologist.genome.call import match_gene
+from posologist.genome.document import call_genome
+from posologist.genome.genotypes import Genotype, read_gene
+from posologist.genome.translate import translate
+from posologist.genome.vcf import merge_regions, plain_chromosome, read_header, read_records
+from posologist.knowledge.genes import Gene, callable_genes, load_gene
+from shared import shared_data
+
+# Alleles that the panel behind the genotypes cannot show: their positions are not in it, or were named later.
+_NOT_IN_PANEL = {("HG01474", "TPMT"), ("HG03521", "TPMT"), ("NA12751", "TPMT")}
+_SAME_DEFINITION = ("CYP2C19", "CYP2C9", "CYP3A5", "TPMT", "VKORC1")
+
+
+def _truth(symbol: str) -> list[tuple[str, str]]:
+    path = shared_data("pgx", "getrm", "truth.tsv")
+    with path.open(encoding="utf-8") as stream:
+        rows = csv.DictReader(stream, delimiter="\t")
+        return [(r["sample"], r["diplotype"]) for r in rows if r["gene"] == symbol and r["diplotype"]]
+
+
+def _named(symbol: str, diplotype: str) -> list[str]:
+    """A diplotype in one nomenclature: *38 was *1, suffixes name suballeles, VKORC1 in bases of its own strand."""
+    if symbol == "VKORC1":
+        return sorted({"C": "G", "T": "A"}.get(name[-2] if ")" in name else "", name) for name in diplotype.split("/"))
+    names = [("*1" if symbol == "CYP2C19" and name == "*38" else name) for name in diplotype.split("/")]
+    if symbol == "TPMT":
+        return sorted({"*1A": "*1", "*1S": "*1"}.get(name, name) for name in names)
+    return sorted(re.sub(r"(?<=\d)[A-Z]$", "", name) for name in names)
+
+
+@pytest.mark.parametrize("phased", [True, False])
+def test_getrm_diplotypes_are_found_in_genes_whose_definition_did_not_change(phased: bool, tmp_path: Path) -> None:
+    path = shared_data("pgx", "getrm", "genotypes.vcf.gz")
+    if not phased:
+        text = gzip.decompress(path.read_bytes()).decode().replace("|", "/")
+        path = tmp_path / "unphased.vcf"
+        path.write_text(text)
+    agree: Counter[str] = Counter()
+    misses = set()
+    for symbol in _SAME_DEFINITION:
+        for sample, expected in _truth(symbol):
+            call = call_genome(path, sample=sample, absent="reference").genes[symbol]  # type: ignore[index]
+            if call.diplotype and _named(symbol, call.diplotype) == _named(symbol, expected):
+                agree[symbol] += 1
+            else:
+                misses.add((sample, symbol))
+    print(f"GeT-RM, {'phased' if phased else 'phase removed'}:", dict(agree), "misses:", sorted(misses))
+
+    assert misses <= _NOT_IN_PANEL
+    assert agree.total() >= 240
+
+
+def test_slco1b1_disagreements_with_getrm_are_alleles_named_after_it() -> None:
+    path = shared_data("pgx", "getrm", "genotypes.vcf.gz")
+    old = {"*1A": "*1", "*1B": "*37"}
+    later = {"*14", "*20", "*27", "*31", "*37", "*41", "*44", "*45", "*53"}
+    unexplained = []
+    for sample, expected in _truth("SLCO1B1"):
+        call = call_genome(path, sample=sample, absent="reference").genes["SLCO1B1"]  # type: ignore[index]
+        assert call.diplotype is not None
+        found, wanted = set(call.diplotype.split("/")), {old.get(a, a) for a in expected.split("/")}
+        if found != wanted and not (found | wanted) & (later | {"*17", "*21"}):
+            unexplained.append((sample, expected, call.diplotype))
+
+    assert not unexplained
+
+
+def _cases() -> list[dict[str, object]]:
+    path = shared_data("pgx", "cases", "expected.jsonl")
+    cases = [json.loads(line) for line in path.read_text().splitlines()]
+    return [c for c in cases if {g["gene"] for g in c["genes"]} <= set(callable_genes())]
+
+
+def test_every_pharmcat_case_of_our_genes_agrees() -> None:
+    cases = _cases()
+    for case in cases:
+        profile = call_genome(shared_data("pgx", "cases", str(case["vcf"])))
+        for expected in case["genes"]:  # type: ignore[attr-defined]
+            call = profile.genes[expected["gene"]]
+            if expected.get("called_by_matcher") is False:
+                assert call.diplotype == "rs4149056 C/rs4149056 T", case["case"]
+                assert call.phenotype == "Decreased Function"
+                continue
+            found = {frozenset(Counter(c.diplotype.split("/")).items()) for c in call.candidates}
+            wanted = {frozenset(Counter(d.split("/")).items()) for d in expected["diplotypes"]}
+            assert found == wanted, case["case"]
+            phenotypes = {p["diplotype"]: p["phenotype"] for p in expected["phenotype_from_tables"]}
+            assert {c.diplotype: c.phenotype for c in call.candidates} == phenotypes, case["case"]
+    print(len(cases), "cases agree")
+
+    assert len(cases) >= 7
+
+
+def test_reference_genome_is_reference_everywhere_and_star_38_in_cyp2c19() -> None:
+    profile = call_genome(shared_data("pgx", "positions", "pharmcat_positions.vcf"))
+
+    diplotypes = {symbol: call.diplotype for symbol, call in profile.genes.items()}
+    assert diplotypes == {
+        "CYP2C19": "*38/*38",
+        "CYP2C9": "*1/*1",
+        "CYP2D6": None,
+        "CYP3A5": "*1/*1",
+        "SLCO1B1": "*1/*1",
+        "TPMT": "*1/*1",
+        "VKORC1": "rs9923231 reference (C)/rs9923231 reference (C)",
+    }
+    assert all(c.evidence_state == "called" for s, c in profile.genes.items() if s != "CYP2D6")
+
+
+@pytest.mark.parametrize("name", ["pharmcat.example", "pharmcat.example2"])
+def test_pharmcat_example_patients_get_pharmcats_diplotypes(name: str) -> None:
+    profile = call_genome(shared_data("pgx", "examples", f"{name}.vcf.gz"))
+    with gzip.open(shared_data("pgx", "examples", f"{name}.match.json.gz")) as stream:
+        results = {r["gene"]: r for r in json.load(stream)["results"]}
+
+    for symbol in callable_genes():
+        expected = {d["name"] for d in results[symbol]["diplotypes"]}
+        assert {c.diplotype for c in profile.genes[symbol].candidates} >= expected
+        assert profile.genes[symbol].diplotype in expected
+
+
+def test_a_real_unphased_genome_is_called_in_every_gene() -> None:
+    profile = call_genome(shared_data("pgx", "getrm", "wgs_unphased", "NA18526.preprocessed.vcf"))
+
+    truth = {symbol: dict(_truth(symbol)).get("NA18526") for symbol in _SAME_DEFINITION}
+    for symbol, expected in truth.items():
+        if expected:
+            diplotype = profile.genes[symbol].diplotype  # type: ignore[index]
+            assert diplotype is not None
+            assert _named(symbol, diplotype) == _named(symbol, expected)
+
+
+def test_absent_is_not_called_unless_asked_for(tmp_path: Path) -> None:
+    cyp2c19 = load_gene("CYP2C19")
+    path = write_vcf(tmp_path / "v.vcf", diplotype_rows(cyp2c19, "*1", "*2"))
+
+    missing = call_genome(path)
+    assumed = call_genome(path, absent="reference")
+
+    assert missing.genes["CYP2C9"].called is False  # type: ignore[index]
+    assert missing.genes["CYP2C9"].phenotype is None  # type: ignore[index]
+    assert assumed.genes["CYP2C9"].diplotype == "*1/*1"  # type: ignore[index]
+    assert assumed.genes["CYP2C9"].evidence_state == "assumed reference"  # type: ignore[index]
+    assert assumed.genes["TPMT"].called is False  # type: ignore[index]
+    assert "no record on chr6" in assumed.genes["TPMT"].findings[0]  # type: ignore[index]
+
+
+def test_file_of_variants_on_several_chromosomes_is_read_as_reference_elsewhere(tmp_path: Path) -> None:
+    rows = [r for s in ("CYP2C19", "TPMT") for r in diplotype_rows(load_gene(s), "*1", "*2") if "1" in r[-1]]
+    listed = "##reference=GRCh38\n##contig=<ID=chr6>\n##contig=<ID=chr10>\n##contig=<ID=chr16>"
+    both = call_genome(write_vcf(tmp_path / "a.vcf", rows, header="##reference=GRCh38"), absent="reference")
+    part = call_genome(write_vcf(tmp_path / "b.vcf", rows, header=listed), absent="reference")
+
+    assert both.genes["CYP3A5"].diplotype == "*1/*1"  # type: ignore[index]
+    assert part.genes["VKORC1"].phenotype == "-1639 GG"  # type: ignore[index]
+    assert part.genes["CYP3A5"].called is False  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["multisample.vcf", "100samples.vcf.bgz"])
+def test_every_sample_of_a_file_of_many_is_called(name: str) -> None:
+    path = shared_data("pgx", "examples", name)
+    for sample in read_header(path).samples[:20]:
+        profile = call_genome(path, sample=sample)
+        assert profile.sample == sample
+        assert any(call.called for call in profile.genes.values())
+
+
+def test_unknown_choice_is_refused() -> None:
+    path = shared_data("pgx", "positions", "pharmcat_positions.vcf")
+
+    with pytest.raises(InputError, match="maybe"):
+        call_genome(path, absent="maybe")
+    with pytest.raises(InputError, match="hg19"):
+        call_genome(path, build="hg19")
+
+
+def test_one_read_position_does_not_make_a_normal_metaboliser(tmp_path: Path) -> None:
+    path = write_vcf(tmp_path / "v.vcf", [row("chr10", 94761900, "C", "T", "0/0", id="rs12248560")])
+
+    call = call_genome(path).genes["CYP2C19"]  # type: ignore[index]
+
+    assert call.evidence_state == "partly called"
+    assert call.phenotype is None
+    assert any("not tested" in finding for finding in call.findings)
+    assert "*2" in {item.allele for item in call.not_excluded}
+
+
+def test_undocumented_base_is_not_called_but_reference_in_a_toxicity_gene(tmp_path: Path) -> None:
+    rows = reference_rows(skip=["TPMT", "CYP2C9"])
+    cyp2c9, tpmt = load_gene("CYP2C9"), load_gene("TPMT")
+    for gene, wrong in ((cyp2c9, "rs1799853"), (tpmt, "rs1800462")):
+        for p in gene.positions:
+            if p.id == wrong:
+                rows.append(
+                    row(gene.chromosome, p.grch38, p.ref, next(b for b in "ACGT" if b not in {p.ref, *p.alts}), "0/1")
+                )
+            else:
+                rows.append(row(gene.chromosome, p.grch38, p.ref, ",".join(p.alts), "0/0"))
+    profile = call_genome(write_vcf(tmp_path / "v.vcf", rows))
+
+    assert profile.genes["CYP2C9"].called is False  # type: ignore[index]
+    assert "rs1799853" in profile.genes["CYP2C9"].findings[-1]  # type: ignore[index]
+    assert profile.genes["TPMT"].diplotype == "*1/*1"  # type: ignore[index]
+
+
+def test_probability_follows_allele_frequency() -> None:
+    tpmt = load_gene("TPMT")
+    genotypes = [
+        Genotype(p, p.ref, p.alts[0]) if p.id in ("rs1800460", "rs1142345") else Genotype(p, p.ref, p.ref)
+        for p in tpmt.positions
+    ]
+
+    match = match_gene(tpmt, genotypes)
+
+    assert [pair.diplotype for pair in match.pairs] == ["*1/*3A", "*3B/*3C"]
+    assert match.pairs[0].probability > 0.99
+    assert sum(pair.probability for pair in match.pairs) == pytest.approx(1.0)
+
+
+def test_phase_sets_of_different_blocks_are_independent(tmp_path: Path) -> None:
+    tpmt = load_gene("TPMT")
+    chosen = {"rs1800460": ("1|0", "1"), "rs1142345": ("0|1", "2")}
+    rows = []
+    for p in tpmt.positions:
+        gt, block = chosen.get(p.id, ("0/0", "."))
+        rows.append(row("chr6", p.grch38, p.ref, ",".join(p.alts), gt, format="PS", values=block))
+    two_blocks = call_genome(write_vcf(tmp_path / "two.vcf", rows)).genes["TPMT"]  # type: ignore[index]
+    one = [[*r[:-1], r[-1].replace(":2", ":1")] for r in rows]
+    one_block = call_genome(write_vcf(tmp_path / "one.vcf", one)).genes["TPMT"]  # type: ignore[index]
+
+    assert {c.diplotype for c in two_blocks.candidates} == {"*1/*3A", "*3B/*3C"}
+    assert not two_blocks.phased
+    assert [c.diplotype for c in one_block.candidates] == ["*3B/*3C"]
+    assert one_block.phased
+
+
+def test_every_phenotype_table_row_of_the_source_is_reproduced() -> None:
+    names = {symbol: f"{symbol}.json.gz" for symbol in callable_genes()} | {
+        "CYP2D6": "older/CYP2D6.cpic.v2.15.4.json.gz"
+    }
+    for symbol, name in names.items():
+        with gzip.open(shared_data("pgx", "phenotype", name)) as stream:
+            table = json.load(stream)["diplotypes"]
+        gene = load_gene(symbol)
+        for line in table:
+            alleles = [a for a, count in line["diplotypekey"].items() for _ in range(count)]
+            got = translate(gene, *alleles)
+            score = (line["activityScore"] or "n/a").lstrip("≥")
+            assert got.phenotype == line["phenotype"], (symbol, line["diplotype"])
+            if gene.scored and score != "n/a":
+                assert got.activity_score == pytest.approx(float(score))
+
+
+def test_every_allele_pair_of_every_gene_is_found_again() -> None:
+    settings = Settings()
+    for gene in genes():
+        names = [allele.name for allele in gene.alleles]
+        for n, first in enumerate(names):
+            second = names[(7 * n + 3) % len(names)]
+            _assert_found(gene, first, second, settings)
+
+
+def _assert_found(gene: Gene, first: str, second: str, settings: Settings) -> None:
+    reported = {a.name: a.reported for a in gene.alleles}
+    pairs = zip(gene.positions, gene.bases[first], gene.bases[second], strict=True)
+    genotypes = [Genotype(p, min(a - {p.ref} or a), min(b - {p.ref} or b)) for p, a, b in pairs]
+    found = {frozenset((pair.first, pair.second)) for pair in match_gene(gene, genotypes).pairs}
+    assert frozenset((reported[first], reported[second])) in found, (gene.symbol, first, second)
+
+
+def test_one_sample_is_read_in_a_tenth_of_a_second() -> None:
+    path = shared_data("pgx", "getrm", "genotypes.vcf.gz")
+    start = time.perf_counter()
+    call_genome(path, sample="NA18526", absent="reference")
+
+    assert time.perf_counter() - start < 0.25
+
+
+def test_reading_genotypes_does_not_depend_on_the_order_of_records() -> None:
+    path = shared_data("pgx", "getrm", "genotypes.vcf.gz")
+    gene = load_gene("SLCO1B1")
+    regions = merge_regions([(plain_chromosome(gene.chromosome), p.grch38 - 5, p.grch38 + 5) for p in gene.positions])
+    records = read_records(path, read_header(path).samples[0], regions).records["12"]
+
+    forward = read_gene(gene, records, build="GRCh38", absent="reference", settings=Settings())
+    backward = read_gene(gene, records[::-1], build="GRCh38", absent="reference", settings=Settings())
+
+    assert [(g.first, g.second) for g in forward] == [(g.first, g.second) for g in backward]

@@ -38,10 +38,10 @@ class CurrentDrug(Value):
 
 
 class StoppedDrug(Value):
-    """A medicine whose last day lies `hours_ago` before `as_of`."""
+    """A medicine whose last day lies `hours_ago` before `as_of`; None: stopped, but the day is not known."""
 
     drug: DrugId
-    hours_ago: float
+    hours_ago: float | None
     because: EvidenceKey
 
 

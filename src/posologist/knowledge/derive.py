@@ -26,6 +26,8 @@ _DERIVED = ("bmi", "bsa", "ckd_epi_2021_cr", "cockcroft_gault")
 _FACT_OF_SCORE = {"ckd_epi_2021_cr": "egfr", "cockcroft_gault": "crcl"}
 _WASHOUT_DAYS = 60  # the longest washout that a rule asks for is five weeks (fluoxetine before an MAOI)
 _FERTILE_AGE = (12, 55)
+_NOT_PREGNANT_DAYS = 28  # one cycle: an older "not pregnant" says nothing of today
+_PREGNANT_DAYS = 294  # 42 weeks: no pregnancy lasts longer
 _RAAS_ANGIOEDEMA = frozenset({"ACE inhibitor:angioedema", "ARB:angioedema", "ARNI:angioedema"})
 
 
@@ -47,7 +49,7 @@ def situate(patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Se
     allergies = _allergies(patient, ledger, tolerated=False)
     for reaction in _RAAS_ANGIOEDEMA & allergies.keys():
         conditions.setdefault("angioedema_history", allergies[reaction])
-    facts |= _states(patient, facts, conditions, ledger)
+    facts |= _states(patient, facts, conditions, as_of, ledger)
     current, stopped, unresolved = _medicines(patient.medications, as_of, settings, ledger)
     situation = Situation(
         patient_id=patient.id,
@@ -166,7 +168,11 @@ def _imply(into: dict[str, EvidenceKey], code: str, key: EvidenceKey, knowledge:
 
 
 def _states(
-    patient: Patient, facts: Mapping[str, KnownFact], conditions: Mapping[str, EvidenceKey], ledger: Ledger
+    patient: Patient,
+    facts: Mapping[str, KnownFact],
+    conditions: Mapping[str, EvidenceKey],
+    as_of: date,
+    ledger: Ledger,
 ) -> dict[str, KnownFact]:
     """Pregnancy, lactation and dialysis: true or false only where the record or biology says so."""
     found: dict[str, KnownFact] = {}
@@ -186,10 +192,12 @@ def _states(
         elif never is not None:
             found[name] = KnownFact(value=False, text=f"no {code}", because=never)
     stated = facts.get("pregnancy_status")
-    if "pregnant" not in found and stated is not None and isinstance(stated.value, str):
-        value = stated.value.lower()
-        if "not pregnant" in value or value in ("pregnant", "patient currently pregnant"):
-            found["pregnant"] = stated.model_copy(update={"value": "not" not in value})
+    if "pregnant" not in found and stated is not None and isinstance(stated.value, str) and stated.at is not None:
+        value, age_days = stated.value.lower(), (as_of - stated.at).days
+        denied = "not pregnant" in value
+        affirmed = not denied and value in ("pregnant", "patient currently pregnant")
+        if (denied and age_days <= _NOT_PREGNANT_DAYS) or (affirmed and age_days <= _PREGNANT_DAYS):
+            found["pregnant"] = stated.model_copy(update={"value": affirmed})
     if "dialysis" in conditions:
         found["dialysis"] = KnownFact(value=True, text="dialysis", because=conditions["dialysis"])
     elif patient.problem_list_given:
@@ -224,7 +232,9 @@ def _medicines(
             drug = DrugId(name)
             if taken:
                 current[drug] = _current(drug, medication, key)
-            elif last_day is not None and (as_of - last_day).days <= _WASHOUT_DAYS:
+            elif last_day is None:
+                stopped.setdefault(drug, StoppedDrug(drug=drug, hours_ago=None, because=key))
+            elif (as_of - last_day).days <= _WASHOUT_DAYS:
                 stopped[drug] = StoppedDrug(drug=drug, hours_ago=24.0 * (as_of - last_day).days, because=key)
         if taken and medication.unresolved:
             unresolved.append(medication.unresolved)

@@ -76,18 +76,19 @@ class PatientSubject:
         if function == "on":
             return name in self._groups
         if function == "recent":
-            stopping = any(name in self._knowledge.groups_of(drug) for drug in self._just_stopped)
-            return (
-                stopping
-                or name in self._groups
-                or any(
-                    name in self._knowledge.groups_of(s.drug) and s.hours_ago <= float(arguments[1])
-                    for s in self._situation.stopped
-                )
-            )
+            return self._recently(name, float(arguments[1]))
         if function == "allergy":
             return self._allergy(name)
         return self._gene(function, GeneSymbol(name), arguments)
+
+    def _recently(self, group: str, hours: float) -> Scalar:
+        """Taken now, stopped by the plan, or stopped within `hours`; unknown where the day of stopping is."""
+        if group in self._groups or any(group in self._knowledge.groups_of(d) for d in self._just_stopped):
+            return True
+        ago = [s.hours_ago for s in self._situation.stopped if group in self._knowledge.groups_of(s.drug)]
+        if any(h is not None and h <= hours for h in ago):
+            return True
+        return UNKNOWN if None in ago else False
 
     def _condition(self, code: str) -> Scalar:
         if code in self._situation.conditions:

@@ -20,6 +20,8 @@ from posologist.genome.express import express
 from posologist.knowledge.expression import Scalar
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.match import PatientSubject
+from posologist.twin.kinetics import MissingKinetics
+from posologist.twin.population import Twin, prior
 
 T = TypeVar("T")
 LOCAL_FORMS = (
@@ -91,7 +93,26 @@ class Case:
                 ledger=self.ledger,
             )
 
-        return build() if plan_facts else self.remember(("subject", drug, others, gone), build)
+        told = tuple(sorted((plan_facts or {}).items()))
+        return self.remember(("subject", drug, others, gone, told), build)
+
+    def twin(self, drug: DrugId, medicines: tuple[DrugId, ...], *, route: str, release: str) -> Twin | MissingKinetics:
+        """This patient's twin on one drug beside `medicines`."""
+        others = tuple(m for m in medicines if m != drug)
+
+        def build() -> Twin | MissingKinetics:
+            return prior(
+                self.knowledge.drugs[drug],
+                self.situation,
+                self.profile((*others, drug)),
+                settings=self.settings,
+                ledger=self.ledger,
+                route=route,
+                release=release or "immediate",
+                alongside=[self.knowledge.drugs[m] for m in others if m in self.knowledge.drugs],
+            )
+
+        return self.remember(("twin", drug, others, route, release), build)
 
     def for_indication(self, indication_id: str) -> Case:
         """The same patient asked about the dose rules of another use, without an indication's own rules."""

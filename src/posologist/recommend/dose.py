@@ -10,6 +10,7 @@ from posologist.core.errors import InputError, ModelError
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import GeneticProfile, Versions
 from posologist.core.patient import Patient
+from posologist.core.recommendation import cited_keys
 from posologist.core.regimen import DoseEvent, Limits, Target
 from posologist.core.settings import Settings
 from posologist.core.simulation import DoseDocument, Level, SimulationDocument
@@ -19,7 +20,7 @@ from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
 from posologist.recommend.limits import limits_for
 from posologist.recommend.pipeline import NO_INDICATION, case_of
-from posologist.recommend.screen import drug_hits
+from posologist.recommend.screen import drug_hits, findings_of, interaction_hits, not_checked_of
 from posologist.twin.documents import dose_document, simulate_document
 from posologist.twin.orders import parse_regimen
 
@@ -66,7 +67,8 @@ def dose_for(
     case = case.for_indication(chosen)
     medicines = (*(d for d in case.present if d != drug.id), drug.id)
     subject = case.subject(drug.id, medicines)
-    hits = drug_hits(case, drug, subject)
+    pairs = (h for d in medicines if d != drug.id for h in interaction_hits(case, drug.id, d, medicines))
+    hits = (*drug_hits(case, drug, subject), *pairs)
     forbidden = [h for h in hits if h.truth is True and h.statement.action == "contraindicated"]
     if forbidden:
         raise ModelError(
@@ -78,7 +80,7 @@ def dose_for(
     limits: Limits | None = outcome.limits
     if limits is None:
         raise ModelError(outcome.problem, where=drug.id, hint="name another indication with --for")
-    return dose_document(
+    document = dose_document(
         drug,
         case.situation,
         case.profile(medicines),
@@ -90,6 +92,13 @@ def dose_for(
         alongside=[knowledge.drugs[d] for d in medicines if d != drug.id],
         levels=levels,
     )
+    document = document.model_copy(
+        update={
+            "findings": (*document.findings, *findings_of(case, hits)),
+            "not_checked": (*document.not_checked, *not_checked_of(case, hits), *outcome.not_checked),
+        }
+    )
+    return document.model_copy(update={"evidence": case.ledger.reachable(cited_keys(document))})
 
 
 def _indication_of(doses: Sequence[object], asked: str | None, knowledge: Knowledge) -> str:

@@ -15,7 +15,6 @@ from posologist.core.values import DrugId, Estimate
 from posologist.recommend.case import Assessed, Case
 from posologist.twin.exposure import exposure
 from posologist.twin.kinetics import MissingKinetics
-from posologist.twin.population import prior
 
 NARROW = "narrow therapeutic index"  # group of the drugs whose use needs a concentration window
 _ROUNDING = 1.0 + 1e-9
@@ -70,14 +69,7 @@ def _window(case: Case, plan: Assessed, regimen: Regimen) -> tuple[Estimate | No
             return None, None, [_no_window(case, drug.id, f"no therapeutic window of {drug.name} is on file")]
         return None, None, []
     settings = case.settings
-    twin = prior(
-        drug,
-        case.situation,
-        case.profile(plan.proposal.drugs),
-        settings=settings,
-        ledger=case.ledger,
-        release=regimen.release,
-    )
+    twin = case.twin(drug.id, plan.proposal.drugs, route=regimen.route, release=regimen.release)
     if isinstance(twin, MissingKinetics):
         return None, None, [_no_window(case, drug.id, f"concentrations of {drug.name}: {twin.why}")]
     reached = exposure(twin, regimen, drug=drug, settings=settings, ledger=case.ledger)

@@ -29,6 +29,8 @@ from posologist.recommend.summary import summary_of
 from posologist.records.names import name_index, read_phrase
 from posologist.twin.orders import parse_regimen
 
+_MASS = {"mg": 1.0, "mcg": 0.001, "g": 1000.0}
+
 
 @dataclass(frozen=True)
 class _Order:
@@ -67,15 +69,22 @@ def screen_order(
             hits.extend(own)
             findings.extend(_too_high(case, drug, order.regimen, own, medicines))
             findings.extend(_already_taken(case, drug))
+            findings.extend(_boxed_warnings(case, drug))
+    facts = {d: _facts_of(o.regimen) for o in read for d in o.drugs}
     seen: set[frozenset[DrugId]] = set()
     for one in ordered:
         for two in medicines:
             pair = frozenset((one, two))
             if one != two and pair not in seen:
                 seen.add(pair)
-                hits.extend(interaction_hits(case, one, two, medicines))
+                hits.extend(interaction_hits(case, one, two, medicines, facts=facts))
     findings.extend(findings_of(case, hits))
-    open_points = [*(n for o in read for n in o.not_checked), *unidentified(case), *not_checked_of(case, hits)]
+    open_points = [
+        *(n for o in read for n in o.not_checked),
+        *(_names_only(case, d) for d in ordered if case.knowledge.drugs[d].depth == "screening"),
+        *unidentified(case),
+        *not_checked_of(case, hits),
+    ]
     document = Screening(
         as_of=case.situation.as_of,
         patient=summary_of(case, patient),
@@ -118,43 +127,91 @@ def _read(text: str, knowledge: Knowledge) -> _Order:
     return _Order(text, tuple(phrase.drugs), regimen, tuple(open_points))
 
 
+def _facts_of(regimen: Regimen | None) -> dict[str, float | str]:
+    """What an order says of its dose and route, by expression name."""
+    return {} if regimen is None else {"dose_per_day": regimen.per_day, "route": regimen.route}
+
+
+def _boxed_warnings(case: Case, drug_id: DrugId) -> list[Finding]:
+    """Boxed warnings of an ordered drug, as information: they hold for everybody."""
+    drug = case.knowledge.drugs[drug_id]
+    if not drug.boxed_warnings:
+        return []
+    words = ", ".join(warning.replace("_", " ") for warning in drug.boxed_warnings)
+    key = case.ledger.add("knowledge", f"boxed warning of {drug.name}: {words}", source=f"drug file {drug_id}")
+    return [
+        Finding(
+            severity="information",
+            title=f"{drug.name} carries a boxed warning: {words}",
+            detail="read the label's warning before the first dose",
+            drugs=(drug_id,),
+            because=(key,),
+        )
+    ]
+
+
+def _names_only(case: Case, drug_id: DrugId) -> NotChecked:
+    """What is not on file for a drug that is known to screening only."""
+    name = case.knowledge.drugs[drug_id].name
+    return NotChecked(
+        what=f"{name}: contraindications, pregnancy, kidney, liver, age and dose limits",
+        why="only its name, classes and enzyme roles are on file; interactions, duplicates and allergies were checked",
+        would_need=f"the label of {name}",
+        drugs=(drug_id,),
+    )
+
+
 def _own_hits(case: Case, drug: DrugId, regimen: Regimen | None, medicines: tuple[DrugId, ...]) -> tuple[Hit, ...]:
-    facts: dict[str, float | str] = {} if regimen is None else {"dose_per_day": regimen.per_day, "route": regimen.route}
-    return drug_hits(case, case.knowledge.drugs[drug], case.subject(drug, medicines, plan_facts=facts))
+    return drug_hits(case, case.knowledge.drugs[drug], case.subject(drug, medicines, plan_facts=_facts_of(regimen)))
 
 
 def _too_high(
     case: Case, drug_id: DrugId, regimen: Regimen | None, hits: tuple[Hit, ...], medicines: tuple[DrugId, ...]
 ) -> list[Finding]:
-    """Whether the ordered amount exceeds the highest maximum on file for this patient, whatever the indication."""
+    """Whether the order exceeds the maximum of every use on file for this patient, each in its own unit."""
     drug = case.knowledge.drugs[drug_id]
-    highest: float | None = None
-    because: tuple[str, ...] = ()
+    if regimen is None:
+        return []
+    exceeded: list[tuple[float, float, str, tuple[str, ...]]] = []
     for indication in dict.fromkeys(rule.indication for rule in drug.doses):
         asked = case.for_indication(indication)
-        outcome = limits_for(asked, drug, asked.subject(drug_id, medicines), hits)
-        if outcome.limits is not None and outcome.limits.max is not None:
-            unit = outcome.limits.unit
-            if regimen is None or unit != f"{regimen.unit}/day":
-                continue
-            if highest is None or outcome.limits.max > highest:
-                highest, because = outcome.limits.max, outcome.limits.reasons
-    if regimen is None or highest is None or regimen.per_day <= highest * (1 + 1e-9):
+        limits = limits_for(asked, drug, asked.subject(drug_id, medicines), hits).limits
+        ordered = None if limits is None else _amount_in(case, regimen, limits.unit)
+        if limits is None or limits.max is None or ordered is None:
+            continue
+        if ordered <= limits.max * (1 + 1e-9):
+            return []
+        exceeded.append((limits.max, ordered, limits.unit, limits.reasons))
+    if not exceeded:
         return []
-    key = case.ledger.add(
-        "derived",
-        f"ordered {regimen.per_day:g} {regimen.unit} a day; highest maximum for this patient {highest:g}",
-        because=[EvidenceKey(key) for key in because],
-    )
+    highest, ordered, unit, because = max(exceeded)
+    text = f"ordered {ordered:g} {unit}; highest maximum for this patient {highest:g} {unit}"
+    key = case.ledger.add("derived", text, because=[EvidenceKey(key) for key in because])
     return [
         Finding(
             severity="serious",
             title=f"{drug.name}: the ordered dose is above the maximum for this patient",
-            detail=f"ordered {regimen.per_day:g} {regimen.unit} a day; highest maximum for this patient {highest:g}",
+            detail=text,
             drugs=(drug_id,),
             because=(key,),
         )
     ]
+
+
+def _amount_in(case: Case, regimen: Regimen, unit: str) -> float | None:
+    """Amount of an order in a limit's unit (mg/day, mcg/day, mg/week, mg/dose, mg/kg/day); None if it cannot be told."""
+    mass, *per = unit.split("/")
+    if mass not in _MASS or regimen.unit not in _MASS:
+        return None if mass != regimen.unit else regimen.per_day if per == ["day"] else None
+    dose = regimen.dose * _MASS[regimen.unit] / _MASS[mass]
+    if per[:1] == ["kg"]:
+        weight = case.situation.facts.get("weight")
+        if weight is None or not isinstance(weight.value, float):
+            return None
+        dose, per = dose / weight.value, per[1:]
+    if per in ([], ["dose"]):
+        return dose
+    return dose * {"day": 24.0, "week": 168.0}[per[0]] / regimen.interval_h if per[0] in ("day", "week") else None
 
 
 def _already_taken(case: Case, drug: DrugId) -> list[Finding]:

@@ -47,7 +47,6 @@ from posologist.recommend.screen import RESTRICTIVE
 from posologist.recommend.utility import outcome_of
 from posologist.twin.exposure import curve, exposure
 from posologist.twin.kinetics import MissingKinetics
-from posologist.twin.population import prior
 
 
 def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tuple[NotChecked, ...]]:
@@ -253,14 +252,7 @@ def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChe
         regimen_key = case.ledger.add(
             "derived", f"{drug.name} {regimen.text}, within this patient's limits", because=reasons
         )
-        twin = prior(
-            drug,
-            case.situation,
-            case.profile(plan.proposal.drugs),
-            settings=case.settings,
-            ledger=case.ledger,
-            release=regimen.release,
-        )
+        twin = case.twin(drug.id, plan.proposal.drugs, route=regimen.route, release=regimen.release)
         series, measures, note = None, {}, ""
         if isinstance(twin, MissingKinetics):
             note = twin.why

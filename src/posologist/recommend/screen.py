@@ -12,7 +12,7 @@ from posologist.core.drug import Drug
 from posologist.core.recommendation import Finding, NotChecked, RuledOut
 from posologist.core.statement import SEVERITY_ORDER, Statement
 from posologist.core.values import DrugId, EvidenceKey, Quantity
-from posologist.knowledge.expression import expression
+from posologist.knowledge.expression import Scalar, expression
 from posologist.knowledge.match import PatientSubject, severe_allergy
 from posologist.knowledge.statements import NOT_READABLE
 from posologist.recommend.candidates import treating
@@ -21,6 +21,7 @@ from posologist.recommend.limits import NARROWING, limits_for
 
 RESTRICTIVE = frozenset({"contraindicated", "avoid", "alternative", "reduce", "separate"}) | NARROWING
 SEVERE = ("contraindicated", "serious")
+NO_USE = "none"  # id of the indication of a question that states none
 PLAN_FACTS = frozenset({"dose_per_day", "route", "form"})
 _SILENT = frozenset({"standard", "no recommendation", "prefer"})
 
@@ -101,12 +102,24 @@ def drug_hits(case: Case, drug: Drug, subject: PatientSubject) -> tuple[Hit, ...
 def _statements(case: Case, drug: Drug) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
     """Statements about a drug: those that rest on the patient alone, and those on the plan's medicines or dose."""
     found = [
-        *(s for s in case.knowledge.own_statements(drug.id) if not s.indication or s.indication == case.indication.id),
+        *(_named_use(case, s) for s in case.knowledge.own_statements(drug.id) if _concerns(case, s)),
         *case.knowledge.statements_about(drug.id, "gene"),
         *(s for s in case.indication.preferences if set(s.about) & case.knowledge.groups_of(drug.id)),
     ]
     moving = [s for s in found if _rests_on_plan(s)]
     return tuple(s for s in found if s not in moving), tuple(moving)
+
+
+def _concerns(case: Case, statement: Statement) -> bool:
+    """Whether a statement is about the use in question; an order without a stated use is held against all."""
+    return not statement.indication or case.indication.id in (statement.indication, NO_USE)
+
+
+def _named_use(case: Case, statement: Statement) -> Statement:
+    """The statement with its use in the text, where the question states none."""
+    if case.indication.id != NO_USE or not statement.indication:
+        return statement
+    return statement.model_copy(update={"text": f"for {statement.indication.replace('-', ' ')}: {statement.text}"})
 
 
 def _rests_on_plan(statement: Statement) -> bool:
@@ -115,9 +128,17 @@ def _rests_on_plan(statement: Statement) -> bool:
 
 
 def interaction_hits(
-    case: Case, one: DrugId, two: DrugId, medicines: Iterable[DrugId], stopped: Iterable[DrugId] = ()
+    case: Case,
+    one: DrugId,
+    two: DrugId,
+    medicines: Iterable[DrugId],
+    stopped: Iterable[DrugId] = (),
+    facts: Mapping[DrugId, Mapping[str, Scalar]] | None = None,
 ) -> tuple[Hit, ...]:
-    """Interactions between two drugs that hold for this patient, the most severe first."""
+    """Interactions between two drugs that hold for this patient, the most severe first.
+
+    `facts` holds what is known of each drug's order: `dose_per_day`, `route`, `form`.
+    """
     hits = []
     taken = tuple(medicines)
     for statement, swapped in case.knowledge.interactions_between(one, two):
@@ -125,13 +146,23 @@ def interaction_hits(
         softened = _softened(case, statement, one, two)
         if softened is None:
             continue
-        hit = _hit(case, softened, (one, two), case.subject(about, taken, stopped))
+        told = (facts or {}).get(about) or _order_facts(case, about)
+        hit = _hit(case, softened, (one, two), case.subject(about, taken, stopped, told))
         if hit is not None:
             hits.append(hit)
     duplicate = _duplicate(case, one, two)
     if duplicate is not None:
         hits.append(duplicate)
     return tuple(sorted(hits, key=lambda h: (SEVERITY_ORDER[h.statement.severity], h.statement.id)))
+
+
+def _order_facts(case: Case, drug: DrugId) -> Mapping[str, Scalar]:
+    """Dose, route and form of a present medicine, as far as the record states them."""
+    for current in case.situation.current:
+        if current.drug == drug:
+            told = {"dose_per_day": current.amount_per_day, "route": current.route, "form": current.form}
+            return {name: value for name, value in told.items() if value not in (None, "")}
+    return {}
 
 
 def _softened(case: Case, statement: Statement, one: DrugId, two: DrugId) -> Statement | None:

@@ -18,7 +18,6 @@ from posologist.recommend.case import Assessed, Case
 from posologist.recommend.reasons import stop_of
 from posologist.recommend.screen import findings_of, present_hits
 from posologist.twin.kinetics import MissingKinetics
-from posologist.twin.population import prior
 
 NOTABLE_FOLD = 2.0  # change of exposure from which it is a finding
 BANNER = (
@@ -169,14 +168,7 @@ def _exposures(case: Case) -> list[Finding]:
     found = []
     for drug_id in case.present:
         drug = case.knowledge.drugs[drug_id]
-        twin = prior(
-            drug,
-            case.situation,
-            case.profile(case.present),
-            settings=case.settings,
-            ledger=case.ledger,
-            release="",
-        )
+        twin = case.twin(drug.id, case.present, route="oral", release="immediate")
         if isinstance(twin, MissingKinetics) or 1 / NOTABLE_FOLD < twin.fold < NOTABLE_FOLD:
             continue
         key = case.ledger.add(

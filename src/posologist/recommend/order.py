@@ -199,7 +199,7 @@ def _too_high(
 
 
 def _amount_in(case: Case, regimen: Regimen, unit: str) -> float | None:
-    """Amount of an order in a limit's unit (mg/day, mcg/day, mg/week, mg/dose, mg/kg/day); None if it cannot be told."""
+    """Amount of an order in a limit's unit (mg/day, mcg/day, mg/week, mg/dose, mg/kg/day); None: cannot be told."""
     mass, *per = unit.split("/")
     if mass not in _MASS or regimen.unit not in _MASS:
         return None if mass != regimen.unit else regimen.per_day if per == ["day"] else None

@@ -7,6 +7,7 @@ which amounts are allowed is said by `Limits`; nothing outside of them is offere
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from posologist.core.drug import Drug, Product
 from posologist.core.regimen import Limits, ProductCount, Regimen
@@ -28,6 +29,16 @@ class NoRegimen(Value):
     reason: str
 
 
+class _Candidate(NamedTuple):
+    """A dose that can be made from one product, not yet a Regimen."""
+
+    product: Product
+    strength: float
+    count: float
+    dose: float
+    interval_h: float
+
+
 class _Range(Value):
     """Limits brought to one product unit: amounts per `period_h` hours, and the intervals allowed."""
 
@@ -39,9 +50,9 @@ class _Range(Value):
     intervals: tuple[float, ...]
     by_dose: bool = False
 
-    def amount(self, regimen: Regimen) -> float:
+    def amount(self, candidate: _Candidate) -> float:
         """What the bounds hold for: the amount per period, or the single dose where the interval exceeds a day."""
-        return regimen.dose if self.by_dose else regimen.dose * self.period_h / regimen.interval_h
+        return candidate.dose if self.by_dose else candidate.dose * self.period_h / candidate.interval_h
 
 
 def regimens_for(
@@ -71,10 +82,10 @@ def regimens_for(
         return ()
     lowest = bounds.start if bounds.start is not None else bounds.low
     return tuple(
-        regimen
-        for regimen in _all_regimens(drug, limits, bounds, route, duration_h)
-        if (lowest is None or bounds.amount(regimen) >= lowest * (1 - 1e-9))
-        and bounds.amount(regimen) <= bounds.high * (1 + 1e-9)
+        _regimen(drug, candidate, bounds.unit, duration_h)
+        for candidate in _candidates(drug, limits, bounds, route)
+        if (lowest is None or bounds.amount(candidate) >= lowest * (1 - 1e-9))
+        and bounds.amount(candidate) <= bounds.high * (1 + 1e-9)
     )
 
 
@@ -92,20 +103,22 @@ def starting_regimen(
     if bounds.start is None:
         return NoRegimen(drug=drug.id, reason=f"no start dose of {drug.name} is on file for this use")
     wanted = bounds.start if bounds.high is None else min(bounds.start, bounds.high)
-    regimens = _all_regimens(drug, limits, bounds, route, duration_h)
-    if not regimens:
+    candidates = _candidates(drug, limits, bounds, route)
+    if not candidates:
         return NoRegimen(drug=drug.id, reason=_nothing_dispensable(drug, limits, bounds, route))
-    below = [regimen for regimen in regimens if bounds.amount(regimen) <= wanted * (1 + 1e-9)]
+    below = [c for c in candidates if bounds.amount(c) <= wanted * (1 + 1e-9)]
     if below:
-        return max(below, key=lambda r: (rounded(bounds.amount(r)), r.interval_h, -_units(r)))
-    above = min(regimens, key=lambda r: (bounds.amount(r), -r.interval_h, _units(r)))
+        largest = max(below, key=lambda c: (rounded(bounds.amount(c)), c.interval_h, -c.count))
+        return _regimen(drug, largest, bounds.unit, duration_h)
+    above = min(candidates, key=lambda c: (bounds.amount(c), -c.interval_h, c.count))
+    smallest = _regimen(drug, above, bounds.unit, duration_h)
     highest = wanted * ABOVE_START if bounds.high is None else min(wanted * ABOVE_START, bounds.high)
     if bounds.amount(above) <= highest * (1 + 1e-9):
-        return above
+        return smallest
     return NoRegimen(
         drug=drug.id,
         reason=f"the start dose of {drug.name}, {_number(wanted)} {limits.unit}, cannot be made: the smallest regimen "
-        f"that can be dispensed is {above.text}",
+        f"that can be dispensed is {smallest.text}",
     )
 
 
@@ -135,10 +148,6 @@ def _not_absorbed(drug: Drug) -> bool:
     return fraction is not None and fraction.value is not None and fraction.value <= 0
 
 
-def _units(regimen: Regimen) -> float:
-    return sum(product.count for product in regimen.products)
-
-
 def _range(limits: Limits, weight_kg: float | None) -> _Range | NoRegimen:
     match = _LIMIT_UNIT.fullmatch(limits.unit)
     if match is None:
@@ -166,9 +175,9 @@ def _range(limits: Limits, weight_kg: float | None) -> _Range | NoRegimen:
     )  # fmt: skip
 
 
-def _all_regimens(drug: Drug, limits: Limits, bounds: _Range, route: str, duration_h: float) -> tuple[Regimen, ...]:
-    """Every dispensable regimen, whatever its amount; of equal doses the one with the fewest units."""
-    best: dict[tuple[float, float], Regimen] = {}
+def _candidates(drug: Drug, limits: Limits, bounds: _Range, route: str) -> list[_Candidate]:
+    """Everything dispensable, whatever its amount, smallest first; of equal doses the one with the fewest units."""
+    best: dict[tuple[float, float], _Candidate] = {}
     for product in _products(drug, limits, route):
         for strength in product.strengths:
             for count in _counts(product):
@@ -176,11 +185,10 @@ def _all_regimens(drug: Drug, limits: Limits, bounds: _Range, route: str, durati
                 if dose is None:
                     continue
                 for interval in bounds.intervals:
-                    regimen = _regimen(drug, product, strength, count, dose, bounds.unit, interval, duration_h)
-                    key = (rounded(dose), interval)
-                    if key not in best or _units(regimen) < _units(best[key]):
-                        best[key] = regimen
-    return tuple(sorted(best.values(), key=lambda r: (r.per_day, -r.interval_h, r.text)))
+                    key = (dose, interval)
+                    if key not in best or count < best[key].count:
+                        best[key] = _Candidate(product, strength, count, dose, interval)
+    return sorted(best.values(), key=lambda c: (rounded(c.dose * 24.0 / c.interval_h), -c.interval_h, c.product.form))
 
 
 def _products(drug: Drug, limits: Limits, route: str) -> list[Product]:
@@ -217,23 +225,19 @@ def _in_unit(amount: float, source: str, target: str) -> float | None:
     return None
 
 
-def _regimen(
-    drug: Drug,
-    product: Product,
-    strength: float,
-    count: float,
-    dose: float,
-    unit: str,
-    interval: float,
-    duration: float,
-) -> Regimen:
+def _regimen(drug: Drug, chosen: _Candidate, unit: str, duration: float) -> Regimen:
+    product = chosen.product
     route = short_route(product.route)
     length = duration if route in INTRAVENOUS else 0.0
     return Regimen(
-        drug=drug.id, dose=dose, unit=unit, interval_h=interval, route=route, form=product.form,
+        drug=drug.id, dose=chosen.dose, unit=unit, interval_h=chosen.interval_h, route=route, form=product.form,
         release=product.release, duration_h=length,
-        products=(ProductCount(form=product.form, strength=strength, unit=product.unit, count=count),),
-        text=regimen_text(dose, unit, interval, route=route, release=product.release, duration_h=length),
+        products=(
+            ProductCount(form=product.form, strength=chosen.strength, unit=product.unit, count=chosen.count),
+        ),
+        text=regimen_text(
+            chosen.dose, unit, chosen.interval_h, route=route, release=product.release, duration_h=length
+        ),
     )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ class _Candidate(NamedTuple):
 
     product: Product
     strength: float
-    count: float
+    units: float
     dose: float
     interval_h: float
 
@@ -108,9 +108,9 @@ def starting_regimen(
         return NoRegimen(drug=drug.id, reason=_nothing_dispensable(drug, limits, bounds, route))
     below = [c for c in candidates if bounds.amount(c) <= wanted * (1 + 1e-9)]
     if below:
-        largest = max(below, key=lambda c: (rounded(bounds.amount(c)), c.interval_h, -c.count))
+        largest = max(below, key=lambda c: (rounded(bounds.amount(c)), c.interval_h, -c.units))
         return _regimen(drug, largest, bounds.unit, duration_h)
-    above = min(candidates, key=lambda c: (bounds.amount(c), -c.interval_h, c.count))
+    above = min(candidates, key=lambda c: (bounds.amount(c), -c.interval_h, c.units))
     smallest = _regimen(drug, above, bounds.unit, duration_h)
     highest = wanted * ABOVE_START if bounds.high is None else min(wanted * ABOVE_START, bounds.high)
     if bounds.amount(above) <= highest * (1 + 1e-9):
@@ -186,7 +186,7 @@ def _candidates(drug: Drug, limits: Limits, bounds: _Range, route: str) -> list[
                     continue
                 for interval in bounds.intervals:
                     key = (dose, interval)
-                    if key not in best or count < best[key].count:
+                    if key not in best or count < best[key].units:
                         best[key] = _Candidate(product, strength, count, dose, interval)
     return sorted(best.values(), key=lambda c: (rounded(c.dose * 24.0 / c.interval_h), -c.interval_h, c.product.form))
 
@@ -233,7 +233,7 @@ def _regimen(drug: Drug, chosen: _Candidate, unit: str, duration: float) -> Regi
         drug=drug.id, dose=chosen.dose, unit=unit, interval_h=chosen.interval_h, route=route, form=product.form,
         release=product.release, duration_h=length,
         products=(
-            ProductCount(form=product.form, strength=chosen.strength, unit=product.unit, count=chosen.count),
+            ProductCount(form=product.form, strength=chosen.strength, unit=product.unit, count=chosen.units),
         ),
         text=regimen_text(
             chosen.dose, unit, chosen.interval_h, route=route, release=product.release, duration_h=length

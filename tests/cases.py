@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from patients import as_bytes, bundle, fhir_allergy, fhir_condition, fhir_observation, fhir_order, fhir_patient
-
 from posologist.core.genotype import GeneticProfile
 from posologist.core.patient import Patient
 from posologist.core.recommendation import Option, Recommendation, Screening
@@ -139,18 +138,14 @@ def advice(
     **chosen: Any,
 ) -> Recommendation:  # fmt: skip
     """The recommendation for a record."""
-    return recommend(
-        read(resources), indication, genome=genes, knowledge=knowledge(), settings=settings(**chosen)
-    )
+    return recommend(read(resources), indication, genome=genes, knowledge=knowledge(), settings=settings(**chosen))
 
 
 def order(
     resources: Iterable[Mapping[str, Any]], *orders: str, genes: GeneticProfile | None = None, **chosen: Any
 ) -> Screening:
     """Screening of orders for a record."""
-    return screen_order(
-        read(resources), orders, genome=genes, knowledge=knowledge(), settings=settings(**chosen)
-    )
+    return screen_order(read(resources), orders, genome=genes, knowledge=knowledge(), settings=settings(**chosen))
 
 
 def started(option: Option) -> tuple[str, ...]:

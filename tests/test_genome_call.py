@@ -24,8 +24,10 @@ from posologist.knowledge.genes import Gene, callable_genes, load_gene
 from shared import shared_data
 
 # Alleles that the panel behind the genotypes cannot show: their positions are not in it, or were named later.
-_NOT_IN_PANEL = {("HG01474", "TPMT"), ("HG03521", "TPMT"), ("NA12751", "TPMT")}
-_SAME_DEFINITION = ("CYP2C19", "CYP2C9", "CYP3A5", "TPMT", "VKORC1")
+_NOT_IN_PANEL = {("HG01474", "TPMT"), ("HG03521", "TPMT"), ("NA12751", "TPMT")} | {
+    (sample, "CYP3A4") for sample in ("HG00368", "HG01275", "NA19160")
+}
+_SAME_DEFINITION = ("CYP2C19", "CYP2C9", "CYP3A4", "CYP3A5", "TPMT", "VKORC1")
 
 
 def _truth(symbol: str) -> list[tuple[str, str]]:
@@ -64,7 +66,7 @@ def test_getrm_diplotypes_are_found_in_genes_whose_definition_did_not_change(pha
     print(f"GeT-RM, {'phased' if phased else 'phase removed'}:", dict(agree), "misses:", sorted(misses))
 
     assert misses <= _NOT_IN_PANEL
-    assert agree.total() >= 240
+    assert agree.total() >= 292
 
 
 def test_slco1b1_disagreements_with_getrm_are_alleles_named_after_it() -> None:
@@ -99,13 +101,15 @@ def test_every_pharmcat_case_of_our_genes_agrees() -> None:
                 assert call.phenotype == "Decreased Function"
                 continue
             found = {frozenset(Counter(c.diplotype.split("/")).items()) for c in call.candidates}
-            wanted = {frozenset(Counter(d.split("/")).items()) for d in expected["diplotypes"]}
+            named = expected.get("diplotypes") or expected["printed"]
+            wanted = {frozenset(Counter(d.split("/")).items()) for d in named}
             assert found == wanted, case["case"]
-            phenotypes = {p["diplotype"]: p["phenotype"] for p in expected["phenotype_from_tables"]}
-            assert {c.diplotype: c.phenotype for c in call.candidates} == phenotypes, case["case"]
+            phenotypes = {p["diplotype"]: p["phenotype"] for p in expected.get("phenotype_from_tables", ())}
+            found_phenotypes = {c.diplotype: c.phenotype for c in call.candidates}
+            assert not phenotypes or found_phenotypes == phenotypes, case["case"]
     print(len(cases), "cases agree")
 
-    assert len(cases) >= 7
+    assert len(cases) >= 8
 
 
 def test_reference_genome_is_reference_everywhere_and_star_38_in_cyp2c19() -> None:
@@ -113,10 +117,13 @@ def test_reference_genome_is_reference_everywhere_and_star_38_in_cyp2c19() -> No
 
     diplotypes = {symbol: call.diplotype for symbol, call in profile.genes.items()}
     assert diplotypes == {
+        "ABCG2": "rs2231142 reference (G)/rs2231142 reference (G)",
         "CYP2C19": "*38/*38",
         "CYP2C9": "*1/*1",
         "CYP2D6": None,
+        "CYP3A4": "*1/*1",
         "CYP3A5": "*1/*1",
+        "NUDT15": "*1/*1",
         "SLCO1B1": "*1/*1",
         "TPMT": "*1/*1",
         "VKORC1": "rs9923231 reference (C)/rs9923231 reference (C)",
@@ -141,7 +148,7 @@ def test_a_real_unphased_genome_is_called_in_every_gene() -> None:
 
     truth = {symbol: dict(_truth(symbol)).get("NA18526") for symbol in _SAME_DEFINITION}
     for symbol, expected in truth.items():
-        if expected:
+        if expected and symbol != "CYP3A4":  # the file has none of its positions
             diplotype = profile.genes[symbol].diplotype  # type: ignore[index]
             assert diplotype is not None
             assert _named(symbol, diplotype) == _named(symbol, expected)

@@ -10,6 +10,7 @@ import pytest
 from genome_files import row, write_vcf
 from posologist.core.errors import KnowledgeError
 from posologist.genome.document import call_genome
+from posologist.genome.translate import translate
 from posologist.knowledge.genes import GENES_FOLDER, callable_genes, load_gene, outside_genes
 
 _ABOUT = """
@@ -65,7 +66,7 @@ def test_a_new_gene_is_a_folder_and_no_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('key = "made"', 'key = "other"', "citation made is not defined"),
+        ('source = "made"', 'source = "elsewhere"', "citation elsewhere is not defined"),
         ('reference = "G"', 'reference = "A"', "reference allele A"),
         ("{ rs2231142 = ", "{ rs1 = ", "unknown position rs1"),
         ('rs2231142 = "T"', 'rs2231142 = "C"', "has C at rs2231142"),
@@ -97,7 +98,7 @@ def test_a_gene_that_is_not_held_is_named(tmp_path: Path) -> None:
 def test_every_gene_of_the_package_loads_and_says_its_sources() -> None:
     symbols = (*callable_genes(), *outside_genes())
 
-    assert symbols == ("CYP2C19", "CYP2C9", "CYP3A5", "SLCO1B1", "TPMT", "VKORC1", "CYP2D6")
+    assert {"CYP2C19", "CYP2C9", "CYP3A5", "SLCO1B1", "TPMT", "VKORC1", "CYP2D6"} <= set(symbols)
     for symbol in symbols:
         gene = load_gene(symbol)
         headers = [header for header in (gene.definition, gene.phenotype, gene.frequencies) if header]
@@ -107,8 +108,6 @@ def test_every_gene_of_the_package_loads_and_says_its_sources() -> None:
 
 
 def test_every_allele_that_can_be_called_has_a_function_or_is_indeterminate() -> None:
-    from posologist.genome.translate import translate
-
     for symbol in callable_genes():
         gene = load_gene(symbol)
         for allele in gene.alleles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from posologist.core.errors import InputError
 from posologist.core.genotype import GeneCall
 from posologist.genome.document import call_genome
-from posologist.genome.outside import read_profile
+from posologist.genome.outside import OutsideCall, read_profile, understand
+from posologist.knowledge.genes import load_gene
 from shared import shared_data
 
 
@@ -40,6 +42,11 @@ def _call(tmp_path: Path, line: str) -> GeneCall:
         ("*2A/*4.001", "*2/*4", "Intermediate Metabolizer", 1.0),
         ("*2DUP/*41", "*2x2/*41", "Normal Metabolizer", 2.25),
         ("*2 (*35)/*41", "*2/*41", "Normal Metabolizer", 1.25),
+        ("*1/(*68)+*4", "*1/*68+*4", "Intermediate Metabolizer", 1.0),
+        ("*1/*4N+*4", "*1/*4+*4", "Intermediate Metabolizer", 1.0),
+        ("*1/*36x2+*10", "*1/*36x2+*10", "Normal Metabolizer", 1.25),
+        ("CYP2D6*1/CYP2D6*4", "*1/*4", "Intermediate Metabolizer", 1.0),
+        ("*1/*4;*2/*4", "*1/*4", "Intermediate Metabolizer", 1.0),
     ],
 )
 def test_cyp2d6_is_read_in_any_callers_spelling(
@@ -55,6 +62,8 @@ def test_cyp2d6_is_read_in_any_callers_spelling(
     [
         ("*1xN/*4", None),
         ("*1 (*4)/*1", None),
+        ("*1/*1;*4/*4", None),
+        ("*1/*1 or *1/*4", None),
         ("*1/*22", "Indeterminate"),
         ("*1/*999", "Indeterminate"),
         ("*1", "Indeterminate"),
@@ -87,6 +96,48 @@ def test_score_counts_more_than_phenotype_and_phenotype_more_than_diplotype(
     call = _call(tmp_path, line)
 
     assert (call.phenotype, call.activity_score) == (phenotype, score)
+
+
+@pytest.mark.parametrize(
+    ("line", "diplotype", "phenotype"),
+    [
+        ("SLCO1B1\t*5/*1a", "*1/*5", "Decreased Function"),
+        ("cyp2c19\t*2/*1", "*1/*2", "Intermediate Metabolizer"),
+        ("TPMT\t*3A/*1", "*1/*3A", "Intermediate Metabolizer"),
+        ("TPMT\t*1/*3a", "*1/*3A", "Intermediate Metabolizer"),
+        ("CYP2C9\t*3/*2", "*2/*3", "Poor Metabolizer"),
+        ("CYP3A5\t*1/*99", "*1/*99", "Indeterminate"),
+    ],
+)
+def test_other_genes_are_read_by_name(tmp_path: Path, line: str, diplotype: str, phenotype: str) -> None:
+    path = tmp_path / "outside.tsv"
+    path.write_text(line + "\n", encoding="utf-8")
+    call = call_genome(None, outside_calls=path).genes[line.split("\t")[0].upper()]  # type: ignore[index]
+
+    assert (call.diplotype, call.phenotype) == (diplotype, phenotype)
+    assert (phenotype == "Indeterminate") == bool(call.findings)
+
+
+def test_open_score_inside_one_phenotype_keeps_the_phenotype(tmp_path: Path) -> None:
+    call = _call(tmp_path, "CYP2D6\t*1/*1;*1/*41")
+
+    assert (call.phenotype, call.activity_score) == ("Normal Metabolizer", None)
+    assert "several activity scores" in call.findings[0]
+
+
+def test_every_cyp2d6_cell_of_getrm_is_understood_or_said_to_be_open(tmp_path: Path) -> None:
+    gene = load_gene("CYP2D6")
+    with shared_data("pgx", "getrm", "truth.tsv").open(encoding="utf-8") as stream:
+        cells = {r["raw"] for r in csv.DictReader(stream, delimiter="\t") if r["gene"] == "CYP2D6"}
+    for cell in cells:
+        call = OutsideCall(gene="CYP2D6", diplotype=cell, phenotype=None, activity_score=None, where="truth.tsv")
+        reading = understand(call, gene)
+        if reading.translation.phenotype in (None, "Indeterminate"):
+            assert reading.findings, cell
+        else:
+            assert reading.translation.activity_score is not None, cell
+
+    assert len(cells) > 50
 
 
 def test_disagreement_inside_a_line_is_a_finding(tmp_path: Path) -> None:
@@ -123,6 +174,13 @@ def test_genes_without_facts_are_kept_as_given(tmp_path: Path) -> None:
     assert profile.genes["HLA-B"].diplotype == "*15:02/*57:01"  # type: ignore[index]
     assert profile.genes["HLA-B"].phenotype is None  # type: ignore[index]
     assert profile.genes["CYP2C19"].called is False  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "text", ["*57:01/*07:02", "HLA-B*57:01:01/HLA-B*07:02:01:127", "57:01/07:02", "B*57:01:01:02/B*07:02"]
+)
+def test_hla_alleles_are_read_to_two_fields(tmp_path: Path, text: str) -> None:
+    assert _call(tmp_path, f"HLA-B\t{text}").diplotype == "*57:01/*07:02"
 
 
 def test_outside_call_replaces_the_vcf(tmp_path: Path) -> None:

@@ -253,6 +253,33 @@ def test_cyp3a5_star_7_is_found_in_any_spelling(tmp_path: Path, pos: int, ref: s
     assert call_genome(write_vcf(tmp_path / "v.vcf", rows)).genes["CYP3A5"].diplotype == "*1/*7"  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("pos", "ref", "alt", "diplotype"),
+    [
+        (48037782, "AGGAGTC", "A", "*1/*9"),
+        (48037783, "GGAGTCG", "G", "*1/*9"),
+        (48037795, "GGAGTCG", "G", "*1/*9"),
+        (48037782, "AGGAGTC", "AGGAGTCGGAGTC", "*1/*6"),
+        (48037782, "A", "AGGAGTC", "*1/*6"),
+        (48037801, "G", "GGAGTCG", "*1/*6"),
+    ],
+)
+def test_nudt15_repeat_is_counted_in_any_spelling(tmp_path: Path, pos: int, ref: str, alt: str, diplotype: str) -> None:
+    gene = load_gene("NUDT15")
+    rows = [r for r in diplotype_rows(gene, "*1", "*1", phased=False) if r[1] != "48037782"]
+    rows.append(row("chr13", pos, ref, alt, "0/1"))
+
+    assert call_genome(write_vcf(tmp_path / "v.vcf", rows)).genes["NUDT15"].diplotype == diplotype  # type: ignore[index]
+
+
+def test_repeat_in_two_lines_with_different_reference_is_one_genotype(tmp_path: Path) -> None:
+    gene = load_gene("NUDT15")
+    rows = [r for r in diplotype_rows(gene, "*1", "*1", phased=False) if r[1] != "48037782"]
+    rows += [row("chr13", 48037782, "AGGAGTC", "A", "0/1"), row("chr13", 48037782, "A", "AGGAGTC", "1/0")]
+
+    assert call_genome(write_vcf(tmp_path / "v.vcf", rows)).genes["NUDT15"].diplotype == "*6/*9"  # type: ignore[index]
+
+
 def test_two_variants_written_as_one_are_taken_apart(tmp_path: Path) -> None:
     gene = load_gene("CYP2C19")
     rows = [r for r in diplotype_rows(gene, "*1", "*1", phased=False) if r[1] not in ("94781858", "94781859")]

@@ -77,6 +77,7 @@ PLANTED = [
     ("a case whose answer is of the wrong kind", "expect = { start = 5 }", "expect = { start = true, avoid = 1 }", "not an answer"),
     ("a case that was never read", 'start = 5 }, source = "own", status = "verified"', 'start = 5 }, source = "own", status = "to verify"', "must have been read"),
     ("a recalled fact called verified", 'text = "asthma", source = "own"', 'text = "asthma", source = "memory"', "recalled"),
+    ("a page of a language model called verified", 'kind = "label"', 'kind = "machine"', "language model"),
     ("a review called verified", 'kind = "label"', 'kind = "review"', "secondary"),
 ]  # fmt: skip
 

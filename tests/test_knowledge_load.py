@@ -35,18 +35,18 @@ def folder(tmp_path: Path, name: str, text: str) -> Path:
     return tmp_path
 
 
-def test_it_loads_in_a_third_of_a_second() -> None:
+def test_it_loads_in_a_third_of_a_second_of_processor_time() -> None:
     load_knowledge()
 
-    seconds = min(_timed() for _ in range(3))
+    seconds = min(_timed() for _ in range(5))
 
     assert seconds < 0.35
 
 
 def _timed() -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     load_knowledge()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def test_its_version_names_a_date_and_the_content(knowledge: Knowledge) -> None:

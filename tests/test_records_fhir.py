@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from patients import (
     LOINC,
@@ -230,6 +232,11 @@ def test_no_known_allergy_is_a_list_without_entries(code: str) -> None:
         ("Aspirin", "aspirin"),
         ("NSAIDs", "NSAID"),
         ("Statins", "statin"),
+        ("Lisinopril (cough)", "lisinopril"),
+        ("Sulfa (Sulfonamide Antibiotics)", "antibacterial sulfonamide"),
+        ("Sulfonamide diuretics", "non-antibacterial sulfonamide"),
+        ("Opioids", "morphine"),
+        ("Thiazides", "hydrochlorothiazide"),
     ],
 )
 def test_drug_allergies_reach_their_drug_or_group(text: str, group: str) -> None:
@@ -245,6 +252,20 @@ def test_allergies_to_other_things_concern_no_drug(text: str) -> None:
     assert patient.allergies[0].groups == ()
     assert patient.allergies[0].category in ("food", "environment")
     assert not any(f.kind == "unmapped" for f in patient.quality)
+
+
+def test_a_drug_counts_even_where_the_record_says_food() -> None:
+    (allergy,) = read(fhir_allergy("Aspirin", category="food")).allergies
+
+    assert (allergy.groups, allergy.category) == (("aspirin",), "medication")
+
+
+@pytest.mark.parametrize("text", ["Peanuts", "Latex, natural rubber"])
+def test_what_is_plainly_no_drug_is_none_even_where_the_record_says_medication(text: str) -> None:
+    patient = read(fhir_allergy(text, category="medication"))
+
+    assert patient.allergies[0].category in ("food", "environment")
+    assert "unmapped" not in kinds(patient)
 
 
 def test_an_unknown_drug_allergy_is_kept_and_said_loudly() -> None:
@@ -292,6 +313,13 @@ def test_results_inside_a_diagnostic_report_are_read() -> None:
     assert value(read(report), "potassium") == 4.2
 
 
+def test_no_current_medications_is_a_list_without_entries() -> None:
+    patient = read(fhir_order("No current medications"))
+
+    assert patient.medication_list_given
+    assert patient.medications == ()
+
+
 def test_a_medication_is_found_behind_a_reference_or_inside_the_order() -> None:
     product = {
         "resourceType": "Medication",
@@ -316,6 +344,14 @@ def test_proposals_drafts_and_orders_not_to_give_are_no_medicines() -> None:
 
     assert patient.medications == ()
     assert sum(f.count for f in patient.quality if f.kind == "left out") == 3
+
+
+@pytest.mark.parametrize("text", ["NKDA", "No Known Allergies", "No known drug allergies.", "none known"])
+def test_no_known_allergy_in_words_is_a_list_without_entries(text: str) -> None:
+    patient = read(fhir_allergy(text))
+
+    assert patient.allergy_list_given
+    assert patient.allergies == ()
 
 
 def test_no_known_food_allergy_says_nothing_of_drugs() -> None:
@@ -436,6 +472,36 @@ def test_two_undated_versions_of_a_patient_are_not_chosen_between() -> None:
         read_patient(document, knowledge=knowledge())
 
 
+def test_without_a_patient_resource_a_named_patient_has_no_age_and_no_sex() -> None:
+    document = as_bytes(bundle(fhir_condition("90560007")))
+    patient = read_patient(document, knowledge=knowledge(), patient_id="p1")
+
+    assert (patient.id, patient.sex, patient.birth_date) == ("p1", None, None)
+    assert patient.conditions[0].codes == ("gout",)
+    assert sum(f.severity == "serious" for f in patient.quality) == 2
+
+
+@given(st.floats(min_value=0.2, max_value=20))
+def test_the_unit_of_a_value_does_not_change_what_is_read(creatinine: float) -> None:
+    one = value(read(fhir_observation("2160-0", creatinine, "mg/dL")), "creatinine")
+    other = value(read(fhir_observation("2160-0", creatinine / 113.12 * 1e4, "umol/L")), "creatinine")
+
+    assert other == pytest.approx(one, rel=1e-8)
+
+
+def test_reading_all_patients_gives_each_as_if_alone() -> None:
+    mine = [fhir_patient("p1"), fhir_pressure(150, 95), fhir_allergy("Penicillin")]
+    others = [fhir_patient("p2"), {**fhir_condition("90560007"), "subject": {"reference": "Patient/p2"}}]
+    document = as_bytes(bundle(*mine, *others))
+    together = read_patients(document, knowledge=knowledge())
+
+    assert [p.id for p in together] == ["p1", "p2"]
+    for patient in together:
+        assert patient == read_patient(document, knowledge=knowledge(), patient_id=patient.id)
+    assert not together[0].conditions
+    assert not together[1].allergies
+
+
 def test_entries_about_another_patient_are_never_mixed_in() -> None:
     foreign = fhir_condition("90560007", subject={"reference": "Patient/somebody-else"})
     patient = read(foreign)
@@ -526,6 +592,13 @@ def test_ndjson_and_bundle_give_the_same_facts() -> None:
     other = read_patient(as_ndjson(*resources), knowledge=knowledge(), document="d")
 
     assert one == other
+
+
+def test_a_line_separator_inside_a_text_does_not_cut_a_line() -> None:
+    resources = [fhir_patient(), fhir_condition("90560007", note=[{"text": "a\u2028b"}])]
+    data = "\n".join(json.dumps(r, ensure_ascii=False) for r in resources).encode()
+
+    assert read_patient(data, knowledge=knowledge()).conditions[0].codes == ("gout",)
 
 
 def test_order_of_entries_does_not_matter() -> None:

@@ -84,6 +84,7 @@ TRAPS = name_index(
         "Penicillin V Potassium 500 MG Oral Tablet",
         "Camila 28 Day Pack",
         "lanolin",
+        "Acetaminophen #3",
     ],
 )
 def test_a_near_name_is_no_drug_and_stays_in_view(text: str) -> None:
@@ -176,6 +177,7 @@ def test_strength_and_form_are_read(display: str, strength: str, form: str) -> N
     [
         ("1 tablet twice daily", 2), ("q12h", 2), ("every 8 hours", 3), ("take one tab po qd", 1),
         ("tid with meals", 3),
+        ("Inject 3 (three) times a day", 3),
         ("once weekly", 1 / 7), ("every other day", 0.5), ("at bedtime", 1), ("as directed", None), ("", None),
     ],
 )  # fmt: skip
@@ -197,9 +199,16 @@ def test_millilitres_become_an_amount_by_the_strength() -> None:
     assert amount(10, "mL", read_product("Nizatidine 15 MG/ML Oral Solution"))[:2] == (150, "mg")
 
 
-def test_dosage_that_changes_over_time_is_not_read_as_one_dose() -> None:
-    product = read_product("prednisone 10 MG Oral Tablet")
-    steps = read_dosage([{"text": "2 tablets daily for 3 days then 1 tablet daily"}], product)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2 tablets daily for 3 days then 1 tablet daily",
+        "Take 2 tablets Mon/Wed/Fri and 1 tablet other days",
+        "1 tablet in the morning and 2 tablets at night",
+    ],
+)
+def test_dosage_that_changes_is_not_read_as_one_dose(text: str) -> None:
+    steps = read_dosage([{"text": text}], read_product("prednisone 10 MG Oral Tablet"))
 
-    assert steps.dose is None
+    assert (steps.dose, steps.per_day) == (None, None)
     assert steps.assumed

@@ -5,12 +5,13 @@ Most are label facts where memory or a simple rule goes wrong: both directions, 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+
 from cases import advice, an_order, members, offered, order, record
 from patients import fhir_allergy, fhir_condition, fhir_order
-
 from posologist.core.recommendation import Screening
 
 GRAVE = {"serious", "contraindicated"}
@@ -174,7 +175,7 @@ def test_apixaban_at_its_lowest_dose_is_avoided_with_a_strong_dual_inhibitor() -
 @pytest.mark.parametrize(("age", "warned"), [(74, False), (75, True)])
 def test_prasugrel_turns_at_75_years(age: int, warned: bool) -> None:
     """Label of prasugrel: generally not recommended at 75 years or more."""
-    document = order(record(age=age, problems=["I21.4"], weight=80), "prasugrel 10 mg po daily")
+    document = order(record(age=age, problems=["I24.9"], weight=80), "prasugrel 10 mg po daily")
 
     assert grave(document, "prasugrel") is warned
 
@@ -230,7 +231,7 @@ def test_citalopram_is_capped_at_20_mg(patient: list[dict[str, Any]]) -> None:
 
     assert grave(high, "citalopram")
     assert "20" in said(high)
-    assert not any("above" in f.title for f in low.findings)
+    assert not any("above the maximum" in f.title for f in low.findings)
 
 
 def test_daily_methotrexate_is_found() -> None:
@@ -262,7 +263,7 @@ def test_ketorolac_is_limited_to_five_days_over_all_routes() -> None:
     document = order(taking("ketorolac 30 mg/mL injection"), "ketorolac 10 mg po q6h")
 
     assert any("ketorolac" in f.drugs for f in document.findings)
-    assert "5 days" in said(document) or "five days" in said(document)
+    assert re.search(r"(5|five)[ -]days?", said(document))
 
 
 def test_chlorthalidone_is_not_ruled_out_at_an_egfr_of_20() -> None:

@@ -51,7 +51,9 @@ ADDED: dict[str, tuple[str, str, str, str]] = {
     "bone_marrow_depression": ("Bone marrow depression", "", "", "D61*"),
     "brugada": ("Brugada syndrome", "", "418818005", ""),
     "calcium_stones": ("Calcium kidney stones", "nephrolithiasis", "", ""),
-    "cancer": ("Malignant neoplasm", "", "363346000", "C*"),
+    "cancer": (
+        "Malignant neoplasm", "",
+        "363346000 363406005 93761005 94260004 254632001 67811000119102 126906006 314994000", "C*"),
     "cardiac_arrest": ("Cardiac arrest, past or present", "", "410429000", "I46* Z86.74"),
     "cardiogenic_shock": ("Cardiogenic shock", "", "89138009", "R57.0"),
     "ckd": ("Chronic kidney disease", "", "709044004", "N18.9 N18* I12* I13* E10.22 E13.22"),
@@ -66,16 +68,18 @@ ADDED: dict[str, tuple[str, str, str, str]] = {
     "copd": ("Chronic obstructive pulmonary disease", "respiratory_disease", "13645005", "J44* J43*"),
     "copd_severe": ("Severe COPD", "copd respiratory_disease", "313299006", ""),
     "coronary_artery_disease": (
-        "Coronary artery disease", "ascvd cvd", "53741008 414545008 413838009 194828000", "I25* I20* I24* Z95.1 Z95.5"),
+        "Coronary artery disease", "ascvd cvd",
+        "53741008 414545008 413838009 194828000 232717009 415070008 36969009", "I25* I20* I24* Z95.1 Z95.5"),
     "cvd": ("Cardiovascular disease", "", "", ""),
-    "dementia": ("Dementia", "", "52448006 26929004", "F01* F02* F03* G30*"),
+    "dementia": ("Dementia", "", "52448006 26929004 230265002", "F01* F02* F03* G30*"),
     "depression": ("Depression", "", "35489007 370143000 36923009 66344007", "F32* F33*"),
     "diabetes": ("Diabetes mellitus", "", "73211009", "E08* E09* E13*"),
     "diabetes_type1": ("Type 1 diabetes", "diabetes", "46635009", "E10*"),
     "dialysis": (
-        "Dialysis", "ckd ckd_stage_5 severe_renal_impairment", "108241001 265764009 302497006 71192002", "Z99.2"),
+        "Dialysis", "ckd ckd_stage_5 severe_renal_impairment",
+        "108241001 265764009 302497006 71192002", "Z99.2"),
     "drug_overdose_history": ("Drug overdose in the past", "", "55680006", ""),
-    "dvt_pe": ("Deep vein thrombosis or pulmonary embolism", "", "128053003 59282003", "I26* I82.4*"),
+    "dvt_pe": ("Venous thromboembolism", "", "128053003 59282003 706870000 132281000119108", "I26* I82.4*"),
     "dyslipidaemia": ("Dyslipidaemia", "", "55822004 370992007 13644009", "E78.0* E78.2 E78.4* E78.5"),
     "eating_disorder": ("Eating disorder", "", "72366004 56882008 78004001", "F50*"),
     "epilepsy": ("Epilepsy", "", "84757009 128613002", "G40*"),
@@ -102,9 +106,9 @@ ADDED: dict[str, tuple[str, str, str, str]] = {
         "Hypertension", "", "38341003 59621000 1201005 64715009 5148006 194783001 194767001", "I10 I11* I12* I13*"),
     "hypertensive_emergency": ("Hypertensive emergency", "hypertension", "50490005", "I16*"),
     "immunodeficiency": ("Immunodeficiency", "", "234532001", "D80* D81* D82* D83* D84.8* D84.9"),
-    "infection": ("Infection", "", "40733004", ""),
+    "infection": ("Infection", "", "40733004 233604007 68566005 45816000 307426000 76571007", ""),
     "ischemic_bowel": ("Ischaemic bowel disease", "", "", "K55*"),
-    "kidney_transplant": ("Kidney transplant", "", "161665007", "Z94.0"),
+    "kidney_transplant": ("Kidney transplant", "", "161665007 175901007", "Z94.0"),
     "breastfeeding": ("Breast-feeding", "lactation", "413712001 169741004", "Z39.1"),
     "lactation": ("Lactation", "", "", ""),
     "liver_cirrhosis": ("Cirrhosis of the liver", "liver_disease", "19943007", "K70.3* K74.3 K74.4 K74.5 K74.6*"),
@@ -114,18 +118,23 @@ ADDED: dict[str, tuple[str, str, str, str]] = {
     "mechanical_valve": ("Mechanical heart valve", "", "", "Z95.2"),
     "metabolic_acidosis": ("Metabolic acidosis", "", "59455009", "E87.2*"),
     "metabolic_syndrome": ("Metabolic syndrome", "", "237602007", "E88.81*"),
-    "migraine": ("Migraine", "", "37796009", "G43*"),
+    "migraine": ("Migraine", "", "37796009 124171000119105", "G43*"),
     "mrsa_infection": ("MRSA infection", "infection", "266096002", "B95.62 A49.02"),
     "mtc_men2": ("Medullary thyroid carcinoma or MEN 2", "cancer", "", "E31.22 E31.23"),
     "myasthenia_gravis": ("Myasthenia gravis", "", "91637004", "G70.0*"),
     "myocardial_infarction": (
         "Myocardial infarction, past or present", "coronary_artery_disease ascvd cvd",
         "22298006 57054005 401303003 401314000 399211009", "I21* I22* I25.2"),
-    "narrow_angle_glaucoma": ("Angle-closure glaucoma", "", "392291006 30041005", "H40.2*"),
+    "narrow_angle_glaucoma": ("Angle-closure glaucoma", "", "", "H40.2*"),
     "nephrolithiasis": ("Kidney stones", "", "95570007", "N20*"),
+    "oedema": ("Oedema", "", "267038008 79654002", "R60*"),
+    "thrombophilia": ("Thrombophilia", "", "234467004", "D68.5* D68.6*"),
+    "tardive_dyskinesia_history": ("Tardive dyskinesia, past or present", "", "102449007", "G24.01"),
+    "mitral_rheumatic_heart_disease": ("Rheumatic mitral valve disease", "", "", "I05*"),
+    "megaloblastic_anaemia_folate": ("Megaloblastic anaemia from folate deficiency", "anaemia", "", "D52*"),
     "obesity": ("Obesity", "", "414916001 162864005 408512008", "E66* Z68.3* Z68.4*"),
     "orthostatic_hypotension": ("Orthostatic hypotension", "hypotension", "28651003", "I95.1"),
-    "osteoarthritis": ("Osteoarthritis", "", "396275006 239873007", "M15* M16* M17* M18* M19*"),
+    "osteoarthritis": ("Osteoarthritis", "", "396275006 239873007 239872002", "M15* M16* M17* M18* M19*"),
     "osteoporosis": ("Osteoporosis", "", "64859006", "M80* M81*"),
     "pain": ("Pain", "", "22253000 82423001", "R52 G89*"),
     "pancreatitis_history": ("Pancreatitis, past or present", "", "75694006 197456007", "K85* K86.0 K86.1"),
@@ -137,9 +146,9 @@ ADDED: dict[str, tuple[str, str, str, str]] = {
     "pheochromocytoma": ("Phaeochromocytoma", "secondary_hypertension", "302835009", ""),
     "porphyria": ("Porphyria", "", "418470004", "E80.0 E80.1 E80.2*"),
     "prediabetes": ("Prediabetes", "", "15777000 714628002", "R73.03"),
-    "pre_eclampsia": ("Pre-eclampsia", "pregnancy hypertension", "398254007", "O14* O11*"),
+    "pre_eclampsia": ("Pre-eclampsia", "pregnancy hypertension", "398254007 198992004", "O14* O11* O15*"),
     "pregnancy": ("Pregnancy", "", "77386006 72892002 47200007 127364007 16356006", "Z33.1 Z34* O09* Z3A*"),
-    "pregnancy_complication": ("Complication of pregnancy", "", "", ""),
+    "pregnancy_complication": ("Complication of pregnancy", "", "79586000", ""),
     "gestational_hypertension": ("Gestational hypertension", "pregnancy hypertension", "48194001", "O13*"),
     "primary_aldosteronism": ("Primary aldosteronism", "secondary_hypertension hypertension", "", "E26.0*"),
     "qt_prolonged": ("Prolonged QT interval", "", "111975006 9651007", "R94.31"),
@@ -182,6 +191,13 @@ BARE = words(
     "undiagnosed_genital_bleeding urea_cycle_disorder"
 )
 
+# SNOMED CT codes found with their display in public code lists (none of them a release of SNOMED CT)
+FOUND = words(
+    "302835009 442917000 197321007 609558009 266096002 62403005 418470004 90739004 703272007 446221000 363732003 "
+    "406506008 197480006 42343007 84114007 64715009 5148006 85232009 413838009 709044004 432504007 57054005 13200003 "
+    "714628002 414916001 35489007"
+)
+
 # what is never over: once recorded it counts as present
 LASTING = words(
     "acs angioedema_history ascvd bioprosthetic_valve bipolar brugada cardiac_arrest congenital_long_qt "
@@ -202,8 +218,12 @@ SEVERAL: dict[tuple[str, str], str] = {
     ("SNOMED", "5148006"): "hypertension heart_failure", ("SNOMED", "46177005"): "ckd_stage_5",
     ("SNOMED", "127013003"): "diabetes ckd", ("SNOMED", "90781000119102"): "type2_diabetes albuminuria",
     ("SNOMED", "157141000119108"): "type2_diabetes albuminuria", ("SNOMED", "422034002"): "type2_diabetes",
+    ("SNOMED", "368581000119106"): "type2_diabetes", ("SNOMED", "1501000119109"): "type2_diabetes",
+    ("SNOMED", "1551000119108"): "type2_diabetes", ("SNOMED", "97331000119101"): "type2_diabetes",
+    ("SNOMED", "60951000119105"): "type2_diabetes",
     ("SNOMED", "44054006"): "type2_diabetes", ("SNOMED", "440028005"): "permanent_af",
-    ("SNOMED", "840544004"): "", ("SNOMED", "199223000"): "pregnancy diabetes",
+    ("SNOMED", "840544004"): "", ("SNOMED", "12847006"): "peptic_ulcer bleeding",
+    ("SNOMED", "199223000"): "pregnancy diabetes",
     ("ICD-10-CM", "E11.9"): "type2_diabetes", ("ICD-10-CM", "I10"): "hypertension",
     ("ICD-10-CM", "D35.00"): "", ("ICD-10-CM", "I48.21"): "permanent_af",
     ("ICD-10-CM", "K72*"): "liver_disease severe_hepatic_impairment",
@@ -257,17 +277,37 @@ ANSWERS: dict[str, dict[str, str]] = {
 MORE = [
     ("sbp", "Systolic blood pressure", "mm[Hg]", "50", "300", "8459-0 8460-8 8461-6 76534-7"),
     ("dbp", "Diastolic blood pressure", "mm[Hg]", "20", "200", "8453-3 8454-1 8455-8 76535-4"),
-    ("weight", "Body weight", "kg", "0.3", "400", "3142-7"),
-    ("height", "Body height", "cm", "20", "250", "8301-4 3137-7"),
-    ("temperature", "Body temperature", "Cel", "25", "45", ""),
-    ("potassium", "Potassium", "mmol/L", "1.5", "10", "77142-8"),
-    ("creatinine", "Creatinine", "mg/dL", "0.1", "25", "14682-9 77140-2"),
-    ("glucose", "Glucose", "mg/dL", "10", "1500", "14749-6 1558-6"),
-    ("hba1c", "Haemoglobin A1c", "%", "2", "22", "17856-6"),
+    ("weight", "Body weight", "kg", "0.3", "400", "3142-7 8335-2 8341-0"),
+    ("height", "Body height", "cm", "20", "250", "8301-4 3137-7 8306-3"),
+    ("temperature", "Body temperature", "Cel", "25", "45", "8328-7 8332-9 8333-7"),
+    ("potassium", "Potassium", "mmol/L", "1.5", "10", "77142-8 75940-7"),
+    ("creatinine", "Creatinine", "mg/dL", "0.1", "25", "14682-9 77140-2 59826-8"),
+    ("glucose", "Glucose", "mg/dL", "10", "1500", "14749-6 1558-6 15074-8 14771-0"),
+    ("hba1c", "Haemoglobin A1c", "%", "2", "22", "17856-6 4549-2"),
     ("total_cholesterol", "Cholesterol, total", "mg/dL", "30", "1000", "14647-2"),
     ("hdl", "HDL cholesterol", "mg/dL", "3", "200", "14646-4"),
     ("egfr", "Estimated GFR", "mL/min/{1.73_m2}", "1", "200", "88293-6 88294-4 77147-7 50044-7 94677-2"),
-    ("uacr", "Albumin/creatinine ratio, urine", "mg/g", "0", "20000", "32294-1 13705-9"),
+    ("uacr", "Albumin/creatinine ratio, urine", "mg/g", "0", "20000", "32294-1 13705-9 30000-4"),
+    ("ldl", "LDL cholesterol", "mg/dL", "1", "800", "22748-8 39469-2"),
+    ("triglycerides", "Triglycerides", "mg/dL", "10", "10000", "14927-8"),
+    ("inr", "INR", "{INR}", "0.5", "20", "46418-0 38875-1"),
+    ("haemoglobin", "Hemoglobin", "g/dL", "2", "25", "59260-0 20509-6"),
+    ("platelets", "Platelets", "10*3/uL", "1", "3000", "26515-7"),
+    ("wbc", "Leukocytes", "10*3/uL", "0.01", "500", "26464-8"),
+    ("neutrophils", "Neutrophils", "10*3/uL", "0", "300", "26499-4"),
+    ("alt", "Alanine aminotransferase", "U/L", "1", "20000", "1743-4"),
+    ("ast", "Aspartate aminotransferase", "U/L", "1", "20000", "30239-8"),
+    ("bilirubin", "Bilirubin total", "mg/dL", "0.05", "60", "14631-6"),
+    ("uric_acid", "Urate serum/plasma", "mg/dL", "0.5", "25", "14933-6"),
+    ("tsh", "Thyrotropin", "m[iU]/L", "0.001", "200", "11580-8"),
+    ("free_t4", "Thyroxine free", "ng/dL", "0.05", "15", "14920-3"),
+    ("hr", "Heart rate", "/min", "20", "300", "8889-8"),
+    ("lvef", "Left ventricular ejection fraction", "%", "5", "90", "18043-0 8806-2"),
+    ("calcium", "Calcium", "mg/dL", "3", "20", "2000-8"),
+    ("magnesium", "Magnesium serum/plasma", "mg/dL", "0.3", "10", "2601-3"),
+    ("phosphate", "Phosphate serum/plasma", "mg/dL", "0.3", "20", "14879-1"),
+    ("bun", "Urea nitrogen", "mg/dL", "1", "250", "14937-7 22664-7"),
+    ("pregnancy_status", "Pregnancy status", "", "", "", "11449-6"),
 ]
 NAMES = {
     "sbp": "Systolic blood pressure", "dbp": "Diastolic blood pressure", "creatinine": "Creatinine, serum",
@@ -317,7 +357,8 @@ def source_codes(table: list[Row]) -> dict[tuple[str, str], tuple[list[str], str
     for ours, (_, _, snomed, icd) in ADDED.items():
         for system, codes in (("SNOMED", snomed), ("ICD-10-CM", icd)):
             for code in codes.split():
-                found.setdefault((system, code), ([], "to verify"))[0].append(ours)
+                status = "secondary" if code in FOUND else "to verify"
+                found.setdefault((system, code), ([], status))[0].append(ours)
     for row in table:
         ours_list = [part.removeprefix("history:") for part in row["our_code"].split(";") if part]
         if ours_list and not any(part.startswith("suspected:") for part in ours_list):

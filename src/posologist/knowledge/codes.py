@@ -24,6 +24,7 @@ SYSTEMS: Mapping[str, str] = {
     "urn:oid:2.16.840.1.113883.6.96": "SNOMED",
     "http://hl7.org/fhir/sid/icd-10-cm": "ICD-10-CM",
     "http://hl7.org/fhir/sid/icd-10": "ICD-10-CM",
+    "http://fhir.de/CodeSystem/bfarm/icd-10-gm": "ICD-10-CM",
     "urn:oid:2.16.840.1.113883.6.90": "ICD-10-CM",
     "urn:oid:2.16.840.1.113883.6.3": "ICD-10-CM",
     "http://loinc.org": "LOINC",
@@ -33,8 +34,8 @@ SYSTEMS: Mapping[str, str] = {
     "http://www.whocc.no/atc": "ATC",
     "urn:oid:2.16.840.1.113883.6.73": "ATC",
 }
-"""Addresses of the code systems that are read, with the short name used here. WHO's ICD-10 shares its categories
-with ICD-10-CM and is looked up in the same table."""
+"""Addresses of the code systems that are read, with the short name used here. WHO's ICD-10 and the German
+edition share their categories with ICD-10-CM and are looked up in the same table."""
 
 _SHORT = {
     "snomed": "SNOMED", "snomed ct": "SNOMED", "sct": "SNOMED", "icd-10": "ICD-10-CM", "icd10": "ICD-10-CM",
@@ -45,6 +46,8 @@ _SHORT = {
 
 def system_name(text: str) -> str:
     """Short name of a code system given by its address or in words; "" when it is not one that is read."""
+    if text.startswith("http://snomed.info/sct/"):  # an edition of SNOMED CT
+        return "SNOMED"
     return SYSTEMS.get(text.rstrip("/")) or _SHORT.get(text.strip().lower(), "")
 
 

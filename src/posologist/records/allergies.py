@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from posologist.core.patient import Code
 from posologist.core.values import Many, Value
-from posologist.knowledge.load import AllergyGroup
+from posologist.knowledge.load import Knowledge
 from posologist.records.medication import Resolver
 from posologist.records.names import plain, read_phrase
 
 _QUALIFIER = re.compile(r"\((?:finding|disorder|substance|product|situation|organism|medicinal product)\)")
 _LEAD = re.compile(
     r"\b(?:allergic reaction|allergy|allergies|allergic|hypersensitivity|adverse reaction|intolerance|sensitivity|"
-    r"product|substance|medicinal|containing|caused by|history of|drug|antibiotics?|antibacterials?|agents?|"
+    r"products?|substances?|medicinal|containing|caused by|history of|drug|antibiotics?|antibacterials?|agents?|"
     r"class|derivatives?|structure|to|of|due|with|and its)\b"
 )
 _FOOD = (
@@ -45,8 +45,15 @@ _REACTION_CODES = {
 }  # fmt: skip
 NO_KNOWN_ALLERGY = frozenset({"716186003", "409137002", "no-known-allergy", "no-known-drug-allergy", "nka", "nkda"})
 """No known allergy; no known drug allergy."""
+_NONE_IN_WORDS = re.compile(
+    r"(?:no known (?:drug |medication )?allerg(?:y|ies)|nkda|nka|none|none known|no allergies)\W*$"
+)
 NO_OTHER_ALLERGY = frozenset({"429625007", "428197003", "716184000", "428607008"})
 """No known allergy to food, to insects, to latex, to the environment: says nothing of drugs."""
+
+
+_SHORTEST = 2  # letters of an abbreviation that is not taken for a class
+_NEUTRAL = frozenset(["tape", "natural", "derived", "protein", "and", "related"])
 
 
 class Substance(Value):
@@ -64,19 +71,26 @@ _ALSO = (
     ("hmg coa reductase inhibitor", "statin"), ("angiotensin converting enzyme inhibitor", "ACE inhibitor"),
     ("acei", "ACE inhibitor"), ("angiotensin receptor blocker", "ARB"), ("angiotensin ii receptor antagonist", "ARB"),
     ("beta adrenergic blocker", "beta-blocker"), ("beta adrenergic antagonist", "beta-blocker"),
-    ("beta lactam", "penicillin"), ("beta lactam", "cephalosporin"), ("beta lactam", "carbapenem"),
+    ("sulfonamide diuretic", "non-antibacterial sulfonamide"), ("beta lactam", "penicillin"),
+    ("beta lactam", "cephalosporin"), ("beta lactam", "carbapenem"),
 )  # fmt: skip
 
 
 class AllergyGroups:
-    """Allergy groups by their words: names and synonyms of `knowledge.allergies`, and other ways to say them."""
+    """Allergy groups and drug classes by their words; a class without an allergy group stands for its members."""
 
-    def __init__(self, groups: Mapping[str, AllergyGroup]) -> None:
+    def __init__(self, knowledge: Knowledge) -> None:
+        groups = knowledge.allergies
         self._by_word: dict[str, set[str]] = {}
         said = [(word, group.name) for group in groups.values() for word in (group.name, *group.synonyms)]
         for word, name in [*said, *_ALSO]:
             if name in groups:
                 self._by_word.setdefault(_singular(word), set()).add(name)
+        for drug_class in knowledge.classes.values():
+            members = {str(drug) for drug in knowledge.members.get(drug_class.name, ())}
+            for word in (drug_class.name, *drug_class.synonyms):
+                if members and len(word) > _SHORTEST:
+                    self._by_word.setdefault(_singular(word), members)
 
     def named_in(self, text: str) -> tuple[str, ...]:
         """Groups whose words stand in a text; the longest words count first and are then used up."""
@@ -97,29 +111,33 @@ def substance(
     Parameters
     ----------
     category
-        As the record states it. A stated "medication" is never overruled by a word for food; without one, and
-        under "food" or "environment", known words decide that it is no drug.
+        As the record states it. Words for food and surroundings decide unless it states "medication"; a drug that
+        is named counts whatever is stated.
     """
-    stated: Literal["", "medication", "food", "environment", "biologic"] = (
-        category if category in ("medication", "food", "environment", "biologic") else ""  # type: ignore[assignment]
-    )
     words = [*(code.display for code in codes), text]
-    cleaned = list(dict.fromkeys(_subject(word) for word in words if word))
-    other = _no_drug(" ".join(cleaned))
-    if other and stated != "medication":
-        carried = groups.named_in(" ".join(cleaned))  # egg and soy are in some medicines
-        return Substance(groups=carried, category=other, how=f"no drug, by its words: {cleaned[0]}")
-    if stated in ("food", "environment"):
-        return Substance(category=stated, how="no drug, by the stated category")
+    cleaned = list(dict.fromkeys(part for word in words if word for part in _subjects(word)))
+    together = " ".join(cleaned)
+    other = _no_drug(together)
+    if other and category != "medication":
+        carried = groups.named_in(together)  # egg and soy are in some medicines
+        return Substance(groups=carried, category=other, how=f"no drug, by its words: {together}")
     coded = resolver.resolve([code.model_copy(update={"display": ""}) for code in codes], "")
-    drugs = list(coded.drugs)
     named = [group for word in cleaned for group in groups.named_in(word)]
-    if not drugs:
-        drugs = [drug for word in cleaned for drug in read_phrase(word, resolver.index).drugs]
+    drugs = coded.drugs or [drug for word in cleaned for drug in read_phrase(word, resolver.index).drugs]
     found = tuple(dict.fromkeys([*map(str, drugs), *named]))
-    return Substance(
-        groups=found, category=stated, how=coded.how or (f"by name: {', '.join(cleaned)}" if found else "")
-    )
+    if found:
+        how = coded.how or f"by name: {', '.join(cleaned)}"
+        return Substance(groups=found, category="medication", how=how)
+    if category in ("food", "environment"):
+        return Substance(category="food" if category == "food" else "environment", how="no drug, by its category")
+    if other and set(_singular(together).split()) <= _NOT_A_DRUG["food"] | _NOT_A_DRUG["environment"] | _NEUTRAL:
+        return Substance(category=other, how=f"no drug, by its words: {together}")
+    return Substance(category="medication" if category == "medication" else "")
+
+
+def says_none(codes: Iterable[str], words: Iterable[str]) -> bool:
+    """Whether codes or words state that no allergy, or none to drugs, is known."""
+    return bool(NO_KNOWN_ALLERGY & set(codes)) or any(_NONE_IN_WORDS.match(plain(word)) for word in words if word)
 
 
 def reaction_words(codes: Sequence[Code], text: str) -> tuple[str, ...]:
@@ -134,9 +152,11 @@ def reaction_words(codes: Sequence[Code], text: str) -> tuple[str, ...]:
     return tuple(known) or ((words,) if words else ())
 
 
-def _subject(text: str) -> str:
-    cleaned = _LEAD.sub(" ", _QUALIFIER.sub(" ", plain(text)))
-    return " ".join(cleaned.split())
+def _subjects(text: str) -> list[str]:
+    """The words for the substance, first without what stands in brackets."""
+    whole = _QUALIFIER.sub(" ", plain(text))
+    found = [" ".join(_LEAD.sub(" ", part).split()) for part in (re.sub(r"\([^)]*\)", " ", whole), whole)]
+    return [part for part in found if part]
 
 
 def _no_drug(text: str) -> Literal["", "food", "environment"]:

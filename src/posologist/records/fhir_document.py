@@ -115,7 +115,7 @@ def _entries_of(data: bytes, document: str, by_line: bool) -> list[Entry]:
         raise InputError("file is empty", where=document, hint="give a FHIR R4 bundle, NDJSON or a CSV folder")
     if text.lstrip().startswith("<"):
         raise InputError("XML, not JSON", where=document, hint="export the record as FHIR JSON")
-    lines = text.splitlines()
+    lines = text.split("\n")
     if by_line or (len(lines) > 1 and _is_complete(lines[0])):
         parsed = [
             (_parse(line, f"{document}:{n}"), f"{document}:{n}") for n, line in enumerate(lines, 1) if line.strip()
@@ -156,9 +156,11 @@ def _flatten(content: Any, document: str, where: str, full_url: str, depth: int)
     if not isinstance(content, dict) or depth > _DEEPEST:
         raise InputError("not a FHIR resource", where=where, hint="a FHIR resource is a JSON object")
     if "resourceType" not in content and "hook" in content:
-        for fetched in child(content, "prefetch").values():
-            if fetched is not None:
-                yield from _flatten(fetched, document, where, "", depth + 1)
+        fetched = child(content, "prefetch") or child(child(content, "context"), "prefetch")
+        for item in fetched.values():
+            resource = item.get("resource", item) if isinstance(item, dict) else item
+            if resource is not None:
+                yield from _flatten(resource, document, where, "", depth + 1)
         return
     kind = content.get("resourceType")
     if not isinstance(kind, str) or not kind:
@@ -170,7 +172,8 @@ def _flatten(content: Any, document: str, where: str, full_url: str, depth: int)
     if not isinstance(entries, list):
         raise InputError("Bundle.entry is not a list", where=where, hint="give a FHIR R4 bundle")
     for item in entries:
-        inner = item.get("resource") if isinstance(item, dict) else None
+        bare = isinstance(item, dict) and "resourceType" in item  # seen in requests of the first CDS Hooks releases
+        inner = item if bare else item.get("resource") if isinstance(item, dict) else None
         deleted = string(child(item, "request"), "method") == "DELETE"
         if isinstance(inner, dict) and isinstance(inner.get("resourceType"), str) and not deleted:
             yield from _flatten(inner, document, where, string(item, "fullUrl"), depth + 1)

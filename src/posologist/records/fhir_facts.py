@@ -14,7 +14,7 @@ from posologist.core.patient import (
     Sex,
     Source,
 )
-from posologist.records.allergies import NO_KNOWN_ALLERGY, NO_OTHER_ALLERGY, AllergyGroups, reaction_words, substance
+from posologist.records.allergies import NO_OTHER_ALLERGY, AllergyGroups, reaction_words, says_none, substance
 from posologist.records.fhir_document import Entry
 from posologist.records.json_tools import (
     Resource,
@@ -191,7 +191,7 @@ def allergy(entry: Entry, reading: Reading, groups: AllergyGroups) -> Allergy | 
     if "entered-in-error" in checked:
         reading.findings.add("left out", "AllergyIntolerance: entered in error", source)
         return None
-    if codes_of(resource.get("code")) & (NO_KNOWN_ALLERGY | NO_OTHER_ALLERGY):
+    if says_no_allergy(entry) or codes_of(resource.get("code")) & NO_OTHER_ALLERGY:
         return None
     recorded = _first_day(resource, "recordedDate", "assertedDate", "onsetDateTime")
     if reading.is_future(recorded, "AllergyIntolerance", source):
@@ -240,7 +240,8 @@ def _note_allergy(
 
 def says_no_allergy(entry: Entry) -> bool:
     """Whether an AllergyIntolerance states that no allergy, or none to drugs, is known."""
-    return bool(codes_of(entry.resource.get("code")) & NO_KNOWN_ALLERGY)
+    concept = entry.resource.get("code")
+    return says_none(codes_of(concept), [concept_text(concept), *(code.display for code in codings(concept))])
 
 
 def is_allergy_entry(entry: Entry) -> bool:

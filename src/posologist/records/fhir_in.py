@@ -73,7 +73,8 @@ def read_patient(
     as_of
         Entries after this day are ignored, with a finding that counts them.
     patient_id
-        Which patient, when the document holds several: id or identifier.
+        Which patient, when the document holds several: id or identifier. For a document without a Patient resource
+        (the prefetch of a CDS Hooks request), the id whose entries are read; age and sex are then missing.
     document
         Name of the document for findings, when `source` is bytes.
     rxnorm
@@ -90,6 +91,9 @@ def read_patient(
         )
     entries = read_entries(source, document)
     name = entries[0].document if entries else document or _name_of(source)
+    if patient_id is not None and entries and not any(entry.kind == "Patient" for entry in entries):
+        stub = {"resourceType": "Patient", "id": patient_id.removeprefix("Patient/")}
+        entries = [*entries, Entry(resource=stub, full_url="", document=name)]
     with _deep_nesting(name):
         chosen = _chosen(_patients(entries, name), patient_id, name)
         return _Document(entries, knowledge, as_of, rxnorm).patient(chosen)
@@ -192,7 +196,7 @@ class _Document:
         self._codes = knowledge.codes
         self._as_of = as_of
         self._resolver = Resolver(knowledge, rxnorm)
-        self._groups = AllergyGroups(knowledge.allergies)
+        self._groups = AllergyGroups(knowledge)
         self._references = References([entry for entry in entries if entry.kind in ("Medication", "Observation")])
         self._owners = {address: e for e in entries if e.kind == "Patient" for address in addresses(e)}
         self._by_identifier = {
@@ -310,26 +314,25 @@ def _days(resource: Resource) -> Iterable[date]:
 
 def _without_doubles(entries: Sequence[Entry], findings: Findings) -> list[Entry]:
     """Entries once each: the same content again is counted; of several versions the newest is taken."""
-    by_place: dict[str, Entry] = {}
-    for entry in sorted(entries, key=_version):
-        before = by_place.get(entry.place)
-        if before is not None and entry.kind:
-            place = Source(document=entry.document)
-            if before.resource == entry.resource:
-                findings.add("duplicate", f"{entry.kind}: the same resource again, read once", place)
-            else:
-                text = f"{entry.kind}: several versions of one resource, the newest is read"
-                findings.add("conflict", text, place, severity="monitor")
-        by_place[entry.place] = entry
-    return [by_place[place] for place in sorted(by_place)]
+    by_place: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_place.setdefault(entry.place, []).append(entry)
+    return [_newest(by_place[place], findings) for place in sorted(by_place)]
 
 
-def _version(entry: Entry) -> tuple[str, str, str]:
-    return (
-        entry.place,
-        string(child(entry.resource, "meta"), "lastUpdated"),
-        digest(entry.resource) if entry.kind else "",
-    )
+def _newest(versions: list[Entry], findings: Findings) -> Entry:
+    if len(versions) == 1:
+        return versions[0]
+    ordered = sorted(versions, key=lambda e: (string(child(e.resource, "meta"), "lastUpdated"), digest(e.resource)))
+    newest = ordered[-1]
+    place = Source(document=newest.document)
+    for other in ordered[:-1]:
+        if other.resource == newest.resource:
+            findings.add("duplicate", f"{newest.kind or 'empty entry'}: the same resource again, read once", place)
+        else:
+            text = f"{newest.kind or 'empty entry'}: several versions of one resource, the newest is read"
+            findings.add("conflict", text, place, severity="monitor")
+    return newest
 
 
 def _guarded(entry: Entry, reading: Reading, read: Callable[[], T]) -> T | None:

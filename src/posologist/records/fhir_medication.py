@@ -31,6 +31,10 @@ _KINDS: dict[str, _Kind] = {
     "MedicationAdministration": "administration",
 }
 _STOPPED = frozenset({"stopped", "completed", "cancelled", "ended", "not-taken", "inactive"})
+_NO_MEDICINE = frozenset(
+    {"787481004", "182849000", "no-known-medications", "none", "no medications", "no current medications",
+     "no known medications"}
+)  # fmt: skip
 _NOT_AN_ORDER = frozenset({"proposal", "plan", "option"})
 
 
@@ -45,6 +49,8 @@ def medication(entry: Entry, reading: Reading, references: References) -> Medica
     if reading.is_future(start, entry.kind, source):
         return None
     codes, text = _what(resource, references)
+    if _says_none(codes, text):
+        return None
     found = reading.resolver.resolve(codes, text)
     display = next((code.display for code in codes if code.display), "") or text
     product = read_product(display)
@@ -56,7 +62,7 @@ def medication(entry: Entry, reading: Reading, references: References) -> Medica
     return Medication(
         drugs=tuple(str(drug) for drug in found.drugs),
         unresolved=found.unresolved,
-        text=_words(display, dosage),
+        text=_words(display or ", ".join(found.drugs) or found.unresolved, dosage),
         original=codes[0] if codes else Code(display=text),
         how_resolved=found.how,
         kind=_KINDS[entry.kind],
@@ -72,6 +78,12 @@ def medication(entry: Entry, reading: Reading, references: References) -> Medica
         as_needed=dosage.as_needed,
         source=source,
     )
+
+
+def _says_none(codes: list[Code], text: str) -> bool:
+    """Whether the entry states that no medicine is taken: the list is given, and empty."""
+    said = {text.lower(), *(code.display.lower() for code in codes)}
+    return any(code.code in _NO_MEDICINE for code in codes) or bool(said & _NO_MEDICINE)
 
 
 def _why_not(resource: Resource) -> str:
@@ -174,7 +186,8 @@ def _note(display: str, found: Resolution, dosage: Dosage, entry: Entry, reading
         findings.add("conflict", text, source, severity="serious")
     if found.by_name:
         corrected = f" ({'; '.join(found.corrected)})" if found.corrected else ""
-        findings.add("resolved by name", f"'{display}' is {', '.join(found.drugs)}{corrected}", source)
+        text = f"'{display}' is {', '.join(found.drugs)}{corrected}"
+        findings.add("resolved by name", text, source, severity="monitor" if found.corrected else "information")
     if found.unresolved and not found.conflict:
         text = f"'{display}': '{found.unresolved}' is no known drug and is not checked"
         findings.add("unmapped", text, source, severity="monitor")

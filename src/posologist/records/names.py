@@ -1,9 +1,9 @@
 """Medicine names in text: which drugs a display or a clinician's words mean.
 
 A phrase counts only when it is wholly explained: beside a known name stand salts, strengths, forms and dosing
-words, and nothing else. So "ethinyl estradiol" is not estradiol, "insulin isophane" is no other insulin, and the
-potassium of "penicillin V potassium" is a salt. One misspelt letter is forgiven in names of eight letters or more,
-when only one known name is that near.
+words, and nothing else. So "ethinyl estradiol" is not estradiol, "Tylenol #3" is not plain Tylenol, "insulin
+isophane" is no other insulin, and the potassium of "penicillin V potassium" is a salt. One misspelt letter is
+forgiven in names of eight letters or more, when only one known name is that near.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _AMOUNT = re.compile(
 _BRACKETS = re.compile(r"\[([^\]]*)\]")
 _SPLIT = re.compile(r"\s+/\s+|\s*[+&;]\s*|(?<=[a-z)])/(?=[a-z(])|\s+(?:and|with)\s+|\s+w/\s*")
 _NUMBERED = re.compile(r"nda\d+|\d+[a-z]{1,3}|q\d+h?")
-_TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
+_TOKEN = re.compile(r"#?[a-z0-9]+(?:'[a-z]+)?")
 _LONGEST_NAME = 6
 _Span = tuple[int, int, DrugId]  # first token, token after the last, drug
 _FUZZY_LETTERS = 8
@@ -62,7 +62,7 @@ FILLER = _words(
     "sustained swallow sustained-release syringe syrup system tab tabs tablet tablets take tds tid time times to "
     "topical transdermal troche twice two three four half ug unit units unt use vaginal vial weekly week weeks xl xr "
     "dry disintegrating ds odt human generic brand ophthalmic soluble dispersible hfa mdi dpi nebuliser nebulizer "
-    "respimat diskus"
+    "respimat diskus kwikpen flexpen flextouch solostar bd cd taper mane nocte"
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from posologist.records.json_tools import Resource
 
 _OBJECTS = (
-    "subject", "patient", "code", "verificationStatus", "medicationCodeableConcept", "medicationReference",
+    "subject", "patient", "code", "medicationCodeableConcept", "medicationReference",
     "valueQuantity", "valueCodeableConcept", "effectivePeriod", "abatementPeriod", "onsetPeriod", "performedPeriod",
     "relationship", "meta", "dataAbsentReason",
 )  # fmt: skip
@@ -30,5 +30,5 @@ def misshapen(resource: Resource) -> str:
             or (name in _FLAGS and not isinstance(value, bool))
         ):
             return name
-    clinical = resource.get("clinicalStatus", {})
-    return "" if isinstance(clinical, dict | str) else "clinicalStatus"
+    statuses = ("clinicalStatus", "verificationStatus")  # a bare code in STU3
+    return next((name for name in statuses if not isinstance(resource.get(name, ""), dict | str)), "")

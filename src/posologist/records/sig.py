@@ -19,7 +19,7 @@ _UNITS = {
 }  # fmt: skip
 _STRENGTH = re.compile(
     r"(\d+(?:,\d{3})*(?:\.\d+)?)(?:\s*[-/]\s*(\d+(?:\.\d+)?))?\s*(mg|mcg|ug|µg|g|gm|unt|units?|iu|meq|mmol|%)"
-    r"(?:\s*/\s*(\d+(?:\.\d+)?)?\s*(ml|l|actuat|hr|h|day))?(?![a-z])",
+    r"(?:\s*/\s*(\d+(?:\.\d+)?)?\s*(ml|mg|g|l|actuat|hr|h|day))?(?![a-z])",
     re.IGNORECASE,
 )
 _COUNTED = (
@@ -141,7 +141,7 @@ def read_dosage(instructions: list[dict[str, Any]], product: Product) -> Dosage:
     text = string(first, "text") or string(first, "patientInstruction")
     dose, unit, assumed = _dose(first, text, product)
     per_day = _per_day(child(first, "timing"), text.lower())
-    if len(instructions) > 1 or re.search(r"\bthen\b", text.lower()):
+    if len(instructions) > 1 or _changes(text):
         dose, unit, per_day, assumed = None, "", None, "several dosage steps: the dose is not read"
     needed = boolean(first, "asNeededBoolean") or isinstance(first.get("asNeededCodeableConcept"), dict)
     return Dosage(
@@ -152,6 +152,14 @@ def read_dosage(instructions: list[dict[str, Any]], product: Product) -> Dosage:
         as_needed=needed or bool(re.search(r"\bprn\b|as needed", text.lower())),
         assumed=assumed,
         text=text,
+    )
+
+
+def _changes(text: str) -> bool:
+    """Whether the dose differs from day to day or over time."""
+    counts = {found[1].lower() for found in _COUNT_WORDS.finditer(text)}
+    return len(counts) > 1 or bool(
+        re.search(r"\bthen\b|\b(?:mon|tue|wed|thu|fri|sat|sun)(?:\b|[a-z]*day)", text.lower())
     )
 
 
@@ -216,7 +224,7 @@ def _per_day(timing: dict[str, Any], text: str) -> float | None:
 
 def per_day_in_words(text: str) -> float | None:
     """Administrations per day that words state: "bid", "q12h", "once daily"; None when they state none."""
-    lowered = text.lower()
+    lowered = re.sub(r"\((?:one|two|three|four|once|twice)\)\s*", "", text.lower())
     every = _EVERY_HOURS.search(lowered)
     if every and int(every[1]) > 0:
         return 24.0 / int(every[1])

@@ -32,7 +32,7 @@ from posologist.core.units import is_known
 from posologist.core.values import Value
 from posologist.knowledge.codes import system_name, written_unit
 from posologist.knowledge.load import Knowledge
-from posologist.records.allergies import AllergyGroups, reaction_words, substance
+from posologist.records.allergies import AllergyGroups, reaction_words, says_none, substance
 from posologist.records.json_tools import last_day, moment
 from posologist.records.medication import Resolver
 from posologist.records.observations import answered, deduplicated, measured
@@ -169,7 +169,7 @@ def read_csv_patient(
         raise InputError(f"{what} in patient.csv: {listed}", where=str(folder), hint="choose one by its id")
     reading = Reading(knowledge.codes, Resolver(knowledge, rxnorm), Findings(), as_of)
     tables = {name: _own(folder / name, name, wanted[0].text("id"), len(people) == 1) for name in _LISTS}
-    return _patient(wanted[0], tables, reading, AllergyGroups(knowledge.allergies))
+    return _patient(wanted[0], tables, reading, AllergyGroups(knowledge))
 
 
 def read_levels(source: Path | str | bytes, *, document: str = "levels.csv") -> tuple[LevelRow, ...]:
@@ -434,7 +434,7 @@ def _medication(row: _Row, reading: Reading) -> Medication | None:
 
 def _allergy(row: _Row, reading: Reading, groups: AllergyGroups) -> Allergy | None:
     text, code = row.text("text"), row.text("code")
-    if text.lower() in ("none", "no known allergies", "nka", "nkda"):
+    if says_none([code], [text]):
         return None
     if not text and not code:
         raise row.wrong("text" if "text" in row.cells else "code", "a substance")

@@ -25,6 +25,8 @@ _PRESSURE_WINDOW = timedelta(days=30)  # readings of the last month before the l
 _DERIVED = ("bmi", "bsa", "ckd_epi_2021_cr", "cockcroft_gault")
 _FACT_OF_SCORE = {"ckd_epi_2021_cr": "egfr", "cockcroft_gault": "crcl"}
 _WASHOUT_DAYS = 60  # the longest washout that a rule asks for is five weeks (fluoxetine before an MAOI)
+_SAME_RESULT = 0.1
+_DIALYSIS_DAYS = 30  # a dialysis procedure so recent means that the patient is on dialysis
 _FERTILE_AGE = (12, 55)
 _NOT_PREGNANT_DAYS = 28  # one cycle: an older "not pregnant" says nothing of today
 _PREGNANT_DAYS = 294  # 42 weeks: no pregnancy lasts longer
@@ -105,6 +107,8 @@ def _latest(
     for key, found in sorted(by_key.items()):
         found.sort(key=lambda o: (o.at, str(o.source)))
         numeric = [o for o in found if o.value is not None]
+        if numeric and _contradicts_itself(key, numeric):
+            continue  # two results of one moment that differ: neither is taken; the record's finding says so
         if numeric:
             facts[key] = _numeric_fact(key, numeric, as_of, settings, ledger)
         elif found[-1].text:
@@ -113,6 +117,12 @@ def _latest(
             at = last.at.date() if last.at else None
             facts[key] = KnownFact(value=last.text, at=at, text=key, because=evidence)
     return facts
+
+
+def _contradicts_itself(key: str, found: list[Observation]) -> bool:
+    """Whether the latest moment holds results that differ by more than a tenth (pressures vary and are averaged)."""
+    latest = [o.value for o in found if o.at == found[-1].at and o.value is not None]
+    return key not in _PRESSURE_KEYS and max(latest) - min(latest) > _SAME_RESULT * abs(max(latest, key=abs))
 
 
 def _numeric_fact(key: str, found: list[Observation], as_of: date, settings: Settings, ledger: Ledger) -> KnownFact:
@@ -144,7 +154,7 @@ def _conditions(
 ) -> tuple[dict[str, EvidenceKey], dict[str, EvidenceKey]]:
     active: dict[str, EvidenceKey] = {}
     past: dict[str, EvidenceKey] = {}
-    for condition in conditions:
+    for condition in sorted(conditions, key=lambda c: (c.onset or date.min, str(c.source))):
         if condition.status == "refuted" or (condition.onset is not None and condition.onset > as_of):
             continue
         ended = condition.status == "resolved" or (condition.end is not None and condition.end <= as_of)
@@ -198,7 +208,12 @@ def _states(
         affirmed = not denied and value in ("pregnant", "patient currently pregnant")
         if (denied and age_days <= _NOT_PREGNANT_DAYS) or (affirmed and age_days <= _PREGNANT_DAYS):
             found["pregnant"] = stated.model_copy(update={"value": affirmed})
-    if "dialysis" in conditions:
+    procedures = [p for p in patient.procedures if "dialysis" in p.codes and p.at is not None and p.at <= as_of]
+    recent = max((p for p in procedures), key=lambda p: (p.at or date.min, str(p.source)), default=None)
+    if recent is not None and recent.at is not None and (as_of - recent.at).days <= _DIALYSIS_DAYS:
+        key = ledger.add("patient", f"dialysis on {recent.at}", source=str(recent.source))
+        found["dialysis"] = KnownFact(value=True, at=recent.at, text="dialysis", because=key)
+    elif "dialysis" in conditions:
         found["dialysis"] = KnownFact(value=True, text="dialysis", because=conditions["dialysis"])
     elif patient.problem_list_given:
         key = ledger.add("patient", "no dialysis on the problem list", source=str(patient.source))

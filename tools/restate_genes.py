@@ -4,7 +4,7 @@
 
 PGX_FOLDER holds `definition/`, `phenotype/`, `pypgx/` and `panel/`: the allele definitions and phenotype tables that
 PharmCAT 3.1.1 distributes (CPIC content, CC0), PyPGx's variant table for GRCh37 coordinates, and a cut of the
-1000 Genomes 30x panel. With `--frequencies` the alleles of the panel's phased haplotypes are counted by the package itself.
+1000 Genomes 30x panel. With `--frequencies` the package itself counts the alleles of the panel's phased haplotypes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 OUT = Path(__file__).resolve().parents[1] / "src/posologist/knowledge/data/genes"
-CALLABLE = ("CYP2C19", "CYP2C9", "CYP3A5", "SLCO1B1", "TPMT", "VKORC1")
+CALLABLE = ("ABCG2", "CYP2C19", "CYP2C9", "CYP3A4", "CYP3A5", "NUDT15", "SLCO1B1", "TPMT", "VKORC1")
 READ_AS_REFERENCE = {"CACNA1S", "DPYD", "G6PD", "NUDT15", "RYR1", "TPMT"}
 RETRIEVED = "2026-11-20"
 # Cut-offs: Caudle et al. 2020 (CYP2D6), CPIC's CYP2C9 table; checked below against every diplotype of the source.
@@ -35,6 +35,15 @@ SCORES: dict[str, list[dict[str, Any]]] = {
         {"below": 2.5, "phenotype": "Normal Metabolizer"},
         {"phenotype": "Ultrarapid Metabolizer"},
     ],
+}
+PHENOCONVERSION = {
+    "CYP2D6": {
+        "strong": 0.0,
+        "moderate": 0.5,
+        "text": "CPIC's convention: activity score times 0 under a strong inhibitor, times 0.5 under a moderate one",
+        "source": "cicali-2020",
+        "status": "to verify",
+    }
 }
 CITATIONS = {
     "pharmcat-definitions": {
@@ -67,6 +76,14 @@ CITATIONS = {
         "kind": "database",
         "version": "0.26.0",
         "licence": "MIT",
+        "retrieved": RETRIEVED,
+    },
+    "cicali-2020": {
+        "title": "Cicali EJ et al. A scoping review of the evidence behind CYP2D6 inhibitor classifications",
+        "where": "Clin Pharmacol Ther 2020;108:116-125; PMC7292748",
+        "kind": "paper",
+        "version": "2020",
+        "licence": "cited",
         "retrieved": RETRIEVED,
     },
     "1kgp-30x": {
@@ -148,14 +165,17 @@ def grch37(gene: str, pgx: Path) -> tuple[dict[int, dict[str, str]], int]:
 
 
 def shift_of(variant: dict[str, Any]) -> int:
-    """How far right the variant can be written: HGVS is right-shifted, VCF left-aligned."""
-    found = re.search(r"g\.(\d+)(?:_\d+)?(del|dup)", variant["chromosomeHgvsName"])
-    if not found:
-        return 0
-    longest = max(len(a) for a in (variant["ref"], *variant["alts"]))
-    first = variant["position"] + 1
-    start = int(found[1]) if found[2] == "del" else int(found[1]) - (longest - 1) + 1
-    return max(0, start - first)
+    """How many bases right the variant can be written: HGVS is right-shifted, VCF left-aligned."""
+    name, first = variant["chromosomeHgvsName"], variant["position"] + 1
+    deletion = re.search(r"g\.(\d+)(?:_\d+)?del", name)
+    duplication = re.search(r"g\.(?:\d+_)?(\d+)dup", name)
+    repeats = re.findall(r"g\.(\d+)([ACGT]+)\[(\d+)\]", name)
+    if repeats:  # of the listed alternatives one lacks a unit, so the reference has one more than the fewest
+        units = min(int(count) for _, _, count in repeats) + 1
+        return int(repeats[0][0]) + units * len(repeats[0][1]) - first
+    if duplication:
+        return int(duplication[1]) + 1 - first
+    return max(0, int(deletion[1]) - first) if deletion else 0
 
 
 def positions(gene: str, data: dict[str, Any], pgx: Path) -> list[dict[str, Any]]:
@@ -213,7 +233,7 @@ def phenotype_tables(gene: str, data: dict[str, Any]) -> tuple[dict[str, Any], l
             if value.startswith("≥"):
                 entry["at_least"] = True
         functions[row["name"]] = entry
-    listed = list(dict.fromkeys([d["phenotype"] for d in data["diplotypes"]]))
+    listed = list(dict.fromkeys([*(d["phenotype"] for d in data["diplotypes"]), "Indeterminate"]))
     if gene in SCORES:
         check_scores(gene, data, functions)
         return {"phenotypes": listed}, [("score_rules", SCORES[gene]), ("functions", functions)]
@@ -256,7 +276,9 @@ def write_gene(gene: str, pgx: Path) -> None:
         data = load(pgx / f"definition/{gene}_translation.json.gz")
         chromosome = data["chromosome"]
         rows = positions(gene, data, pgx)
-        note = "GRCh37 coordinates: pypgx-variants; grch37_from_offset marks those placed by the gene's constant offset."
+        note = (
+            "GRCh37 coordinates: pypgx-variants; grch37_from_offset marks those placed by the gene's constant offset."
+        )
         top = {"reference": next(a["name"] for a in data["namedAlleles"] if a["reference"])}
         top |= {"undocumented": "reference" if gene in READ_AS_REFERENCE else "not called"}
         top |= {"fallback": "rs4149056"} if gene == "SLCO1B1" else {}
@@ -269,7 +291,11 @@ def write_gene(gene: str, pgx: Path) -> None:
     top = {"chromosome": chromosome, **({} if gene in CALLABLE else {"reference": "*1"}), **top}
     source = "cpic-phenotypes-2d6" if gene == "CYP2D6" else "cpic-phenotypes"
     header = about(f"{gene}: functions and phenotypes", source)
-    tables.append(("citations", citations(source)))
+    if gene in PHENOCONVERSION:
+        top |= {"phenoconversion": PHENOCONVERSION[gene]}
+        tables.append(("citations", citations(source, str(PHENOCONVERSION[gene]["source"]))))
+    else:
+        tables.append(("citations", citations(source)))
     write(OUT / gene / "phenotype.toml", f"{gene}: what alleles do, and what two of them make.", top, header, tables)
 
 
@@ -281,7 +307,7 @@ def write_frequencies(gene: str, pgx: Path) -> None:
     counts, total, unmatched = count_alleles(pgx / "panel/positions.1kgp30x.vcf.gz", load_gene(gene))
     note = (
         f"Counted on {total} phased haplotypes with absent positions read as reference; {unmatched} fitted no allele. "
-        "The panel keeps polymorphic sites only: an allele without a count may exist and was not seen."
+        "The panel holds relatives, and polymorphic sites only: an allele without a count may exist unseen."
     )
     ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
     top = {"haplotypes": total}

@@ -111,15 +111,24 @@ def read_gene(
     absent
         What a position without a record is: "missing", or "reference" (then marked as assumed).
     """
-    return tuple(_read_position(position, records, build, absent, settings) for position in gene.positions)
+    targets = [_Target.of(position, build) for position in gene.positions]
+    repeats = tuple(target for target in targets if target.indel and target.position.shift)
+    return tuple(_read_position(target, repeats, records, build, absent, settings) for target in targets)
 
 
 def _read_position(
-    position: Position, records: Sequence[Record], build: Build, absent: Absent, settings: Settings
+    target: _Target,
+    repeats: tuple[_Target, ...],
+    records: Sequence[Record],
+    build: Build,
+    absent: Absent,
+    settings: Settings,
 ) -> Genotype:
-    target = _Target.of(position, build)
+    position = target.position
     readings = [
-        reading for record in records if target.near(record) and (reading := target.read(record, settings)) is not None
+        reading
+        for record in records
+        if target.near(record) and (reading := target.read(record, repeats, settings)) is not None
     ]
     if not readings:
         if absent == "reference":
@@ -162,7 +171,7 @@ class _Target:
         """Whether the record can say something about the position."""
         return record.pos <= self.end and record.end >= min(self.pos, self.start)
 
-    def read(self, record: Record, settings: Settings) -> _Reading | None:
+    def read(self, record: Record, repeats: tuple[_Target, ...], settings: Settings) -> _Reading | None:
         """The record's two strands here; None if it says nothing about the position."""
         if not self._speaks(record):
             return None
@@ -176,7 +185,7 @@ class _Target:
         if len(calls) != 2:
             text = f"{label}: genotype {record.gt} has {len(calls)} copies; the position is not used"
             return _Reading((None, None), False, "", record.line, (text,))
-        strands = (self._strand(record, calls[0]), self._strand(record, calls[1]))
+        strands = (self._strand(record, calls[0], repeats), self._strand(record, calls[1], repeats))
         findings: tuple[str, ...] = ()
         if (strands[0] is None) != (strands[1] is None):
             findings = (f"{label}: only one of two copies was read ({record.gt})",)
@@ -215,7 +224,7 @@ class _Target:
             return f"line {record.line} has the reference {theirs}, the definition {ours}"
         return ""
 
-    def _strand(self, record: Record, call: str | None) -> str | None:
+    def _strand(self, record: Record, call: str | None, repeats: tuple[_Target, ...]) -> str | None:
         if call is None or call == ".":
             return None
         index = int(call)
@@ -228,7 +237,7 @@ class _Target:
             return DELETED
         if not alt.isalpha():
             return None
-        return self._meaning(edits_of(record.pos, record.ref, alt))
+        return self._meaning(tuple(_leftmost(edit, repeats) for edit in edits_of(record.pos, record.ref, alt)))
 
     def _meaning(self, found: tuple[Edit, ...]) -> str:
         here = tuple(edit for edit in found if self._touches(edit))
@@ -250,11 +259,23 @@ class _Target:
             return deletes and self.start <= edit.pos <= self.end - self.position.shift
         return edit.pos <= self.end and last >= self.start
 
+    def canonical(self, edit: Edit) -> Edit | None:
+        """The edit as the definition writes it, if it is one of this position's, further right."""
+        matching = (group[0] for group, _ in self.edits if len(group) == 1 and self._same(group[0], edit))
+        return next(matching, None)
+
     def _same(self, wanted: Edit, found: Edit) -> bool:
         move = found.pos - wanted.pos
         if not 0 <= move <= self.position.shift:
             return False
         return _rotated(wanted.deleted, move) == found.deleted and _rotated(wanted.inserted, move) == found.inserted
+
+
+def _leftmost(edit: Edit, repeats: tuple[_Target, ...]) -> Edit:
+    """An insertion or deletion inside a known repeat, moved to where the definition has it."""
+    if len(edit.deleted) == len(edit.inserted):
+        return edit
+    return next((found for target in repeats if (found := target.canonical(edit)) is not None), edit)
 
 
 def _rotated(bases: str, move: int) -> str:

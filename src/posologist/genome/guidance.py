@@ -77,15 +77,14 @@ def guidance_document(
     for drug in wanted:
         statements = knowledge.statements_about(drug, "gene")
         expressed = _expressed(profile, drug, situation, knowledge, ledger)
-        found, unknown = _items(drug, statements, expressed, situation, knowledge, ledger)
-        items.extend(found)
         if not statements:
             silent.append(NoGuidance(drug=drug, why="no gene guidance is on file"))
-        elif unknown:
-            names = ", ".join(unknown)
-            silent.append(NoGuidance(drug=drug, why=f"cannot be decided without {names}", genes=unknown))
-        elif not found:
-            silent.append(NoGuidance(drug=drug, why="no recommendation on file fits these results"))
+        for source in dict.fromkeys(statement.source for statement in statements):
+            rows = [statement for statement in statements if statement.source == source]
+            found, unknown = _items(drug, rows, expressed, situation, knowledge, ledger)
+            items.extend(found)
+            if not found:
+                silent.append(_silence(drug, rows[0], unknown))
     genes = _expressed(profile, None, situation, knowledge, ledger).genes
     return GuidanceDocument(
         schema="posologist/guidance/1",
@@ -127,7 +126,7 @@ def _items(
     knowledge: Knowledge,
     ledger: Ledger,
 ) -> tuple[list[GuidanceItem], tuple[GeneSymbol, ...]]:
-    """Recommendations that hold or could hold, and the genes without which nothing could be decided."""
+    """Rows of one guideline that hold or could hold, and the genes that others cannot be decided without."""
     genes_only = GeneSubject(expressed)
     patient = None
     if situation is not None:
@@ -145,9 +144,18 @@ def _items(
             continue
         because = patient.because(match) if patient is not None else ()
         found.append(_item(drug, statement, match, expressed, because, ledger))
-    if any(item.decision == "applies" for item in found):
-        return found, ()
     return found, tuple(missing_genes)
+
+
+def _silence(drug: DrugId, row: Statement, unknown: tuple[GeneSymbol, ...]) -> NoGuidance:
+    """Why a guideline says nothing for this person."""
+    if unknown:
+        return NoGuidance(drug=drug, why=f"{_body(row)}: cannot be decided without {', '.join(unknown)}", genes=unknown)
+    return NoGuidance(drug=drug, why=f"{_body(row)}: has no row for these results")
+
+
+def _body(statement: Statement) -> str:
+    return str(statement.source).split("-")[0].upper()
 
 
 def _item(
@@ -168,7 +176,7 @@ def _item(
     return GuidanceItem(
         drug=drug,
         genes=genes,
-        body=str(statement.source).split("-")[0].upper(),
+        body=_body(statement),
         decision="applies" if match.truth else "undecided",
         action=statement.action,
         severity=statement.severity,

@@ -20,7 +20,8 @@ from posologist.genome.translate import INDETERMINATE, Translation, from_score, 
 from posologist.knowledge.genes import Gene
 
 _SUBALLELE = re.compile(r"^(\*\d+)(?:\.\d+|[A-Z]{1,2})$")
-_COPIES = re.compile(r"^(\*\d+(?:\.\d+)?[A-M]{0,2})\s*(?:x\s*(N|(?:≥|>=)?\s*\d{1,2})|(DUP))?$", re.IGNORECASE)
+_COPIES = re.compile(r"^(\*\d+(?:\.\d+)?[A-W]{0,2})\s*(?:x\s*(N|(?:≥|>=)?\s*\d{1,2})|(DUP))?$", re.IGNORECASE)
+_HLA = re.compile(r"\*?(\d{2,3}:\d{2,3})")
 _PHENOTYPE_WORDS = {"um": "Ultrarapid Metabolizer", "rm": "Rapid Metabolizer", "nm": "Normal Metabolizer"} | {
     "im": "Intermediate Metabolizer",
     "pm": "Poor Metabolizer",
@@ -98,7 +99,7 @@ def understand(call: OutsideCall, gene: Gene | None) -> Reading:
         If the activity score is not a number, or the phenotype is not one of the gene's.
     """
     if gene is None:
-        return Reading(call.diplotype, Translation(phenotype=call.phenotype))
+        return Reading(_two_fields(call), Translation(phenotype=call.phenotype))
     diplotype, translated, findings = call.diplotype, Translation(phenotype=None), list[str]()
     if call.diplotype:
         diplotype, translated, findings = _diplotype(call.diplotype, gene)
@@ -121,6 +122,14 @@ def understand(call: OutsideCall, gene: Gene | None) -> Reading:
     if stated.activity_score is None and translated.phenotype == stated.phenotype:
         stated = translated
     return Reading(diplotype, stated, tuple(findings))
+
+
+def _two_fields(call: OutsideCall) -> str | None:
+    """The diplotype; HLA alleles at the resolution of guidance: `HLA-B*57:01:01:02` is `*57:01`."""
+    if call.diplotype is None or not call.gene.startswith("HLA-"):
+        return call.diplotype
+    alleles = [_HLA.search(part) for part in call.diplotype.split("/")]
+    return "/".join(f"*{found[1]}" for found in alleles if found) if all(alleles) else call.diplotype
 
 
 def _score(call: OutsideCall) -> tuple[float, bool]:
@@ -155,27 +164,51 @@ def _phenotype(call: OutsideCall, gene: Gene) -> str:
 
 
 def _diplotype(text: str, gene: Gene) -> tuple[str, Translation, list[str]]:
-    sides = [side.strip() for side in _split_sides(text)]
-    if len(sides) != 2:
-        unknown = Translation(phenotype=INDETERMINATE)
-        return text, unknown, [f"'{text}' is not a pair of alleles; no phenotype is given"]
+    """Normalised name, what it makes, and findings. `a/b;c/d` and `a/b or c/d` are open between two pairs."""
+    plain = re.sub(rf"\b{re.escape(gene.symbol)}\s*(?=\*)", "", text, flags=re.IGNORECASE)
+    names: list[str] = []
+    results: list[Translation] = []
+    findings: list[str] = []
+    for part in re.split(r"\s*;\s*|\s+or\s+", plain):
+        sides = [side.strip() for side in _split_sides(part)]
+        if len(sides) != 2 or not all(sides):
+            unknown = Translation(phenotype=INDETERMINATE)
+            return text, unknown, [f"'{text}' is not a pair of alleles; no phenotype is given"]
+        name, found, notes = _pair(sides, gene)
+        names.append(name)
+        results.extend(found)
+        findings.extend(notes)
+    combined, note = _combined(text, results)
+    return names[0], combined, [*findings, *note]
+
+
+def _pair(sides: list[str], gene: Gene) -> tuple[str, list[Translation], list[str]]:
+    """Name of a pair, everything it may make, and alleles without a known activity."""
     if not gene.scored:
-        first, second = (_plain(side, gene) for side in sides)
-        return f"{first}/{second}", translate(gene, first, second), []
+        first, second = sorted((_plain(side, gene) for side in sides), key=_star_number)
+        unknown = [f"{name} has no known function" for name in (first, second) if name not in gene.functions]
+        return f"{first}/{second}", [translate(gene, first, second)], unknown
     options = [_alternatives(side, gene) for side in sides]
     name = "/".join(sorted((choice[0].text for choice in options), key=_star_number))
-    results = [_sum(gene, a, b) for a in options[0] for b in options[1]]
-    findings = [
-        f"{haplotype.text} has no known activity" for choice in options for haplotype in choice if not haplotype.known
-    ]
+    unknown = [f"{h.text} has no known activity" for choice in options for h in choice if not h.known]
+    return name, [_sum(gene, a, b) for a in options[0] for b in options[1]], unknown
+
+
+def _combined(text: str, results: list[Translation]) -> tuple[Translation, list[str]]:
+    """One answer from all readings of a call: what they share."""
     phenotypes = {result.phenotype for result in results}
+    scores = {result.activity_score for result in results}
     if len(phenotypes) > 1:
-        findings.append(f"'{text}' allows several phenotypes: {', '.join(sorted(map(str, phenotypes)))}")
-        return name, Translation(phenotype=None), findings
+        listed = ", ".join(sorted(phenotype or "open" for phenotype in phenotypes))
+        return Translation(phenotype=None), [f"'{text}' allows several phenotypes: {listed}"]
     best = results[0]
+    if len(scores) > 1:
+        note = f"'{text}' allows several activity scores; none is used"
+        return Translation(phenotype=best.phenotype), [note]
     if best.phenotype is None:
-        findings.append(f"the number of copies in '{text}' is open: activity score at least {best.activity_score:g}")
-    return name, best, findings
+        note = f"the number of copies in '{text}' is open: activity score at least {best.activity_score:g}"
+        return best, [note]
+    return best, []
 
 
 def _split_sides(text: str) -> list[str]:
@@ -191,9 +224,14 @@ def _split_sides(text: str) -> list[str]:
 
 
 def _alternatives(side: str, gene: Gene) -> list[_Haplotype]:
-    """`*2 (*35)` is either of two; `(*1xN)` is one in parentheses."""
-    found = re.fullmatch(r"\s*([^()]+?)\s*\(([^()]+)\)\s*", side)
-    texts = [found[1], found[2]] if found else [side.strip().strip("()")]
+    """`*2 (*35)` is either of two, `(*68)+*4` may lack the part in parentheses; `(*1xN)` is one in parentheses."""
+    either = re.fullmatch(r"\s*([^()]+?)\s*\(([^()]+)\)\s*", side)
+    bare = re.sub(r"[()]", "", side).strip()
+    without = re.sub(r"\([^()]*\)\s*\+\s*|\s*\+\s*\([^()]*\)", "", side).strip()
+    if either and "+" not in side.replace(either[1], ""):
+        texts = [either[1], either[2]]
+    else:
+        texts = list(dict.fromkeys([bare, without if without and "(" not in without else bare]))
     return [_haplotype(text.strip(), gene) for text in texts]
 
 
@@ -228,7 +266,8 @@ def _plain(name: str, gene: Gene) -> str:
     """Allele name without suballele suffix, where only the main allele is known."""
     if name in gene.allele_names:
         return name
-    found = _SUBALLELE.match(name)
+    name = name.upper() if name.startswith("*") else name
+    found = None if name in gene.allele_names else _SUBALLELE.match(name)
     return found[1] if found and found[1] in gene.allele_names else name
 
 

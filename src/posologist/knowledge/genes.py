@@ -195,15 +195,6 @@ def outside_genes(folder: Path | None = None) -> tuple[GeneSymbol, ...]:
     return _symbols(str(folder or GENES_FOLDER))[1]
 
 
-def __getattr__(name: str) -> tuple[GeneSymbol, ...]:
-    """`CALLABLE_GENES` and `OUTSIDE_GENES` of the package's own folder, read when they are asked for."""
-    if name == "CALLABLE_GENES":
-        return callable_genes()
-    if name == "OUTSIDE_GENES":
-        return outside_genes()
-    raise AttributeError(name)
-
-
 @lru_cache(maxsize=16)
 def _symbols(folder: str) -> tuple[tuple[GeneSymbol, ...], tuple[GeneSymbol, ...]]:
     places = sorted(path.parent for path in Path(folder).glob("*/phenotype.toml"))

@@ -110,7 +110,7 @@ class PatientSubject:
         if expressed is None:
             return UNKNOWN
         value = expressed.clinical if function == "gene" else expressed.clinical_score
-        return UNKNOWN if value is None else value
+        return UNKNOWN if value in (None, "Indeterminate") else value
 
     def match(self, when: str) -> Match:
         """Three-valued truth of a profile for this patient."""

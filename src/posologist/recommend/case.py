@@ -75,13 +75,16 @@ class Case:
         stopped: Iterable[DrugId] = (),
         plan_facts: Mapping[str, Scalar] | None = None,
     ) -> PatientSubject:
-        """The patient under `medicines`, for the drug in question, with what a plan has just stopped."""
+        """The patient under `medicines`, for the drug in question, with what a plan has just stopped.
+
+        The drug's own inhibition does not count against itself: guidance on it was made with it on board.
+        """
         others, gone = tuple(m for m in medicines if m != drug), tuple(stopped)
 
         def build() -> PatientSubject:
             return PatientSubject(
                 self.situation,
-                self.profile((*others, drug)),
+                self.profile(others),
                 self.knowledge,
                 medicines=others,
                 just_stopped=gone,
@@ -104,7 +107,7 @@ class Case:
             return prior(
                 self.knowledge.drugs[drug],
                 self.situation,
-                self.profile((*others, drug)),
+                self.profile(others),
                 settings=self.settings,
                 ledger=self.ledger,
                 route=route,

@@ -124,7 +124,9 @@ ADDED: dict[str, tuple[str, str, str, str]] = {
     "myasthenia_gravis": ("Myasthenia gravis", "", "91637004", "G70.0*"),
     "myocardial_infarction": (
         "Myocardial infarction, past or present", "coronary_artery_disease ascvd cvd",
-        "22298006 57054005 401303003 401314000 399211009", "I21* I22* I25.2"),
+        "22298006 57054005 401303003 401314000", "I21* I22*"),
+    "old_myocardial_infarction": (
+        "Earlier myocardial infarction", "myocardial_infarction", "1755008 399211009", "I25.2"),
     "narrow_angle_glaucoma": ("Angle-closure glaucoma", "", "", "H40.2*"),
     "nephrolithiasis": ("Kidney stones", "", "95570007", "N20*"),
     "oedema": ("Oedema", "", "267038008 79654002", "R60*"),
@@ -203,12 +205,14 @@ LASTING = words(
     "acs angioedema_history ascvd bioprosthetic_valve bipolar brugada cardiac_arrest congenital_long_qt "
     "coronary_artery_disease cvd diabetes_type1 drug_overdose_history g6pd_deficiency haemorrhagic_stroke "
     "heparin_induced_thrombocytopenia kidney_transplant liver_cirrhosis lupus mechanical_valve mtc_men2 "
-    "myasthenia_gravis myocardial_infarction pancreatitis_history parkinson_disease peripheral_vascular_disease "
+    "myasthenia_gravis myocardial_infarction old_myocardial_infarction pancreatitis_history parkinson_disease "
+    "peripheral_vascular_disease "
     "porphyria schizophrenia single_seizure_history stroke tardive_dyskinesia_history tia"
 )
 
 # one source code that means more than one of our codes: (system, code): our codes
 SEVERAL: dict[tuple[str, str], str] = {
+    ("ICD-10-CM", "I25.2"): "old_myocardial_infarction",
     ("ICD-10-CM", "E11.22"): "type2_diabetes ckd", ("ICD-10-CM", "E11.21"): "type2_diabetes albuminuria",
     ("ICD-10-CM", "E10.22"): "diabetes_type1 ckd", ("ICD-10-CM", "N18.6"): "ckd_stage_5",
     ("ICD-10-CM", "I12*"): "hypertension ckd", ("ICD-10-CM", "I13*"): "hypertension ckd",

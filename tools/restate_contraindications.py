@@ -14,7 +14,7 @@ Candidate = tuple[str, str | None]
 
 _SICK_SINUS = "(dx(sick_sinus_syndrome) or dx(av_block_2_3)) and not dx(pacemaker)"
 _MAOI = 'recent("MAOI", 336)'
-_CIRRHOSIS = "dx(decompensated_cirrhosis) or dx(acute_liver_failure)"
+_CIRRHOSIS = 'dx(liver_cirrhosis) and child_pugh in ("B", "C")'  # decompensated: Child-Pugh B or C
 
 
 def _dx(*codes: str, level: str | None = None) -> list[Candidate]:
@@ -36,7 +36,7 @@ TABLE: dict[str, list[Candidate]] = {
     "mi_hr_below_45": [("dx(acs) and heart_rate < 45", None)],
     "accessory_pathway_af": _dx("accessory_pathway_af"),
     "wolff_parkinson_white": _dx("wolff_parkinson_white", "accessory_pathway_af"),
-    "severe_bradycardia": [("heart_rate < 50 or dx(severe_bradycardia)", None)],
+    "severe_bradycardia": [("heart_rate < 50", None)],
     "resting_hr_below_60": [("heart_rate < 60", None)],
     "sick_sinus_syndrome": [
         ("dx(sick_sinus_syndrome) and not dx(pacemaker)", None),
@@ -46,7 +46,7 @@ TABLE: dict[str, list[Candidate]] = {
     "av_block_2_3_sick_sinus": [(_SICK_SINUS, None), ("dx(sick_sinus_syndrome) or dx(av_block_2_3)", None)],
     "sinus_node_disease_av_block": [(_SICK_SINUS, None), ("dx(sick_sinus_syndrome) or dx(av_block_2_3)", None)],
     "sinus_bradycardia_av_block": [
-        ("dx(severe_bradycardia) or dx(sick_sinus_syndrome) or dx(av_block_2_3) or heart_rate < 50", None)
+        ("dx(sick_sinus_syndrome) or dx(av_block_2_3) or heart_rate < 50", None)
     ],
     "av_block_2_3": [("dx(av_block_2_3) and not dx(pacemaker)", None), ("dx(av_block_2_3)", None)],
     "second_third_degree_heart_block_structural_heart_disease": _dx("av_block_2_3"),
@@ -133,14 +133,13 @@ TABLE: dict[str, list[Candidate]] = {
     "asymptomatic_hyperuricaemia": [],
     "secondary_hyperuricaemia": [],
     # liver, gut, hormones
-    "active_liver_disease": [("dx(active_liver_disease)", None), (_CIRRHOSIS, None), ("dx(liver_disease)", "relative")],
     "acute_liver_disease": _dx("liver_disease"),
     "alcoholism_liver_disease": _dx("alcohol_use_disorder", "liver_disease"),
     "alcohol_malnutrition_hypovolaemia": _dx("alcohol_use_disorder"),
     "hepatic_coma": _dx("hepatic_encephalopathy"),
-    "severe_hepatic_impairment": [("dx(liver_disease) and child_pugh >= 10", None)],
-    "hepatic_impairment_moderate_severe": [("dx(liver_disease) and child_pugh >= 7", None)],
-    "marked_hepatic_damage": [("dx(liver_disease) and child_pugh >= 10", None)],
+    "severe_hepatic_impairment": [('dx(liver_disease) and child_pugh == "C"', None)],
+    "hepatic_impairment_moderate_severe": [('dx(liver_disease) and child_pugh in ("B", "C")', None)],
+    "marked_hepatic_damage": [('dx(liver_disease) and child_pugh == "C"', None)],
     "statin_with_active_liver_disease": [('on("statin") and dx(liver_disease)', None)],
     "gallbladder_disease": _dx("gallbladder_disease"),
     "gi_obstruction_perforation_haemorrhage": _dx("gi_obstruction", "bleeding"),
@@ -345,6 +344,40 @@ TABLE: dict[str, list[Candidate]] = {
     "disulfiram_with_oral_solution": _on("disulfiram"),
 }  # fmt: skip
 
+ADDED: list[tuple[frozenset[str], dict[str, str]]] = [  # found missing in a review of the facts; recalled
+    (
+        frozenset({"acebutolol", "betaxolol"}),
+        {
+            "code": "bronchospastic_disease",
+            "when": "dx(asthma) or dx(copd)",
+            "level": "relative",
+            "text": "in general no beta-blocker in bronchospastic disease; beta-1 selective ones with care",
+        },
+    ),
+    (
+        frozenset({
+            "azilsartan", "candesartan", "eprosartan", "irbesartan", "losartan", "olmesartan", "telmisartan",
+            "valsartan",
+        }),
+        {
+            "code": "angioedema_history",
+            "when": "dx(angioedema_history)",
+            "level": "relative",
+            "text": "angioedema before, on an ACE inhibitor or without a cause: seldom recurs, watch closely",
+        },
+    ),
+]  # fmt: skip
+
+
+def added(inn: str, present: set[str]) -> list[dict[str, str]]:
+    """Contraindications that the review found missing from a drug's rows."""
+    return [
+        {**row, "source": "memory", "status": "to verify"}
+        for names, row in ADDED
+        if inn in names and row["code"] not in present
+    ]
+
+
 INDICATION_OF = {
     "abnormal_renal_function_ra_psoriasis": "rheumatoid-arthritis",
     "malignancy_ra_psoriasis": "rheumatoid-arthritis",
@@ -375,6 +408,10 @@ def profile(
     code: str, entry: dict[str, object], inn: str, text: str, *, codes: set[str], groups: set[str]
 ) -> tuple[str | None, str | None]:
     """(`when`, overriding level or None) of one contraindication; (None, None) when no record can show it."""
+    if code == "hypersensitivity" and "quinazoline" in text:
+        return 'allergy("quinazoline alpha-blocker")', None
+    if code == "active_liver_disease":
+        return (_CIRRHOSIS if inn.endswith("statin") else "dx(liver_disease)"), None
     if code == "hyperkalaemia" and (limit := re.search(r"> ?(\d(?:\.\d)?)", text)):
         return f"dx(hyperkalaemia) or potassium > {float(limit[1]):g}", None
     if code == "hyperkalaemia" and inn == "finerenone":

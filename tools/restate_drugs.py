@@ -10,8 +10,10 @@ Rules that it applies, so that they can be argued with in one place:
 * `none` is "standard"; an empty action means "not studied" and stays empty, never "no adjustment".
 * Enzyme roles come from the enzyme table where it has the drug and enzyme, else from the drug's own rows.
 * `tools/verified/<inn>.toml` and then `tools/amended/<inn>.toml` replace whole sections.
-* A drug is "rankable" when a served indication has a dose rule with start and maximum, and products to make it,
-  and no dose, renal, hepatic or contraindication fact that decides is still to verify; else "known".
+* A recalled "no change" in kidney or liver disease is not kept as "standard": its action stays empty.
+* A drug is "rankable" when a served indication has a dose rule with start and maximum that was read in a source,
+  and products that were read and can make it; else "known". Renal, hepatic and other limits that are still to
+  verify are judged for each patient: where one holds, the drug is listed as unverified and not ranked.
 """
 
 from __future__ import annotations
@@ -28,11 +30,23 @@ import restate_names as names
 import restate_organs as organs
 import rtoml
 from restate_facts import adverse, efficacy, gene_effects, kinetics, lactation, monitoring, roles, stopping, window
-from restate_merge import cases_of, depth_of, merge
-from restate_sources import Sources, enzyme_rows
+from restate_groups import subclasses_of, write_groups
+from restate_merge import Known, cases_of, clean, depth_of, merge, settle
+from restate_sources import Sources, enzyme_rows, kind_of, tidy
 from restate_write import document, rows
 
+from posologist.knowledge.check import DERIVED_FACTS, PLAN_FACTS
+
 Row = dict[str, Any]
+
+
+RULES = {
+    "posologist-rules": {
+        "key": "posologist-rules",
+        "title": "Rules of this program: duplicates of a class, recorded allergies, how words are read",
+        "kind": "rules",
+    }
+}
 
 
 class Restating:
@@ -43,9 +57,12 @@ class Restating:
         self.vocabulary = json.loads((data / "drugs" / "_vocabulary.json").read_text(encoding="utf-8"))
         self.sources = Sources(data)
         self.enzymes = enzyme_rows(data / "drugs" / "_enzymes.tsv")
-        self.files = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted((data / "drugs").glob("[a-z]*.json"))}
+        self.files = {
+            p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted((data / "drugs").glob("[a-z]*.json"))
+        }
         self.codes = _known_codes(out, self.vocabulary)
         self.groups = _known_groups(out, self.vocabulary, self.files)
+        self.known = Known(frozenset(self.codes), frozenset(self.groups), _known_facts(out))
         self.quality = _quality(data / "drugs" / "_quality.tsv")
 
     def groups_of_target(self, target: str) -> list[str]:
@@ -60,6 +77,13 @@ def _known_codes(out: Path, vocabulary: Row) -> set[str]:
     if not path.exists():
         return set(vocabulary["condition_codes"])
     return set(rtoml.load(path)["condition"])
+
+
+def _known_facts(out: Path) -> frozenset[str]:
+    scores = {path.stem for path in (out / "scores").glob("*.toml")}
+    laboratory = out / "laboratory.toml"
+    analytes = set(rtoml.load(laboratory)["analyte"]) if laboratory.exists() else set()
+    return frozenset(DERIVED_FACTS | PLAN_FACTS | scores | analytes)
 
 
 def _known_groups(out: Path, vocabulary: Row, files: Iterable[str]) -> set[str]:
@@ -86,7 +110,6 @@ def _cited(row: Row, pair: tuple[str, str]) -> Row:
 
 def _doses(drug: Row, base: Restating) -> list[Row]:
     inn = drug["inn"]
-    lower = base.sources.start_dose(inn)
     found = []
     for row in drug["indications"]:
         dose = row.get("dose") or {}
@@ -105,10 +128,6 @@ def _doses(drug: Row, base: Restating) -> list[Row]:
         }
         if names.slug(row["name"]) != rule["indication"]:
             rule["note"] = f"{row['name']}. {rule['note']}".rstrip(". ")
-        if lower and rule["indication"] == "hypertension" and rule["start"] and lower[0] < rule["start"]:
-            rule["note"] = f"label start {rule['start']:g}, guideline table {lower[0]:g} ({lower[1]}): the lower is used. {rule['note']}"
-            rule["start"] = lower[0]
-            rule["usual_low"] = min(lower[0], rule["usual_low"] or lower[0])
         if rule["unit"].endswith("/week"):
             rule["reads"] = "once a week"
         found.append(_cited(rule, base.sources.of(inn, row.get("src"), drug["sources"], section="doses")))
@@ -128,10 +147,13 @@ def _organ_rows(drug: Row, base: Restating) -> tuple[list[Row], list[Row], list[
             notes.append(note)
         else:
             renal.append(_cited(rule, base.sources.of(inn, row.get("src"), table, section="renal")))
-    hepatic = [
-        _cited(organs.hepatic(row, base.vocabulary["value_units"]), base.sources.of(inn, row.get("src"), table))
-        for row in drug["hepatic"] or []
-    ]
+    hepatic = []
+    for row in drug["hepatic"] or []:
+        rule = _cited(organs.hepatic(row, base.vocabulary["value_units"]), base.sources.of(inn, row.get("src"), table))
+        if contraindications.readable(rule["when"], base.codes, base.groups):
+            hepatic.append(rule)
+        else:
+            notes.append(f"hepatic, no record code shows it: {rule['text']}: {rule['action']}")
     old = drug.get("elderly") or {}
     age = [_cited(r, base.sources.of(inn, old.get("src"), table)) for r in organs.elderly(old)] if old else []
     return renal, hepatic, age, notes
@@ -158,7 +180,9 @@ def _contraindications(drug: Row, base: Restating) -> list[Row]:
             or ("hypertension" if "hypertension use only" in row["text"] else ""),
             "note": row.get("notes") or "",
         }
-        found.append(_cited(rule, base.sources.of(drug["inn"], row.get("src"), drug["sources"], section="contraindications")))
+        found.append(
+            _cited(rule, base.sources.of(drug["inn"], row.get("src"), drug["sources"], section="contraindications"))
+        )
     return found
 
 
@@ -177,9 +201,12 @@ def _identity(drug: Row, base: Restating) -> Row:
     classes = sorted(
         {name for name, entry in base.vocabulary["classes"].items() if inn in entry["members"]}
         | set(base.vocabulary["class_field"].get(drug["class"], {}).get("classes", []))
+        | set(subclasses_of(inn))
+        | ({"possible QT-prolonging drug"} if drug.get("qt") == "possible" else set())
     )
     allergy = sorted(name for name, entry in base.vocabulary["allergy_groups"].items() if inn in entry["members"])
-    other = [word for word, target in base.vocabulary["drug_synonyms"].items() if target == inn and ">" not in word]
+    spellings = base.vocabulary["drug_synonyms"].items()
+    other = [w for w, target in spellings if target == inn and ">" not in w and w not in base.groups]
     synonyms = list(dict.fromkeys([*(drug["synonyms"] or []), *sorted(other)]))
     wrong = set(names.MISSPELLINGS.get(inn, [])) | {s for s in synonyms if s == "simvistatin"}
     return {
@@ -216,7 +243,10 @@ def restate(inn: str, base: Restating) -> tuple[Row, list[Row]]:
         **_identity(drug, base),
         "depth": "known",
         "products": [
-            _cited({**names.product(p, forms, routes), "note": p.get("notes") or ""}, base.sources.of(inn, p.get("src"), drug["sources"]))
+            _cited(
+                {**names.product(p, forms, routes), "note": p.get("notes") or ""},
+                base.sources.of(inn, p.get("src"), drug["sources"]),
+            )
             for p in drug["products"]
             if p["strengths"]
         ],
@@ -243,9 +273,24 @@ def restate(inn: str, base: Restating) -> tuple[Row, list[Row]]:
     for folder in ("verified", "amended"):
         path = Path(__file__).parent / folder / f"{inn}.toml"
         if path.exists():
-            citations += merge(fields, rtoml.load(path), base.codes, base.groups)
-    fields["cases"] = cases_of(fields)
+            citations += merge(fields, rtoml.load(path), base.known)
+    for row in fields["contraindications"]:
+        if not row.get("when"):
+            entry = base.vocabulary["contraindication_codes"].get(row["code"], {})
+            when, level = contraindications.profile(
+                row["code"], entry, inn, row["text"], codes=base.codes, groups=base.groups
+            )
+            row |= {"when": when, "level": level or row["level"]} if when else {}
+    present = {row["code"] for row in fields["contraindications"]}
+    fields["contraindications"] = [*fields["contraindications"], *contraindications.added(inn, present)]
+    kinds = {c["key"]: kind_of(c) for c in (*citations, *base.sources.citations.values())}
+    settle(fields, kinds, base.sources.start_dose(inn))
+    fields["cases"] = cases_of(fields, names.SERVED)
     fields["depth"] = depth_of(fields, names.SERVED)
+    keys = frozenset(k for k in drug["sources"] if re.search(r"\d", k))
+    texts = ("notes", "doses", "renal", "hepatic", "age", "contraindications", "gene_effects", "window", "products")
+    others = ("monitoring", "efficacy", "adverse", "roles", "pregnancy", "lactation", "stopping", "kinetics")
+    fields |= {name: clean(fields[name], inn, keys) for name in (*texts, *others)}
     order = [k for k in fields if k != "cases"]
     order.insert(order.index("notes"), "cases")
     return {k: fields[k] for k in order}, citations
@@ -271,8 +316,13 @@ def write_all(data: Path, out: Path) -> dict[str, int]:
         (out / "drugs" / f"{inn}.toml").write_text(document(fields), encoding="utf-8")
         counts[fields["depth"]] = counts.get(fields["depth"], 0) + 1
         brought += citations
-    known = {**{c["key"]: c for c in brought}, **base.sources.citations}
-    head = "Where each fact was read. kind: label | paper | regulator | guideline | review | memory."
+    write_groups(base.vocabulary, out)
+    brought = [{**c, "title": tidy(c["title"]), "kind": kind_of(c)} for c in brought]
+    known = {**{c["key"]: c for c in brought}, **base.sources.citations, **RULES}
+    head = (
+        "Where each fact was read. kind: label | label quote | paper | regulator | guideline | review | handbook |\n"
+        "rules | machine (a page that a language model wrote: verifies nothing) | memory."
+    )
     (out / "citations.toml").write_text(
         rows("citations", [known[k] for k in sorted(known)], header=head), encoding="utf-8"
     )

@@ -105,9 +105,18 @@ def roles(drug: Row, base: Any) -> list[Row]:
         if (enzyme, row["role"]) in seen or _NOT_ENZYMES.search(enzyme) or row["strength"] == "none":
             continue
         seen.add((enzyme, row["role"]))
-        entry = {"enzyme": enzyme, "role": row["role"], "strength": _STRENGTH.get(row["strength"], row["strength"] or "")}
+        entry = {
+            "enzyme": enzyme,
+            "role": row["role"],
+            "strength": _STRENGTH.get(row["strength"], row["strength"] or ""),
+        }
         found.append(_cited({**entry, "note": _remark(row)}, base.sources.of(inn, row.get("src"), drug["sources"])))
     return sorted(found, key=lambda r: (r["enzyme"], r["role"], r["strength"], r.get("auc_with") or ""))
+
+
+def _plain_folds(effect: str) -> str:
+    words = re.sub(r"\b(\w+?)_fold ([\d.]+\d|\d)", r"\1 \2-fold", effect)
+    return words.replace("half_life", "half-life").replace("oral_clearance", "oral clearance").replace("auc ", "AUC ")
 
 
 def gene_effects(drug: Row, sources: Sources) -> list[Row]:
@@ -115,14 +124,17 @@ def gene_effects(drug: Row, sources: Sources) -> list[Row]:
     found = []
     for row in drug["pharmacogenetics"] or []:
         effect = row.get("effect") or ""
-        fold = re.search(r"\b(auc|cmax|clearance|css)_fold (\d+(?:\.\d+)?)", effect, re.IGNORECASE)
-        text = "; ".join(t for t in (effect, row.get("action") or "", _remark(row)) if t)
+        action = "" if row.get("action") in (None, "see action row") else row["action"]
+        text = "; ".join(t for t in (_plain_folds(effect), action, _remark(row)) if t)
+        pair = sources.of(drug["inn"], row.get("src"), drug["sources"])
         entry: Row = {"gene": row["gene"], "phenotype": row["group"] or "any"}
-        if fold:
-            entry |= {"measure": f"{fold[1].lower()}_fold", "value": float(fold[2])}
-        else:
-            entry["measure"] = "statement"
-        found.append(_cited({**entry, "text": text}, sources.of(drug["inn"], row.get("src"), drug["sources"])))
+        folds = re.findall(
+            r"\b(auc|cmax|css|half_life|clearance|oral_clearance)_fold (\d+(?:\.\d+)?)", effect, re.IGNORECASE
+        )
+        for name, size in folds:
+            found.append(_cited({**entry, "measure": f"{name.lower()}_fold", "value": float(size), "text": text}, pair))
+        if not folds:
+            found.append(_cited({**entry, "measure": "statement", "text": text}, pair))
     return found
 
 
@@ -217,16 +229,23 @@ def stopping(drug: Row, sources: Sources) -> Row | None:
     """How the drug is stopped, where a boxed warning or a monitoring row speaks of it."""
     boxed = [b for b in drug["boxed_warning"] or [] if re.search(r"abrupt|withdrawal|dependence|discontinuation", b)]
     rows = [r for r in drug["monitoring"] or [] if re.search(r"taper|abrupt", f"{r['what']} {r['when']}")]
-    label = next((k for k, s in drug["sources"].items() if s.get("kind") == "label" and "box" in str(s.get("title")).lower()), None)
+    label = next(
+        (k for k, s in drug["sources"].items() if s.get("kind") == "label" and "box" in str(s.get("title")).lower()),
+        None,
+    )
     inn, table = drug["inn"], drug["sources"]
     if rows:
         words = "; ".join(f"{r['what']}: {r['when']}" for r in rows)
         text = f"{words} (boxed warning: {', '.join(boxed)})" if boxed else words
-        return _cited({"abrupt_allowed": False, "text": text.replace("_", " ")}, sources.of(inn, rows[0].get("src"), table))
+        return _cited(
+            {"abrupt_allowed": False, "text": text.replace("_", " ")}, sources.of(inn, rows[0].get("src"), table)
+        )
     for boxed_word in boxed:
         if "thrombosis" in boxed_word or "neonatal" in boxed_word:
             continue
-        how = next((f"{how}; {why}" for group, how, why in _TAPER if group in str(drug["class"])), "do not stop abruptly")
+        how = next(
+            (f"{how}; {why}" for group, how, why in _TAPER if group in str(drug["class"])), "do not stop abruptly"
+        )
         pair = sources.of(inn, drug.get("src_boxed_warning") or label or "memory", table)
         return _cited({"abrupt_allowed": False, "text": f"{how} (boxed warning: {boxed_word.replace('_', ' ')})"}, pair)
     return None

@@ -21,18 +21,29 @@ _ACTIONS = {
     None: None,
 }
 _LIVER = "dx(liver_disease)"
-_HEPATIC: list[tuple[str, str]] = [  # first pattern that is found wins; Child-Pugh A 5-6, B 7-9, C 10-15 points
-    (r"Child-Pugh A-C|any Child-Pugh", f"{_LIVER} and child_pugh >= 5"),
-    (r"Child-Pugh A or B|mild or moderate|mild to moderate|mild-moderate", f"{_LIVER} and child_pugh < 10"),
-    (r"Child-Pugh B or C|moderate or severe|moderate, or severe|Child-Pugh >=7", f"{_LIVER} and child_pugh >= 7"),
-    (r"Child-Pugh A", f"{_LIVER} and child_pugh < 7"),
-    (r"Child-Pugh B", f"{_LIVER} and child_pugh >= 7 and child_pugh < 10"),
-    (r"Child-Pugh C|Child-Pugh >=10", f"{_LIVER} and child_pugh >= 10"),
+
+
+def _child_pugh(*letters: str, cause: str = _LIVER) -> str:
+    """The class is asked only of patients whose record shows the cause."""
+    if len(letters) == 1:
+        return f'{cause} and child_pugh == "{letters[0]}"'
+    listed = ", ".join(f'"{letter}"' for letter in letters)
+    return f"{cause} and child_pugh in ({listed})"
+
+
+_HEPATIC: list[tuple[str, str]] = [  # first pattern that is found wins
+    (r"Child-Pugh A-C|any Child-Pugh", _LIVER),
+    (r"Child-Pugh A or B|mild or moderate|mild to moderate|mild-moderate", _child_pugh("A", "B")),
+    (r"Child-Pugh B or C|moderate or severe|moderate, or severe|Child-Pugh >=7", _child_pugh("B", "C")),
+    (r"Child-Pugh A", _child_pugh("A")),
+    (r"Child-Pugh B", _child_pugh("B")),
+    (r"Child-Pugh C|Child-Pugh >=10", _child_pugh("C")),
     (r"hepatic coma|precoma", "dx(hepatic_encephalopathy)"),
-    (r"decompensated cirrhosis|acute liver failure", "dx(decompensated_cirrhosis) or dx(acute_liver_failure)"),
-    (r"^severe|severe hepatic|severe impairment|marked damage", f"{_LIVER} and child_pugh >= 10"),
-    (r"^moderate", f"{_LIVER} and child_pugh >= 7 and child_pugh < 10"),
+    (r"decompensated cirrhosis|acute liver failure", _child_pugh("B", "C", cause="dx(liver_cirrhosis)")),
+    (r"^severe|severe hepatic|severe impairment|marked damage", _child_pugh("C")),
+    (r"^moderate", _child_pugh("B")),
     (r"cirrhosis", "dx(liver_cirrhosis)"),
+    (r">3 ?x ULN", "dx(raised_transaminases)"),
     (r"bilirubin >5", "bilirubin > 5"),
     (r"bilirubin >2", "bilirubin > 2"),
     (r"bilirubin 1-2", "bilirubin >= 1 and bilirubin <= 2"),
@@ -57,7 +68,7 @@ def _unbounded(words: str) -> str:
         return "creatinine > 2"
     if re.search(r"severe|advanced|end-stage|esrd|uraemia|renal failure", text) and "mild" not in text:
         return "crcl < 30"
-    if "not studied" in text or text.startswith("any") and "impairment" not in text:
+    if "not studied" in text or (text.startswith("any") and "impairment" not in text):
         return "true"
     return "egfr < 60 or dx(ckd)"
 
@@ -67,10 +78,15 @@ def renal(row: Row, indication_of: Any, per_day: dict[str, Any], groups: Any) ->
     applies = dict(row.get("applies") or {})
     action = _ACTIONS[row.get("action")]
     words = row.get("when") or ""
-    remark = "; ".join(str(row[k]) for k in ("text", "note", "notes") if row.get(k) and not str(row[k]).startswith("QA"))
+    remark = "; ".join(
+        str(row[k]) for k in ("text", "note", "notes") if row.get(k) and not str(row[k]).startswith("QA")
+    )
     if unusable := {"region", "usual_dose", "treatment_history"} & set(applies):
         which = ", ".join(f"{k} {applies[k]}" for k in sorted(unusable))
-        return None, f"renal, {words} ({which}): {row.get('action')} {row.get('value') or ''} {row.get('value_unit') or ''}"
+        return (
+            None,
+            f"renal, {words} ({which}): {row.get('action')} {row.get('value') or ''} {row.get('value_unit') or ''}",
+        )
     measure = "egfr" if row.get("measure") == "eGFR" else "crcl"
     parts = _bounds(row, measure)
     lowered = words.lower()
@@ -135,8 +151,19 @@ def hepatic(row: Row, per_day: dict[str, Any]) -> Row:
     words = row.get("when") or ""
     when = next(expr for pattern, expr in _HEPATIC if re.search(pattern, words))
     action = _ACTIONS[row.get("action")]
-    remark = "; ".join(str(row[k]) for k in ("text", "note", "notes") if row.get(k) and not str(row[k]).startswith("QA"))
+    remark = "; ".join(
+        str(row[k]) for k in ("text", "note", "notes") if row.get(k) and not str(row[k]).startswith("QA")
+    )
     return {"when": when, **_size(row, action, per_day), "text": "; ".join(t for t in (words, remark) if t)}
+
+
+_USES = (
+    ("GAD", "generalized-anxiety-disorder"),
+    ("insomnia", "insomnia-sleep-maintenance"),
+    ("STEMI", "stemi"),
+    ("AF dose-reduction", "atrial-fibrillation-stroke-prevention"),
+    ("routine primary prevention", "primary-prevention"),
+)
 
 
 def elderly(row: Row) -> list[Row]:
@@ -151,6 +178,10 @@ def elderly(row: Row) -> list[Row]:
     unit = row.get("value_unit") or row.get("unit") or "mg/day"
     found: list[Row] = []
     action = row.get("action")
+    if (row.get("text") or "").startswith("start ") and isinstance(row.get("value"), int | float):
+        action = "start"
+    if remark.startswith(">70 years: avoid >"):
+        action = "max"
     for name, act in (("start", "start"), ("start_mg_day", "start"), ("max", "cap")):
         if isinstance(row.get(name), int | float):
             found.append({"when": when, "action": act, "value": row[name], "unit": unit, "text": text})
@@ -160,4 +191,5 @@ def elderly(row: Row) -> list[Row]:
         found.append({"when": when, "action": "reduce", "text": text or "start low"})
     elif action in ("avoid", "contraindicated", "monitor", "reduce", "none") or (not found and text):
         found.append({"when": when, "action": _ACTIONS.get(action, "monitor") if action else "monitor", "text": text})
-    return [r for r in found if r["unit" if "unit" in r else "when"]]
+    use = next((i for word, i in _USES if word in remark), "")
+    return [{**r, "indication": use} for r in found]

@@ -40,12 +40,13 @@ class Sources:
         if source in (None, "memory") or kind in (None, "memory") or entry.get("read") == "none":
             return MEMORY
         if "pgx/guidance" in str(entry.get("where")) or str(entry.get("where")).startswith("shared/"):
-            return self.add(f"{inn}-{source}", _clean(entry.get("title")), "", kind), _STATUS[kind]
-        return self.add(f"{inn}-{source}", _clean(entry.get("title")), entry.get("where") or "", kind), _STATUS[kind]
+            return self.add(f"{inn}-{source}", tidy(entry.get("title")), "", kind), _STATUS[kind]
+        return self.add(f"{inn}-{source}", tidy(entry.get("title")), _place(entry.get("where")), kind), _STATUS[kind]
 
     def add(self, key: str, title: str, where: str, kind: str) -> str:
         """Key of a citation, entered once."""
-        self.citations.setdefault(key, {"key": key, "title": title, "where": where, "kind": kind})
+        entry = {"key": key, "title": title, "where": where, "kind": kind}
+        self.citations.setdefault(key, {**entry, "kind": kind_of(entry)})
         return key
 
     def start_dose(self, inn: str) -> tuple[float, str] | None:
@@ -94,8 +95,35 @@ class Sources:
         return self.add(f"antihypertensives-{key}", self._safety[key], "", "review")
 
 
-def _clean(title: str | None) -> str:
-    return re.sub(r"\bshared/data/", "", title or "source page without a title").strip()
+_INTERNAL = {
+    "shared pk/models.json": "Published population model, values restated:",
+    "shared pgx/guidance": "Gene guidance:",
+    "shared safety/antihypertensives.csv": "Dose tables for antihypertensive drugs",
+    "shared safety/onc_high_priority_ddi.csv": "ONC list of high-priority interactions",
+    " (as restated in the shared facts from the label)": "",
+    " and antihypertensives.csv": " and dose tables for antihypertensive drugs",
+    "shared/data/": "",
+}
+
+
+def _place(where: str | None) -> str:
+    return "" if where is None or "corpus" in where else where
+
+
+def kind_of(citation: dict[str, Any]) -> str:
+    """The citation's kind; "machine" for pages that a language model wrote, which verify nothing."""
+    if citation.get("kind") == "label quote":
+        return "label quote"
+    words = f"{citation.get('title')} {citation.get('where')}".lower()
+    return "machine" if "machine-written" in words or "droracle" in words else str(citation.get("kind", ""))
+
+
+def tidy(title: str | None) -> str:
+    """The title of a source without words on how the facts were collected."""
+    text = title or "source page without a title"
+    for words, instead in _INTERNAL.items():
+        text = text.replace(words, instead)
+    return re.sub(r"^droracle(\.ai)?[ ,]*", "Dr.Oracle, ", text).strip()
 
 
 def _csv(path: Path, delimiter: str = ",") -> list[dict[str, str]]:

@@ -26,6 +26,7 @@ _DERIVED = ("bmi", "bsa", "ckd_epi_2021_cr", "cockcroft_gault")
 _FACT_OF_SCORE = {"ckd_epi_2021_cr": "egfr", "cockcroft_gault": "crcl"}
 _WASHOUT_DAYS = 60  # the longest washout that a rule asks for is five weeks (fluoxetine before an MAOI)
 _SAME_RESULT = 0.1
+_KIDNEY_GAP = 0.35  # reported eGFR this far below the computed clearance: one of them is wrong
 _DIALYSIS_DAYS = 30  # a dialysis procedure so recent means that the patient is on dialysis
 _FERTILE_AGE = (12, 55)
 _NOT_PREGNANT_DAYS = 28  # one cycle: an older "not pregnant" says nothing of today
@@ -76,7 +77,7 @@ def situate(patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Se
         medication_list_given=patient.medication_list_given,
         allergy_list_given=patient.allergy_list_given,
     )
-    return _with_scores(situation, knowledge, ledger)
+    return _lower_kidney(situation, _with_scores(situation, knowledge, ledger), ledger)
 
 
 def _demographics(patient: Patient, as_of: date, ledger: Ledger) -> dict[str, KnownFact]:
@@ -364,3 +365,34 @@ def _with_scores(situation: Situation, knowledge: Knowledge, ledger: Ledger) -> 
         )
         situation = situation.model_copy(update={"facts": {**situation.facts, name: fact}})
     return situation
+
+
+def _lower_kidney(measured: Situation, derived: Situation, ledger: Ledger) -> Situation:
+    """Kidney function made consistent: the lower of two values that contradict each other; eGFR for a missing CrCl.
+
+    A reported eGFR and the clearance computed from creatinine may differ in earnest. Where they differ by more than
+    `_KIDNEY_GAP`, the lower one stands for both and `kidney_values_contradict` becomes a fact.
+    """
+    reported, facts = measured.facts.get("egfr"), dict(derived.facts)
+    if reported is None or not isinstance(reported.value, float):
+        return derived
+    clearance = facts.get("crcl")
+    if clearance is None:
+        key = ledger.add(
+            "assumption",
+            "creatinine clearance is not computable: the reported eGFR stands for it",
+            because=[reported.because],
+        )
+        facts["crcl"] = reported.model_copy(update={"unit": "mL/min", "text": "eGFR for clearance", "because": key})
+    elif isinstance(clearance.value, float) and reported.value < clearance.value * (1 - _KIDNEY_GAP):
+        key = ledger.add(
+            "derived",
+            f"reported eGFR {reported.value:g} and computed clearance {clearance.value:g} contradict each other: "
+            "the lower is used",
+            because=[reported.because, clearance.because],
+        )
+        facts["crcl"] = clearance.model_copy(update={"value": reported.value, "because": key})
+        facts["kidney_values_contradict"] = KnownFact(value=True, text="kidney values contradict", because=key)
+    elif isinstance(clearance.value, float) and clearance.value < reported.value * (1 - _KIDNEY_GAP):
+        return derived  # a low clearance in an old or light patient beside a normal eGFR is no contradiction
+    return derived.model_copy(update={"facts": facts})

@@ -134,10 +134,15 @@ def _tier(case: Case, proposal: Proposal, screened: Screened) -> tuple[int, tupl
     """Guideline tier of the plan (favoured for this patient, first line, later line), raised when discouraged."""
     held = [h for h in screened.hits if h.truth is True]
     line, reasons = _line(case, proposal, screened, held)
-    against = [h for h in held if h.statement.action == "avoid"]
+    against = [h for h in held if h.statement.action == "avoid" and _could_be_helped(case, proposal, h)]
     if against:
         return DISCOURAGED + line, tuple(dict.fromkeys(k for h in against for k in h.because))
     return line, reasons
+
+
+def _could_be_helped(case: Case, proposal: Proposal, hit: Hit) -> bool:
+    """Whether another plan could do without what speaks against this one: a started drug, or a kept one not needed."""
+    return any(d in proposal.start or not needs(case, d) for d in hit.drugs)
 
 
 def _line(case: Case, proposal: Proposal, screened: Screened, held: list[Hit]) -> tuple[int, tuple[EvidenceKey, ...]]:

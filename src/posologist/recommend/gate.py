@@ -13,6 +13,7 @@ from posologist.core.recommendation import RuledOut
 from posologist.core.regimen import Regimen
 from posologist.core.values import DrugId, Estimate
 from posologist.recommend.case import Assessed, Case
+from posologist.recommend.limits import amount_in
 from posologist.twin.exposure import exposure
 from posologist.twin.kinetics import MissingKinetics
 
@@ -47,13 +48,15 @@ def _doses(case: Case, plan: Assessed) -> list[RuledOut]:
     found = []
     for regimen in plan.regimens:
         limits = plan.screened.limits[regimen.drug]
-        if limits.max is None or regimen.per_day > limits.max * _ROUNDING:
+        bound = limits.max if limits.max is not None else limits.start
+        amount = amount_in(case, regimen, limits.unit)
+        if bound is None or amount is None or amount > bound * _ROUNDING:
             reason = (
                 f"{regimen.text} of {case.knowledge.drugs[regimen.drug].name} is above its maximum for this patient"
             )
             key = case.ledger.add(
                 "derived",
-                f"{regimen.per_day:g} {regimen.unit} a day against a maximum of {limits.max}",
+                f"{regimen.text} against a maximum of {bound} {limits.unit}",
                 because=[*limits.reasons],  # type: ignore[list-item]
             )
             found.append(RuledOut(drug=regimen.drug, rule="maximum dose", reason=reason, because=(key,)))
@@ -63,21 +66,22 @@ def _doses(case: Case, plan: Assessed) -> list[RuledOut]:
 def _window(case: Case, plan: Assessed, regimen: Regimen) -> tuple[Estimate | None, Estimate | None, list[RuledOut]]:
     """Therapeutic index and toxic probability of one regimen; reasons where either closes the gate."""
     drug = case.knowledge.drugs[regimen.drug]
-    toxic_windows = [w for w in drug.window if w.toxic_above is not None]
-    if not toxic_windows:
-        if NARROW in case.knowledge.groups_of(drug.id):
-            return None, None, [_no_window(case, drug.id, f"no therapeutic window of {drug.name} is on file")]
-        return None, None, []
+    needs_window = NARROW in case.knowledge.groups_of(drug.id)
+    if not any(w.toxic_above is not None for w in drug.window):
+        why = f"no therapeutic window of {drug.name} is on file"
+        return None, None, [_no_window(case, drug.id, why)] if needs_window else []
     settings = case.settings
     twin = case.twin(drug.id, plan.proposal.drugs, route=regimen.route, release=regimen.release)
     if isinstance(twin, MissingKinetics):
-        return None, None, [_no_window(case, drug.id, f"concentrations of {drug.name}: {twin.why}")]
+        why = f"concentrations of {drug.name}: {twin.why}"
+        return None, None, [_no_window(case, drug.id, why)] if needs_window else []
     reached = exposure(twin, regimen, drug=drug, settings=settings, ledger=case.ledger)
     if isinstance(reached, MissingKinetics):
-        return None, None, [_no_window(case, drug.id, f"concentrations of {drug.name}: {reached.why}")]
+        why = f"concentrations of {drug.name}: {reached.why}"
+        return None, None, [_no_window(case, drug.id, why)] if needs_window else []
     index, toxic = reached.therapeutic_index, reached.toxic_probability
     closed = []
-    if toxic is None:
+    if toxic is None and needs_window:
         closed.append(_no_window(case, drug.id, f"probability of toxic concentrations of {drug.name} cannot be told"))
     if index is not None and index.value <= settings.min_therapeutic_index:
         closed.append(

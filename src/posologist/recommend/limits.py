@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from posologist.core.drug import DoseRule, Drug
 from posologist.core.recommendation import NotChecked
-from posologist.core.regimen import Limits
+from posologist.core.regimen import Limits, Regimen
 from posologist.core.statement import Statement
 from posologist.core.values import EvidenceKey
 from posologist.knowledge.match import PatientSubject
 from posologist.recommend.case import Case, Hit
 
+_MASS = {"mg": 1.0, "mcg": 0.001, "g": 1000.0}
 NARROWING = frozenset({"start", "cap", "percent", "interval"})
 
 
@@ -30,7 +31,7 @@ def limits_for(case: Case, drug: Drug, subject: PatientSubject, hits: tuple[Hit,
     """Limits of `drug` for the case's indication, from its dose rule and every narrowing statement that holds."""
     rules = [r for r in drug.doses if r.indication == case.indication.id]
     rule, reasons, undecided = _rule(case, rules, subject)
-    if rule is None or rule.start is None or rule.max is None:
+    if rule is None or rule.start is None:
         return LimitOutcome(None, problem=f"no complete dose of {drug.name} for {case.indication.name} is on file")
     base = case.knowledge_key(_describe(drug, rule), source=rule.source, status=rule.status)
     limits = Limits(
@@ -97,7 +98,7 @@ def _describe(drug: Drug, rule: DoseRule) -> str:
     parts = [f"{drug.name}{' ' + rule.form if rule.form else ''}: start {rule.start:g}"]
     if rule.usual_low is not None and rule.usual_high is not None:
         parts.append(f"usual {rule.usual_low:g} to {rule.usual_high:g}")
-    parts.append(f"maximum {rule.max:g} {rule.unit}")
+    parts.append(f"maximum {rule.max:g} {rule.unit}" if rule.max is not None else f"no maximum on file ({rule.unit})")
     return ", ".join(parts) + (f" when {rule.when}" if rule.when != "true" else "")
 
 
@@ -144,3 +145,19 @@ def _times(value: float | None, share: float) -> float | None:
 
 def _least(value: float | None, other: float) -> float:
     return other if value is None else min(value, other)
+
+
+def amount_in(case: Case, regimen: Regimen, unit: str) -> float | None:
+    """Amount of an order in a limit's unit (mg/day, mcg/day, mg/week, mg/dose, mg/kg/day); None: cannot be told."""
+    mass, *per = unit.split("/")
+    if mass not in _MASS or regimen.unit not in _MASS:
+        return None if mass != regimen.unit else regimen.per_day if per == ["day"] else None
+    dose = regimen.dose * _MASS[regimen.unit] / _MASS[mass]
+    if per[:1] == ["kg"]:
+        weight = case.situation.facts.get("weight")
+        if weight is None or not isinstance(weight.value, float):
+            return None
+        dose, per = dose / weight.value, per[1:]
+    if per in ([], ["dose"]):
+        return dose
+    return dose * {"day": 24.0, "week": 168.0}[per[0]] / regimen.interval_h if per[0] in ("day", "week") else None

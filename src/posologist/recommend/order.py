@@ -16,8 +16,9 @@ from posologist.core.values import DrugId, EvidenceKey
 from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
 from posologist.recommend.case import Case, Hit
-from posologist.recommend.limits import limits_for
+from posologist.recommend.limits import amount_in, limits_for
 from posologist.recommend.pipeline import NO_INDICATION, case_of
+from posologist.recommend.remarks import contradictions, identity
 from posologist.recommend.screen import (
     drug_hits,
     findings_of,
@@ -28,8 +29,6 @@ from posologist.recommend.screen import (
 from posologist.recommend.summary import summary_of
 from posologist.records.names import name_index, read_phrase
 from posologist.twin.orders import parse_regimen
-
-_MASS = {"mg": 1.0, "mcg": 0.001, "g": 1000.0}
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def screen_order(
             if one != two and pair not in seen:
                 seen.add(pair)
                 hits.extend(interaction_hits(case, one, two, medicines, facts=facts))
-    findings.extend(findings_of(case, hits))
+    findings.extend((*findings_of(case, hits), *identity(case, patient), *contradictions(case)))
     open_points = [
         *(n for o in read for n in o.not_checked),
         *(_names_only(case, d) for d in ordered if case.knowledge.drugs[d].depth == "screening"),
@@ -176,7 +175,7 @@ def _too_high(
     for indication in dict.fromkeys(rule.indication for rule in drug.doses):
         asked = case.for_indication(indication)
         limits = limits_for(asked, drug, asked.subject(drug_id, medicines), hits).limits
-        ordered = None if limits is None else _amount_in(case, regimen, limits.unit)
+        ordered = None if limits is None else amount_in(case, regimen, limits.unit)
         if limits is None or limits.max is None or ordered is None:
             continue
         if ordered <= limits.max * (1 + 1e-9):
@@ -196,22 +195,6 @@ def _too_high(
             because=(key,),
         )
     ]
-
-
-def _amount_in(case: Case, regimen: Regimen, unit: str) -> float | None:
-    """Amount of an order in a limit's unit (mg/day, mcg/day, mg/week, mg/dose, mg/kg/day); None: cannot be told."""
-    mass, *per = unit.split("/")
-    if mass not in _MASS or regimen.unit not in _MASS:
-        return None if mass != regimen.unit else regimen.per_day if per == ["day"] else None
-    dose = regimen.dose * _MASS[regimen.unit] / _MASS[mass]
-    if per[:1] == ["kg"]:
-        weight = case.situation.facts.get("weight")
-        if weight is None or not isinstance(weight.value, float):
-            return None
-        dose, per = dose / weight.value, per[1:]
-    if per in ([], ["dose"]):
-        return dose
-    return dose * {"day": 24.0, "week": 168.0}[per[0]] / regimen.interval_h if per[0] in ("day", "week") else None
 
 
 def _already_taken(case: Case, drug: DrugId) -> list[Finding]:

@@ -40,7 +40,7 @@ from posologist.recommend.effects import Scale, scale_of
 from posologist.recommend.gate import gate
 from posologist.recommend.rank import Row, member_key, rank
 from posologist.recommend.reasons import option_of, outcome_for, yardstick_of
-from posologist.recommend.remarks import identity, stale_facts, undiagnosed, unused, work_up
+from posologist.recommend.remarks import contradictions, identity, stale_facts, undiagnosed, unused, work_up
 from posologist.recommend.screen import not_checked_of, present_hits, troubled, unidentified
 from posologist.recommend.summary import current_of, goals_of, indicated, present_findings, shown_goal, summary_of
 
@@ -111,6 +111,7 @@ def recommend(
     findings = [
         *now_findings,
         *identity(case, patient),
+        *contradictions(case),
         *undiagnosed(case),
         *work_up(case),
         *why,

@@ -60,6 +60,21 @@ def undiagnosed(case: Case) -> tuple[Finding, ...]:
     )
 
 
+def contradictions(case: Case) -> tuple[Finding, ...]:
+    """Kidney values that cannot both be true."""
+    known = case.situation.facts.get("kidney_values_contradict")
+    if known is None:
+        return ()
+    return (
+        Finding(
+            severity="serious",
+            title="The kidney values of the record contradict each other",
+            detail="limits follow the lower value; repeat creatinine before dosing",
+            because=(known.because,),
+        ),
+    )
+
+
 def work_up(case: Case) -> tuple[Finding, ...]:
     """What the guideline asks to look for, and which of its definitions this patient meets."""
     found = []

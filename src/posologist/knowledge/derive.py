@@ -370,8 +370,8 @@ def _with_scores(situation: Situation, knowledge: Knowledge, ledger: Ledger) -> 
 def _lower_kidney(measured: Situation, derived: Situation, ledger: Ledger) -> Situation:
     """Kidney function made consistent: the lower of two values that contradict each other; eGFR for a missing CrCl.
 
-    A reported eGFR and the clearance computed from creatinine may differ in earnest. Where they differ by more than
-    `_KIDNEY_GAP`, the lower one stands for both and `kidney_values_contradict` becomes a fact.
+    Where the reported eGFR lies more than `_KIDNEY_GAP` below the clearance computed from creatinine, it stands for
+    both and `kidney_values_contradict` becomes a fact. The other way round is common in the old and the light.
     """
     reported, facts = measured.facts.get("egfr"), dict(derived.facts)
     if reported is None or not isinstance(reported.value, float):
@@ -393,6 +393,4 @@ def _lower_kidney(measured: Situation, derived: Situation, ledger: Ledger) -> Si
         )
         facts["crcl"] = clearance.model_copy(update={"value": reported.value, "because": key})
         facts["kidney_values_contradict"] = KnownFact(value=True, text="kidney values contradict", because=key)
-    elif isinstance(clearance.value, float) and clearance.value < reported.value * (1 - _KIDNEY_GAP):
-        return derived  # a low clearance in an old or light patient beside a normal eGFR is no contradiction
     return derived.model_copy(update={"facts": facts})

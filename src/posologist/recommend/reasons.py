@@ -38,6 +38,7 @@ from posologist.recommend.assess import (
     dosed_plan,
     dosed_present,
 )
+from posologist.recommend.candidates import candidate_rules
 from posologist.recommend.case import Assessed, Case, Outcome, Proposal, Triple
 from posologist.recommend.effects import Scale, unweighted_harms
 from posologist.recommend.followup import monitoring_of
@@ -355,15 +356,21 @@ def _cautions(plan: Assessed) -> tuple[Reason, ...]:
             text=h.statement.text + (f": {h.statement.management}" if h.statement.management else ""), because=h.because
         )
         for h in plan.screened.hits
-        if h.truth is True and h.statement.action in asked
+        if h.truth is True and h.statement.action in asked and set(h.drugs) & set(plan.proposal.start)
     )
 
 
 def _unweighted(case: Case, scale: Scale, plan: Assessed) -> tuple[Reason, ...]:
-    """Known harms of the started drugs that count nothing in the ranking, said on the plan itself."""
+    """Known harms of the started drugs that count nothing in the ranking, said on the plan itself.
+
+    Harms that every drug of the indication has in common tell nothing between plans; they are named once, for all.
+    """
     found = []
+    everyone = set(candidate_rules(case))
     for drug_id in plan.proposal.start:
         for rule in unweighted_harms(scale, drug_id):
+            if everyone <= {d for name in rule.about for d in case.knowledge.members.get(name, ())}:
+                continue
             key = case.knowledge_key(rule.text, source=rule.source, status=rule.status)
             name = case.knowledge.drugs[drug_id].name
             text = f"{name}, {rule.event.replace('_', ' ')}: {rule.text} Not weighed in the ranking."

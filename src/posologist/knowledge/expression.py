@@ -15,10 +15,10 @@ Python's expression syntax, restricted: numbers, strings, names, `and or not`, c
 =====================  =========================================================================
 
 Bare names are facts of the patient: `age` (years), `sex`, `weight` (kg), `height` (cm), `bmi`, `egfr`
-(mL/min/1.73 m2), `crcl` (mL/min), `sbp`, `dbp`, `heart_rate`, `potassium`, ..., `pregnant`, `dialysis`, and
-of the plan: `dose_per_day`, `route`, `form`, `indication`. Truth is three-valued (Kleene): what is not known is unknown, and
-`unknown or true` is true. Arguments of dx, on, recent, allergy, gene, activity, allele may be written bare or
-quoted.
+(mL/min/1.73 m2), `crcl` (mL/min), `sbp`, `dbp`, `heart_rate`, `potassium`, ..., `pregnant`, `dialysis`, and of the
+plan: `dose_per_day`, `route`, `form`, `indication`, `starting` (false for a drug already taken). Truth is
+three-valued (Kleene): what is not known is unknown, and `unknown or true` is true. Arguments of dx, on, recent,
+allergy, gene, activity, allele may be written bare or quoted.
 """
 
 from __future__ import annotations

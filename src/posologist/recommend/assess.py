@@ -158,7 +158,7 @@ def _line(case: Case, proposal: Proposal, screened: Screened, held: list[Hit]) -
     if unwanted:
         return LATER_LINE, (*(k for w in wishes_of(case, proposal) for k in w.because), *keys)
     second = [h for h in held if h.statement.action == "alternative" and _could_be_helped(case, proposal, h)]
-    second += [h for h in screened.hits if _open_contraindication(h)]
+    second += [h for h in screened.hits if _open_contraindication(h) and set(h.drugs) & set(proposal.start)]
     if second:
         return LATER_LINE, (*dict.fromkeys(k for h in second for k in h.because), *keys)
     favouring = [h for h in held if _is_favour(h)]

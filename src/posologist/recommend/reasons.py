@@ -366,7 +366,7 @@ def _unweighted(case: Case, scale: Scale, plan: Assessed) -> tuple[Reason, ...]:
     Harms that every drug of the indication has in common tell nothing between plans; they are named once, for all.
     """
     found = []
-    everyone = set(candidate_rules(case))
+    everyone = {d for d, rule in candidate_rules(case).items() if rule.line == 1}
     for drug_id in plan.proposal.start:
         for rule in unweighted_harms(scale, drug_id):
             if everyone <= {d for name in rule.about for d in case.knowledge.members.get(name, ())}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -337,3 +338,12 @@ def test_check_counts_what_is_held_and_fails_on_a_broken_folder(with_bad_files: 
     assert "hypertension" in whole.out
     assert broken.code == 3
     assert "nodrug.toml" in broken.out
+
+
+def test_the_ten_lines_of_python_say_what_the_demo_says(capsys: pytest.CaptureFixture[str], run: Run) -> None:
+    runpy.run_path(str(Path(__file__).parents[1] / "examples" / "ten_lines.py"))
+    lines = capsys.readouterr().out.splitlines()
+
+    plans = json.loads(run("demo", "--html", "/dev/null", "--json").out)["options"]
+    assert len(lines) == len(plans)
+    assert all(line.split(" ", 1)[1].startswith(p["plan"]["text"]) for line, p in zip(lines, plans, strict=True))

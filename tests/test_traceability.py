@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from pydantic import Field
@@ -15,13 +17,14 @@ from posologist.core.recommendation import Reason, Recommendation, Screening
 from posologist.core.settings import Settings
 from posologist.core.simulation import DoseDocument, SimulationDocument
 from posologist.core.values import Count, EvidenceKey, Value
+from posologist.genome.document import call_genome
 from posologist.knowledge.load import Knowledge, load_knowledge
 from posologist.recommend.dose import dose_for, simulate_for
 from posologist.recommend.order import screen_order
 from posologist.recommend.pipeline import recommend
 from posologist.serve.demo import founding_recommendation
 from posologist.serve.explain import fault_below
-from posologist.serve.report import render_html
+from posologist.serve.report import render_html, render_profile
 from posologist.serve.table import print_screening, print_table
 from posologist.study.founding import FoundingComparison, compare_with_published
 from tracing import evidence_faults, page_text, prose_faults, schema_faults, text_faults, tokens
@@ -105,6 +108,14 @@ def test_every_number_on_the_page_of_any_indication_stands_in_the_document(indic
     document = recommended(indication)
 
     assert text_faults(page_text(render_html(document)), document) == []
+
+
+def test_every_number_on_the_page_of_a_profile_stands_in_it() -> None:
+    folder = Path(str(files("posologist.serve.demo")))
+    profile = call_genome(folder / "genome.vcf", outside_calls=folder / "outside-calls.tsv")
+
+    assert evidence_faults(profile) == []
+    assert text_faults(page_text(render_profile(profile)), profile) == []
 
 
 def test_every_number_in_the_table_stands_in_the_document(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,16 +16,20 @@ _PART_WIDTH, _PART_HEIGHT = 90, 12
 _CURVE_WIDTH, _CURVE_HEIGHT = 368, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 22
 _TICKS_WANTED = 4
+_ROUNDING = 1e-9
 
 
 def number(value: float) -> str:
-    """A number as every page prints it: three significant digits, a true minus sign, no exponent for usual sizes."""
-    if value == 0:
+    """A number as every page prints it: three significant digits, a true minus sign, no exponent for usual sizes.
+
+    What is smaller than a billionth is the rounding of sums and prints as 0.
+    """
+    if abs(value) < _ROUNDING:
         return "0"
     text = f"{value:.3g}"
     if "e" in text:
         text = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.2e}"
-    if "." not in text and abs(value) < 100 and value != int(value):
+    if "." not in text and abs(float(text)) < 100 and value != int(value):
         text = f"{value:.1f}"
     return text.replace("-", "−")
 

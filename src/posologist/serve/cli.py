@@ -184,7 +184,7 @@ def recommend(
 
     facts = inputs.knowledge_of(knowledge)
     settings = inputs.settings_of(as_of, guideline=guideline, harm_aversion=harm_aversion)
-    who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings)
+    who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
     if preferences is not None:
         who = who.model_copy(update={"preferences": inputs.preferences_of(preferences, facts)})
     genes = inputs.genome_of(
@@ -234,7 +234,7 @@ def screen(
 
     facts = inputs.knowledge_of(knowledge)
     settings = inputs.settings_of(as_of)
-    who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings)
+    who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
     genes = inputs.genome_of(
         genome, profile, sample=sample, absent=absent, outside_calls=outside_calls, patient=who, settings=settings
     )
@@ -256,6 +256,7 @@ def phenotype(
     build: BuildOption = "auto",
     as_json: JsonOption = False,
     as_tsv: Annotated[bool, typer.Option("--tsv", help="Print one line a gene, tab-separated.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the page to this file.")] = None,
 ) -> None:
     """Diplotypes and phenotypes of one sample, with what the file could not exclude."""
     from posologist.serve import inputs
@@ -266,11 +267,15 @@ def phenotype(
         vcf, sample=sample, absent=absent, outside_calls=outside_calls, build=build, settings=settings
     )
     assert profile is not None
+    if html is not None:
+        from posologist.serve.report import render_profile
+
+        html.write_text(render_profile(profile), encoding="utf-8")
     if as_json:
         _print_json(profile)
     elif as_tsv:
         emit(profile_tsv(profile))
-    else:
+    elif html is None:
         print_profile(profile)
 
 
@@ -295,7 +300,7 @@ def guidance(
     situation = None
     if patient is not None:
         settings = inputs.settings_of(as_of)
-        who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings)
+        who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
         situation = situation_of(who, knowledge=facts, settings=settings)
     names = [facts.drug(name).id for name in drug] if drug else None
     document = guidance_document(read_profile(profile), names or (), knowledge=facts, situation=situation)
@@ -329,7 +334,7 @@ def dose(
 
     facts = inputs.knowledge_of(knowledge)
     settings = inputs.settings_of(as_of)
-    who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings)
+    who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
     genes = inputs.genome_of(
         genome, profile, sample=sample, absent=absent, outside_calls=outside_calls, patient=who, settings=settings
     )
@@ -364,7 +369,9 @@ def simulate(
         raise InputError("give one of them", where="--regimen and --events", hint='e.g. --regimen "5 mg once daily"')
     facts = inputs.knowledge_of(knowledge)
     settings = inputs.settings_of(as_of)
-    who = None if patient is None else inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings)
+    who = None
+    if patient is not None:
+        who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
     doses = doses_from(inputs.measured_of(None, events)["events"], facts.drug(drug).id)
     document = simulate_for(
         drug, regimen=regimen, events=doses, times=times, patient=who, knowledge=facts, settings=settings

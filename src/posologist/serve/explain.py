@@ -66,7 +66,7 @@ def find_keys(document: Mapping[str, Any], evidence: Mapping[str, Evidence], key
         if len(starting) > 1:
             shown = ", ".join(starting[:_NEAREST])
             raise InputError(f"{len(starting)} keys start with '{key}': {shown}", where=where, hint="write more of it")
-    placed = _keys_at(document, key)
+    placed = tuple(k for k in _keys_at(document, key) if ":" in k)
     if placed:
         missing = [k for k in placed if k not in evidence]
         if missing:
@@ -79,7 +79,7 @@ def find_keys(document: Mapping[str, Any], evidence: Mapping[str, Evidence], key
 
 
 def _keys_at(document: Any, place: str) -> tuple[str, ...]:
-    """`because` at a place of the document, or of everything directly in it; empty where there is none."""
+    """`because` at a place of the document, or of the parts below it; empty where there is none."""
     current = document
     for name, index in _STEP.findall(place):
         if index:
@@ -90,10 +90,23 @@ def _keys_at(document: Any, place: str) -> tuple[str, ...]:
             current = current[name]
         else:
             return ()
-    if isinstance(current, dict):
-        current = current.get("because", ())
-    keys = [k for k in current if isinstance(k, str)] if isinstance(current, list | tuple) else []
-    return tuple(dict.fromkeys(keys))
+    return tuple(dict.fromkeys(_cited(current)))
+
+
+def _cited(value: Any) -> Iterator[str]:
+    """Every key that a part of a document names; a list of keys itself counts."""
+    if isinstance(value, dict):
+        if "because" in value:
+            yield from _cited(value["because"])
+        else:
+            for item in value.values():
+                yield from _cited(item) if isinstance(item, dict | list) else ()
+    elif isinstance(value, list):
+        for item in value:
+            if isinstance(item, str):
+                yield item
+            else:
+                yield from _cited(item)
 
 
 def check_reaches_leaves(evidence: Mapping[str, Evidence], key: str, where: str) -> None:

@@ -55,15 +55,28 @@ def settings_of(as_of: str | None, **chosen: Any) -> Settings:
         raise InputError(str(first["msg"]), where=option, hint="safety floors cannot be lowered") from error
 
 
-def patient_of(path: Path, patient_id: str | None, *, knowledge: Knowledge, settings: Settings) -> Patient:
-    """The patient of a FHIR document, or of a folder of CSV tables."""
+def patient_of(
+    path: Path,
+    patient_id: str | None,
+    *,
+    knowledge: Knowledge,
+    settings: Settings,
+    folders: Sequence[Path] | None = None,
+) -> Patient:
+    """The patient of a FHIR document, or of a folder of CSV tables.
+
+    `folders` are the user's knowledge folders: the first that holds an imported RxNorm map resolves drug codes.
+    """
+    from posologist.records.rxnorm import load_rxnorm
+
+    rxnorm = next((found for folder in folders or () if (found := load_rxnorm(folder)) is not None), None)
     if path.suffix.lower() == ".csv" or (path.is_dir() and (path / "patient.csv").is_file()):
         from posologist.records.table import read_csv_patient
 
-        return read_csv_patient(path, knowledge=knowledge, as_of=settings.as_of, patient_id=patient_id)
+        return read_csv_patient(path, knowledge=knowledge, as_of=settings.as_of, patient_id=patient_id, rxnorm=rxnorm)
     from posologist.records.fhir_in import read_patient
 
-    return read_patient(path, knowledge=knowledge, as_of=settings.as_of, patient_id=patient_id)
+    return read_patient(path, knowledge=knowledge, as_of=settings.as_of, patient_id=patient_id, rxnorm=rxnorm)
 
 
 def genome_of(

@@ -1,4 +1,4 @@
-"""The recommendation as one self-contained HTML file that a clinician would file."""
+"""A recommendation, or a sample's genes, as one self-contained HTML file that a clinician would file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from posologist.core.evidence import Evidence
-from posologist.core.genotype import ExpressedPhenotype
+from posologist.core.genotype import ExpressedPhenotype, GeneticProfile
 from posologist.core.recommendation import BannerFact, Finding, Option, Recommendation
 from posologist.core.values import Contributions, Estimate, GeneSymbol, Series
 from posologist.serve import words
 from posologist.serve.charts import axis_scale, common_axis, curve, interval, interval_bar, number, part_bar
 from posologist.serve.doors import Doors, anchor, count
 
+_FONT_WEIGHTS = (400, 600)  # the only ones in templates/fonts
 _TABLE_ROWS = 13  # rows of a curve's table twin
 _GENE_ORDER = ("matters", "abnormal", "uncertain", "normal", "untested")
 
@@ -38,7 +39,10 @@ def render_html(document: Recommendation) -> str:
             policy=content_policy(style),
             axis=common_axis(changes) if changes else (-1.0, 1.0),
             facts={fact.name: fact for fact in document.patient.facts},
+            pressure=_pressure_is_one_reading(document),
+            renew=_renew(document),
             genes=_genes(document),
+            untested=[(s, g) for s, g in document.profile.items() if words.gene_state(g) == "untested"],
             safety=[f for f in document.findings if f.severity in ("contraindicated", "serious")],
             notes=[f for f in document.findings if f.severity not in ("contraindicated", "serious")],
             lead=lead,
@@ -47,10 +51,20 @@ def render_html(document: Recommendation) -> str:
     )
 
 
+def render_profile(document: GeneticProfile) -> str:
+    """HTML page of one sample's genes: what was called, how well, and what could not be excluded."""
+    style = _style()
+    return (
+        _environment()
+        .get_template("profile.html.j2")
+        .render(p=document, doors=Doors(document.evidence), style=Markup(style), policy=content_policy(style))
+    )
+
+
 def content_policy(style: str) -> str:
-    """Policy under which the page works: nothing from outside, no script, this one style sheet."""
+    """Policy under which the page works: nothing from outside, no script, this one style sheet with its fonts."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; style-src 'sha256-{digest}'; font-src data:; base-uri 'none'; form-action 'none'"
 
 
 def _genes(document: Recommendation) -> list[tuple[GeneSymbol, ExpressedPhenotype, str]]:
@@ -63,6 +77,19 @@ def _genes(document: Recommendation) -> list[tuple[GeneSymbol, ExpressedPhenotyp
             state = "matters"
         found.append((symbol, gene, state))
     return sorted(found, key=lambda row: (_GENE_ORDER.index(row[2]), row[0]))
+
+
+def _pressure_is_one_reading(document: Recommendation) -> bool:
+    """Whether both pressures are there, of one day and of one freshness, so that they can be shown as one."""
+    pair = [fact for fact in document.patient.facts if fact.name in ("sbp", "dbp") and fact.value is not None]
+    return len(pair) == 2 and pair[0].at == pair[1].at and pair[0].stale == pair[1].stale
+
+
+def _renew(document: Recommendation) -> dict[str, list[BannerFact]]:
+    """Facts that are old, and facts that are missing, where that hinders a check; empty when there are none."""
+    old = {fact.prevents: fact for fact in document.patient.facts if fact.stale}
+    missing = {fact.prevents: fact for fact in document.patient.facts if fact.value is None and fact.prevents}
+    return {"old": list(old.values()), "missing": list(missing.values())} if old or missing else {}
 
 
 def _because(finding: Finding) -> tuple[str, ...]:
@@ -88,8 +115,10 @@ def _sources(document: Recommendation, lead: Option | None) -> list[str]:
     claims = [claim.because for claim in (*lead.reasons, *lead.cautions)]
     claims += [stop.because for stop in lead.plan.stop] + [item.because for item in lead.monitoring]
     entries = [document.evidence[key] for because in claims for key in because]
-    titles = (e.source.partition(":")[2].strip() or e.source for e in entries if e.kind == "knowledge")
-    return list(dict.fromkeys(title.partition("(")[0].strip() for title in titles))
+    titles = (e.source.partition(":")[2].strip() for e in entries if e.kind == "knowledge")
+    return list(
+        dict.fromkeys(short for title in titles if (short := title.partition("(")[0].partition(",")[0].strip()))
+    )
 
 
 def _table(series: Series) -> list[tuple[str, str, str, str]]:
@@ -135,13 +164,20 @@ def _plan(option: Option) -> Markup:
 
 @lru_cache(maxsize=1)
 def _style() -> str:
-    return (files("posologist.serve") / "templates" / "style.css").read_text("utf-8")
+    """The style sheet with its two fonts inside, so that the page looks the same everywhere and asks no host."""
+    folder = files("posologist.serve") / "templates"
+    faces = "".join(
+        f"@font-face{{font-family:Inter;font-weight:{weight};src:url(data:font/woff2;base64,"
+        f"{base64.b64encode((folder / 'fonts' / f'inter-{weight}.woff2').read_bytes()).decode()})}}\n"
+        for weight in _FONT_WEIGHTS
+    )
+    return faces + (folder / "style.css").read_text("utf-8")
 
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     folder = files("posologist.serve") / "templates"
-    names = ("report.html.j2", "parts.html.j2")
+    names = ("report.html.j2", "profile.html.j2", "parts.html.j2")
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -157,6 +193,9 @@ def _environment() -> Environment:
         "unit": words.unit,
         "quantity": words.quantity,
         "level": words.level,
+        "lower_first": words.lower_first,
+        "called": words.called_words,
+        "phenotype": words.phenotype,
         "gene": words.gene_words,
         "gene_short": words.gene_short,
         "plan": _plan,

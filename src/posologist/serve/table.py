@@ -18,6 +18,7 @@ from posologist.core.recommendation import (
     PatientSummary,
     Reason,
     Recommendation,
+    RuledOut,
     Screening,
 )
 from posologist.core.simulation import DoseDocument, SimulationDocument
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 _LABEL = 15  # columns of a label; a longer one wraps
 _SHOWN = 5  # entries of a long list before "and n more"
+_REASONS_SHOWN = 3  # distinct reasons of one rule that are told in the table
 _CURVE_ROWS = 13
 _STYLE = {"contraindicated": "bold red", "serious": "bold yellow", "monitor": "bold", "information": "dim"}
 _ALL_OF_IT = "all of them: --json or --html FILE"
@@ -112,7 +114,7 @@ def _print_genes(console: Console, document: Recommendation) -> None:
 def _print_current(console: Console, document: Recommendation) -> None:
     if document.goal is not None:
         now = f"; now {quantity(document.goal.now)}" if document.goal.now else ""
-        _line(console, "Target", f"{document.goal.text}{now}")
+        _line(console, "Target", f"{document.goal.text.rstrip('.')}{now}")
     for current in document.current:
         _line(console, "Now", f"{current.regimen}: {current.action}, {current.how}")
 
@@ -132,8 +134,8 @@ def _print_plans(console: Console, document: Recommendation) -> None:
     measure = lead.effects[0].name.capitalize() if lead.effects else "Main measure"
     change_unit = unit(lead.effects[0].change.unit) if lead.effects else ""
     table.add_column("", no_wrap=True)
-    table.add_column("Plan", min_width=36)
-    table.add_column(f"{measure}, change in {change_unit} ({level(lead.benefit)})", width=23)
+    table.add_column("Plan", min_width=20)
+    table.add_column(f"{measure}, change in {change_unit} ({level(lead.benefit)})", min_width=12, max_width=23)
     for name in ("Benefit", "Harm", "Utility"):
         table.add_column(name, justify="right", no_wrap=True)
     for option in document.options:
@@ -180,16 +182,19 @@ def _print_ruled_out(console: Console, document: Recommendation) -> None:
         return
     _heading(console, f"Ruled out ({number(len(document.ruled_out))})")
     for rule, entries in by_rule(document.ruled_out).items():
-        reasons = list(dict.fromkeys(e.reason for e in entries))
-        why = reasons[0] if len(reasons) == 1 else ""
-        names = ", ".join(e.drug if why else f"{e.drug} ({e.reason.rstrip('.')})" for e in _few(entries, why))
-        rest = len(entries) - len(_few(entries, why))
-        more = f" and {number(rest)} more" if rest else ""
-        _line(console, rule_words(rule), f"{names}{more}{'. ' + why if why else ''}")
+        for words in _exclusions(entries):
+            _line(console, rule_words(rule), words)
 
 
-def _few(entries: list, why: str) -> list:  # type: ignore[type-arg]
-    return entries if why else entries[:_SHOWN]
+def _exclusions(entries: Sequence[RuledOut]) -> list[str]:
+    """Drugs by their common reason; the names alone where almost each has its own (the page holds those)."""
+    reasons: dict[str, list[str]] = {}
+    for entry in entries:
+        reason = entry.reason.replace(f"{entry.drug}: ", "", 1).rstrip(".")
+        reasons.setdefault(reason, []).append(entry.drug)
+    if len(reasons) <= _REASONS_SHOWN:
+        return [f"{', '.join(dict.fromkeys(drugs))}: {reason}" for reason, drugs in reasons.items()]
+    return [", ".join(dict.fromkeys(entry.drug for entry in entries))]
 
 
 def _print_not_checked(console: Console, entries: Sequence[NotChecked]) -> None:

@@ -109,6 +109,11 @@ def sentence(text: str) -> str:
     return first if not first or first[-1] in ".!?" else f"{first}."
 
 
+def lower_first(text: str) -> str:
+    """Text with a small first letter, where it is a word and no name such as eGFR or BP."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
 def finding_words(finding: Finding) -> str:
     """A finding's title and detail as sentences."""
     return f"{sentence(finding.title)} {sentence(finding.detail)}".strip()

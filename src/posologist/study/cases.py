@@ -116,7 +116,7 @@ def _situation(knowledge: Knowledge, given: Mapping[str, Any], key: EvidenceKey)
             CurrentDrug(drug=drug, text=str(drug), because=key)
             for drug in sorted({_member(knowledge, name) for name in given.get("on", [])})
         ),
-        allergies={name: key for name in given.get("allergy", [])},
+        allergies=dict.fromkeys(given.get("allergy", []), key),
         problem_list_given=True,
         medication_list_given=True,
         allergy_list_given=True,

@@ -24,11 +24,11 @@ _PUBLISHED = {
 class Comparison(Value):
     """One measure of one plan: the predicted interval, the published range, and where the range lies in it.
 
-    `predicted` is of the mean that is expected; `reading` of a single reading on top of that, where it is given.
+    `rank` 0 is the present plan. `predicted` is of the mean that is expected; `reading` of a single reading on top of
+    that, where it is given.
     """
 
     rank: Count
-    plan: str
     measure: str
     name: str
     predicted: Estimate
@@ -69,7 +69,6 @@ def _compared(option: Option, effect: Effect, ledger: Ledger) -> Comparison | No
     key = ledger.add("knowledge", text, source=SOURCE, status="secondary")
     return Comparison(
         rank=option.rank,
-        plan=option.plan.text,
         measure=effect.measure,
         name=effect.name,
         predicted=effect.expected,

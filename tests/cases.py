@@ -1,7 +1,8 @@
 """Clinical cases as FHIR bundles, and what to ask of the answers.
 
-`record(...)` writes a bundle of codes, values, orders and allergies, which is read as any record is; `genome(...)` writes
-an outside-call table. `advice(...)` and `order(...)` ask the two questions. Nothing here describes a real person.
+`record(...)` writes a bundle of codes, values, orders and allergies, which is read as any record is; `genome(...)`
+writes an outside-call table. `advice(...)` and `order(...)` ask the two questions.
+Nothing here describes a real person.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Made:
 
     def __init__(self, knowledge: Knowledge, given: Mapping[str, Any]) -> None:
         self._knowledge = knowledge
-        self._given = {"dialysis": False, "pregnant": False, "breastfeeding": False, **given}
+        self._given = {"starting": True, "dialysis": False, "pregnant": False, "breastfeeding": False, **given}
 
     def fact(self, name: str) -> Any:
         return self._given.get(name, UNKNOWN)
@@ -131,6 +131,7 @@ FACTS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("dabigatran", AF, {"crcl": 20, "dx": []}, {"max": 150}),
     ("dabigatran", AF, {"crcl": 80, "dx": ["mechanical_valve"]}, {"contraindicated": True}),
     ("prasugrel", ACS, {"age": 60, "weight": 80, "dx": ["tia"]}, {"contraindicated": True}),
+    ("prasugrel", ACS, {"age": 60, "weight": 80, "dx": ["haemorrhagic_stroke"]}, {"contraindicated": True}),
     ("prasugrel", ACS, {"age": 75, "weight": 80}, {"avoid": True, "contraindicated": False}),
     ("prasugrel", ACS, {"age": 75, "weight": 80, "dx": ["type2_diabetes"]}, {"avoid": False}),
     ("prasugrel", ACS, {"age": 60, "weight": 59}, {"max": 5}),

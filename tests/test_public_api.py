@@ -11,7 +11,7 @@ def test_public_names_are_these() -> None:
         [
             "GeneticProfile", "Knowledge", "LocalEngine", "Patient", "PosologistError", "Recommendation", "Screening",
             "Settings", "call_genome", "check_knowledge", "dose_for", "guidance_document", "load_knowledge",
-            "read_patient", "read_patients", "recommend", "recommend_many", "render_html", "screen_order",
+            "read_patient", "read_patients", "recommend_many", "recommend_one", "render_html", "screen_order",
             "simulate_for", "to_fhir",
         ]
     )  # fmt: skip
@@ -32,7 +32,7 @@ def test_importing_the_package_loads_nothing_else() -> None:
 
 def test_recommend_stays_clear_of_heavy_libraries() -> None:
     code = (
-        "import sys, posologist; posologist.recommend; posologist.read_patient; posologist.call_genome;"
+        "import sys, posologist; posologist.recommend_one; posologist.read_patient; posologist.call_genome;"
         "heavy = ('sklearn', 'lightgbm', 'shap', 'torch', 'pandas', 'fastapi', 'scipy.optimize');"
         "print([m for m in heavy if m in sys.modules])"
     )

@@ -213,9 +213,10 @@ def broken() -> dict[str, bytes]:
     return {
         "empty": b"", "blank": b"  \n ", "null": b"null", "number": b"42", "text": b'"Bundle"', "list": b"[]",
         "object": b"{}", "truncated": whole[: len(whole) // 2], "binary": bytes(range(256)) * 40, "deep": deep,
-        "gzip": gzip.compress(whole), "utf16": whole.decode().encode("utf-16"), "html": b"<html><body>401</body></html>",
+        "gzip": gzip.compress(whole), "utf16": whole.decode().encode("utf-16"), "html": b"<html>401</html>",
         "nan": b'{"resourceType": NaN}', "no type": b'{"entry": []}', "no patient": as_bytes(bundle()),
-        "null bundle": b'{"resourceType": "Bundle", "entry": null}', "two": as_bytes(bundle(fhir_patient("a"), fhir_patient("b"))),
+        "null bundle": b'{"resourceType": "Bundle", "entry": null}',
+        "two": as_bytes(bundle(fhir_patient("a"), fhir_patient("b"))),
         "outcome": b'{"resourceType": "OperationOutcome", "issue": [{"severity": "error"}]}', "xml": b"<Bundle/>",
     }  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Seven clinical cases with different right answers, and variations whose right answer is clear.
 
-Each case is a FHIR bundle and, where genes matter, a table of outside calls. The source of the expected answer stands in
-the docstring of the case or of the test. Sources named more than once:
+Each case is a FHIR bundle and, where genes matter, a table of outside calls. The source of the expected answer stands
+in the docstring of the case or of the test. Sources named more than once:
 
 US25    2025 AHA/ACC and others, guideline for high blood pressure in adults (sections 5.2 to 5.5)
 KDIGO   KDIGO 2021, blood pressure in chronic kidney disease, chapter 3
@@ -31,7 +31,7 @@ from cases import (
     started,
     told,
 )
-from patients import fhir_allergy
+from patients import fhir_allergy, fhir_observation, fhir_patient
 from posologist.core.recommendation import Recommendation
 from posologist.study.founding import compare_with_published
 
@@ -278,8 +278,6 @@ def test_albumin_in_mg_per_mmol_gives_the_same_advice() -> None:
     """1 mg/mmol is 8.84 mg/g (molar mass of creatinine 113.12)."""
     rows = record(age=61, problems=["I10", "N18.31"], creatinine=1.5, uacr=420.0)
     other = record(age=61, problems=["I10", "N18.31"], creatinine=1.5, leave_out=["uacr"])
-    from patients import fhir_observation
-
     other.append(fhir_observation("14959-1", 420.0 / 8.84, "mg/mmol"))
 
     assert [o.plan.text for o in advice(rows).options] == [o.plan.text for o in advice(other).options]
@@ -298,7 +296,7 @@ def test_two_nsaid_and_diuretic_and_ace_is_warned_of() -> None:
             assert "kidney" in said or "renal" in said or "nsaid" in said
 
 
-# --- pregnancy --------------------------------------------------------------------------------------------------------
+# --- pregnancy ------------------------------------------------------------------------------------------------------
 
 
 def expecting(**changes: Any) -> Recommendation:
@@ -385,7 +383,7 @@ def test_asthma_in_pregnancy_leaves_nifedipine_in_the_lead() -> None:
     assert started(document.options[0]) == ("nifedipine",)
 
 
-# --- angioedema on an ACE inhibitor -----------------------------------------------------------------------------------
+# --- angioedema on an ACE inhibitor ---------------------------------------------------------------------------------
 
 
 def swollen(**changes: Any) -> Recommendation:
@@ -455,7 +453,7 @@ def test_penicillin_allergy_changes_nothing() -> None:
     assert [o.plan.text for o in plain.options] == [o.plan.text for o in allergic.options]
 
 
-# --- gout with hyponatraemia ------------------------------------------------------------------------------------------
+# --- gout with hyponatraemia ----------------------------------------------------------------------------------------
 
 
 def gouty(**changes: Any) -> Recommendation:
@@ -503,7 +501,7 @@ def test_missing_sodium_is_named_before_a_thiazide() -> None:
         assert any("sodium" in (n.what + n.why + n.would_need).lower() for n in document.not_checked)
 
 
-# --- CYP2C19 poor metaboliser after PCI -------------------------------------------------------------------------------
+# --- CYP2C19 poor metaboliser after PCI -----------------------------------------------------------------------------
 
 
 def stented(*, gene: str | None = "*2/*2", **changes: Any) -> Recommendation:
@@ -589,11 +587,11 @@ def test_omeprazole_with_clopidogrel_is_found_and_pantoprazole_is_not() -> None:
     assert not severities(with_pantoprazole, "clopidogrel", "pantoprazole") & {"serious", "contraindicated"}
 
 
-# --- major depression, CYP2C19 ultrarapid, on omeprazole ----------------------------------------------------------------
+# --- major depression, CYP2C19 ultrarapid, on omeprazole ------------------------------------------------------------
 
 
 def low(*, genes: dict[str, str] | None = None, **changes: Any) -> Recommendation:
-    """Major depression, CYP2C19 ultrarapid by genes, omeprazole; no citalopram or escitalopram in the lead (CPIC-SR)."""
+    """Major depression, CYP2C19 ultrarapid, on omeprazole; no citalopram or escitalopram in the lead (CPIC-SR)."""
     values: dict[str, Any] = {
         "age": 41, "sex": "male", "problems": ["F33.1"], "sbp": 124.0, "dbp": 78.0,
         "orders": [an_order("omeprazole 20 mg capsule", 20, 1)],
@@ -659,3 +657,225 @@ def test_tamoxifen_keeps_strong_cyp2d6_inhibitors_away() -> None:
     document = low(genes={}, sex="female", age=60, orders=[an_order("tamoxifen 20 mg tablet", 20, 1)])
 
     assert best_rank(document, ["paroxetine", "fluoxetine", "bupropion"]) > 1
+
+
+# --- limits of what may be answered ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("age", [9, 16])
+def test_a_child_gets_no_adult_plan(age: int) -> None:
+    """US25, title and scope: adults."""
+    document = advice(record(age=age, weight=30.0 if age < 10 else 58.0, height=140.0, creatinine=0.5))
+
+    assert not document.options
+    assert any("adult" in (f.title + f.detail).lower() for f in document.findings)
+
+
+def test_without_a_pressure_no_drug_is_ranked() -> None:
+    document = advice(record(leave_out=["sbp", "dbp"]))
+
+    assert not document.options
+    assert any("pressure" in (f.title + f.detail).lower() for f in document.findings)
+
+
+def test_an_empty_record_gets_no_drug() -> None:
+    assert not advice([fhir_patient()]).options
+
+
+def test_normal_pressure_is_not_treated() -> None:
+    """US25, 5.1: drugs from 140/90, or from 130/80 at raised risk."""
+    document = advice(record(sbp=118.0, dbp=72.0))
+
+    assert not document.options
+    assert document.findings
+
+
+def test_pressure_too_low_on_treatment_is_not_called_at_target() -> None:
+    """Labels of all antihypertensives: symptomatic hypotension."""
+    document = advice(
+        record(
+            sbp=84.0,
+            dbp=50.0,
+            orders=[an_order("amlodipine 10 mg tablet", 10, 1), an_order("lisinopril 40 mg tablet", 40, 1)],
+        )
+    )
+
+    assert any(f.severity in ("serious", "contraindicated") for f in document.findings)
+    assert not any(len(started(o)) and not o.plan.stop for o in document.options)
+
+
+def test_severe_hypertension_is_a_serious_finding() -> None:
+    """US25, section on severe hypertension: above 180/120, look for acute organ damage."""
+    document = advice(record(sbp=225.0, dbp=132.0))
+
+    assert any(f.severity == "serious" and "180" in f.title + f.detail for f in document.findings)
+
+
+def test_unknown_risk_in_stage_1_is_told_as_an_open_question() -> None:
+    """US25, 5.1: stage 1 is treated from a PREVENT risk of 7.5 %, of which smoking is an input."""
+    document = advice(record(age=48, sbp=134.0, dbp=84.0))
+
+    assert "smok" in told(document)
+
+
+@pytest.mark.parametrize("age", [24, 48])
+def test_no_benefit_is_promised_from_the_risk_of_other_people(age: int) -> None:
+    """PREVENT holds from 30 to 79 years; the risk of trial participants of 65 is not this patient's."""
+    document = advice(record(age=age))
+
+    for option in document.options:
+        assert option.benefit.value < 45 or any("risk" in c.text.lower() for c in option.cautions)
+
+
+# --- what is taken already ------------------------------------------------------------------------------------------
+
+
+def test_a_working_drug_is_added_to_before_it_is_replaced() -> None:
+    """US25, 5.2: add a first-line class or raise the dose."""
+    document = advice(record(orders=[an_order("lisinopril 10 mg tablet", 10, 1)]))
+
+    first = document.options[0]
+    assert not first.plan.stop
+    assert set(started(first)) & (THIAZIDE | DHP | {"lisinopril"})
+
+
+def test_resistant_hypertension_gets_a_mineralocorticoid_blocker() -> None:
+    """US25, resistant hypertension; PATHWAY-2, doi 10.1016/S0140-6736(15)00257-3: spironolactone as fourth drug."""
+    document = advice(
+        record(
+            sbp=162.0, dbp=94.0,
+            orders=[
+                an_order("amlodipine 10 mg tablet", 10, 1), an_order("lisinopril 40 mg tablet", 40, 1),
+                an_order("chlorthalidone 25 mg tablet", 25, 1),
+            ],
+        )
+    )  # fmt: skip
+
+    assert set(started(document.options[0])) & {"spironolactone", "eplerenone"}
+
+
+def test_an_ace_inhibitor_and_an_arb_taken_together_are_parted_by_every_plan() -> None:
+    """US25, 5.2, class 3 harm."""
+    document = advice(
+        record(orders=[an_order("lisinopril 20 mg tablet", 20, 1), an_order("losartan 100 mg tablet", 100, 1)])
+    )
+
+    assert severities(document, "lisinopril", "losartan") & {"serious", "contraindicated"}
+    for option in document.options:
+        after = {*option.plan.keep, *started(option)}
+        assert not (after & ACE and after & ARB)
+
+
+def test_nothing_is_raised_beyond_the_usual_dose() -> None:
+    document = advice(
+        record(orders=[an_order("lisinopril 40 mg tablet", 40, 1), an_order("amlodipine 10 mg tablet", 10, 1)])
+    )
+
+    assert all(daily_mg(o, "lisinopril") <= 40 for o in document.options if "lisinopril" in started(o))
+    assert not any("amlodipine" in started(o) for o in document.options)
+
+
+def test_a_medicine_to_carry_for_emergencies_changes_no_order() -> None:
+    """An adrenaline pen speaks for no antihypertensive, and against a non-selective beta-blocker (labels)."""
+    plain = advice(record(sbp=172.0))
+    pen = advice(record(sbp=172.0, orders=[an_order("epinephrine 0.3 mg auto-injector", 0.3, 1)]))
+
+    assert started(pen.options[0]) == started(plain.options[0])
+    assert not offered(pen) & {"propranolol", "nadolol"}
+
+
+@pytest.mark.parametrize(
+    ("taken", "dose", "kept_away"),
+    [
+        ("lithium carbonate 300 mg capsule", 300, THIAZIDE | ACE | ARB),
+        ("dofetilide 0.25 mg capsule", 0.25, {"hydrochlorothiazide", "chlorthalidone", "verapamil"}),
+        ("sacubitril 49 mg / valsartan 51 mg tablet", 1, ACE | ARB | {"aliskiren"}),
+        ("verapamil 240 mg extended release tablet", 240, BETA),
+        ("ivabradine 5 mg tablet", 5, {"verapamil", "diltiazem"}),
+    ],
+)  # fmt: skip
+def test_what_is_taken_keeps_the_lead_free_of(taken: str, dose: float, kept_away: set[str]) -> None:
+    """Labels: lithium with diuretics, ACE inhibitors, ARBs; dofetilide; sacubitril-valsartan; verapamil; ivabradine."""
+    document = advice(record(orders=[an_order(taken, dose, 1)]))
+
+    assert document.options
+    assert not set(started(document.options[0])) & kept_away
+
+
+@pytest.mark.parametrize(
+    ("problem", "facts", "kept_away"),
+    [
+        ("J45.909", {}, {"propranolol", "nadolol", "carvedilol", "labetalol", "pindolol"}),
+        ("I44.2", {}, BETA | {"verapamil", "diltiazem"}),
+        ("I49.5", {}, BETA | {"verapamil", "diltiazem"}),
+        ("I50.22", {}, {"verapamil", "diltiazem"}),
+        ("I10", {"potassium": 6.0}, ACE | ARB | {"spironolactone", "eplerenone", "amiloride", "triamterene"}),
+        ("I10", {"potassium": 3.0}, THIAZIDE | members("loop diuretic")),
+        ("Z99.2", {"creatinine": 8.0}, THIAZIDE),
+        ("I10", {"heart_rate": 44.0}, BETA | {"verapamil", "diltiazem", "clonidine"}),
+    ],
+)  # fmt: skip
+def test_a_problem_keeps_the_lead_free_of(problem: str, facts: dict[str, float], kept_away: set[str]) -> None:
+    """Labels, section 4; US25, 5.3 and table of oral drugs; thiazides have no effect in anuria (labels)."""
+    document = advice(record(problems=["I10", problem], **facts))
+
+    assert document.options
+    assert not set(started(document.options[0])) & kept_away
+
+
+@pytest.mark.parametrize(
+    ("problem", "facts", "expected"),
+    [
+        ("I50.22", {"heart_rate": 82.0}, ACE | ARB | {"carvedilol", "metoprolol", "bisoprolol"}),
+        ("I25.2", {"heart_rate": 78.0}, ACE | ARB | BETA),
+        ("E26.09", {"potassium": 3.6}, {"spironolactone", "eplerenone"}),
+        ("I63.9", {}, THIAZIDE | ACE | ARB),
+    ],
+)  # fmt: skip
+def test_a_problem_is_led_by(problem: str, facts: dict[str, float], expected: set[str]) -> None:
+    """US25, 5.3: heart failure, after infarction, primary aldosteronism, after stroke."""
+    document = advice(record(problems=["I10", problem], **facts))
+
+    assert set(started(document.options[0])) & expected
+
+
+def test_black_adults_are_not_led_with_an_ace_inhibitor_alone() -> None:
+    """US25, 5.3: thiazide-type diuretic or calcium channel blocker, without heart failure or kidney disease."""
+    rows = record()
+    rows[0]["extension"] = [
+        {
+            "url": "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race",
+            "extension": [
+                {"url": "ombCategory", "valueCoding": {"code": "2054-5", "display": "Black or African American"}},
+                {"url": "text", "valueString": "Black or African American"},
+            ],
+        }
+    ]
+
+    assert set(started(advice(rows).options[0])) & (THIAZIDE | DHP)
+
+
+def test_simvastatin_of_40_mg_is_minded_before_amlodipine() -> None:
+    """Label of simvastatin: at most 20 mg a day with amlodipine."""
+    document = advice(record(orders=[an_order("simvastatin 40 mg tablet", 40, 1)]))
+
+    for option in document.options:
+        if "amlodipine" in started(option):
+            assert "simvastatin" in " ".join(c.text.lower() for c in option.cautions)
+
+
+@pytest.mark.parametrize("problems", [["I10"], []])
+def test_nobody_without_diabetes_or_depression_is_given_drugs_for_it(problems: list[str]) -> None:
+    rows = record(problems=[*problems, "M10.9"])
+
+    for indication in ("type-2-diabetes", "depression", "atrial-fibrillation-stroke-prevention"):
+        document = advice(rows, indication)
+        assert not document.options, indication
+        assert document.findings
+
+
+def test_a_young_adult_without_lipids_is_promised_nothing_by_a_statin() -> None:
+    """PREVENT holds from 30 years and needs cholesterol."""
+    document = advice(record(age=26, leave_out=["total_cholesterol", "hdl"]), "dyslipidaemia")
+
+    assert not document.options or any("risk" in c.text.lower() for o in document.options for c in o.cautions)

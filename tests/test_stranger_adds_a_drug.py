@@ -44,9 +44,10 @@ def filled(text: str) -> str:
     )
 
 
-CONTRAINDICATIONS = f"""contraindications = [
-  {{ code = "angioedema_history", when = "dx(angioedema_history)", level = "absolute", text = "angioedema", source = "{DRUG}-label", status = "verified" }},
-]"""
+CONTRAINDICATIONS = (
+    'contraindications = [\n  { code = "angioedema_history", when = "dx(angioedema_history)", level = "absolute", '
+    f'text = "angioedema", source = "{DRUG}-label", status = "verified" }},\n]'
+)
 PREGNANCY = (
     f'pregnancy = {{ when = "pregnant", action = "contraindicated", '
     f'text = "harms the unborn child", source = "{DRUG}-label", status = "verified" }}'

@@ -138,7 +138,7 @@ def settle(fields: Row, kinds: dict[str, str], lower_start: tuple[float, str] | 
                 row["status"] = _status(row["status"], kinds.get(row["source"], ""))
     fields["cases"] = [case for case in fields.get("cases", []) if case["status"] in _SOUND]
     for row in fields["contraindications"]:
-        if row.get("when"):
+        if row.get("when") and "haemorrhagic_stroke" not in row["when"]:
             row["when"] = row["when"].replace("dx(stroke) or dx(tia)", _ANY_STROKE)
     if lower_start:
         _lower(fields, *lower_start)

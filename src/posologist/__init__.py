@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "recommend": "posologist.recommend.pipeline",
+    "recommend_one": "posologist.recommend.pipeline",
     "recommend_many": "posologist.recommend.pipeline",
     "screen_order": "posologist.recommend.order",
     "dose_for": "posologist.recommend.dose",
@@ -32,13 +32,15 @@ _HOMES = {
     "LocalEngine": "posologist.core.engine",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+_INSIDE = {"recommend_one": "recommend"}  # `posologist.recommend` is the folder of the pipeline
+
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"posologist has no '{name}'; it has {', '.join(__all__)}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES[name]), _INSIDE.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from posologist.core.drug import Fact, MonitoringRule
-from posologist.core.statement import Statement
+from posologist.core.statement import Severity, Statement
 from posologist.core.values import Many, Value
 
 GuidelineKey = str
@@ -34,6 +34,8 @@ class Rule(Fact):
     text: str
     cor: str = ""
     loe: str = ""
+    title: str = ""
+    severity: Severity = "information"
 
 
 class TargetRule(Rule):
@@ -59,6 +61,14 @@ class PairRule(Rule):
     first: Many[str]
     second: Many[str]
     preferred: bool = False
+
+
+class DeriveRule(Fact):
+    """A condition that follows from the record though no code says so: `code` holds when `when` is true."""
+
+    code: str
+    when: str
+    text: str
 
 
 class KeepRule(Fact):
@@ -127,10 +137,14 @@ class StandardDose(Fact):
 
 
 class Baseline(Fact):
-    """Risk without this treatment change, as a probability over the horizon. First computable one is used."""
+    """Risk without this treatment change, as a probability over the horizon. First computable one is used.
+
+    `borrowed`: it is the rate of others, not computed from this patient; the answer says so.
+    """
 
     when: str = "true"
     formula: str
+    borrowed: bool = False
     text: str
 
 
@@ -216,6 +230,8 @@ class Indication(Value):
     steps: Many[Rule] = ()
     preferences: Many[Statement] = ()
     keeps: Many[KeepRule] = ()
+    derives: Many[DeriveRule] = ()
+    min_age: float = Field(default=18.0, description="years; below it the guideline does not hold")
     definitions: Many[Rule] = ()
     work_up: Many[Rule] = ()
     constants: Many[Constant] = ()

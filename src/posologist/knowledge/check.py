@@ -31,7 +31,7 @@ DERIVED_FACTS = frozenset({
 })  # fmt: skip
 """Facts that the program derives beside laboratory values and scores (knowledge/derive.py)."""
 
-PLAN_FACTS = frozenset({"dose_per_day", "route", "form", "indication"})
+PLAN_FACTS = frozenset({"dose_per_day", "route", "form", "indication", "starting"})
 _EXPRESSIONS = ("when", "condition", "percent", "factor", "shift", "formula", "benefit", "valid")
 _SOURCES = ("source", "spread_source")
 _UNITS_PER_DOSE = (1, 2, 3, 4)
@@ -176,7 +176,9 @@ def _citation(where: str, key: str, status: str | None, known: _Known) -> Iterat
         )
     elif citation.kind == "memory" and status not in ("to verify", None):
         yield where, f"a recalled fact cannot be '{status}'; its status is 'to verify'", "error"
-    elif citation.kind in ("review", "handbook") and status == "verified":
+    elif citation.kind == "machine" and status not in ("to verify", None):
+        yield where, f"a page that a language model wrote verifies nothing: not '{status}' but 'to verify'", "error"
+    elif citation.kind in ("review", "handbook", "label quote") and status == "verified":
         yield where, "a page that restates a source is 'secondary', not 'verified'", "warning"
 
 

@@ -14,7 +14,7 @@ from posologist.core.evidence import Ledger
 from posologist.core.patient import Condition, Medication, Observation, Patient
 from posologist.core.settings import Settings
 from posologist.core.situation import CurrentDrug, KnownFact, Situation, StoppedDrug
-from posologist.core.values import DrugId, EvidenceKey, rounded
+from posologist.core.values import CitationKey, DrugId, EvidenceKey, rounded
 from posologist.knowledge.expression import UNKNOWN, Scalar
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.scores import compute
@@ -300,6 +300,16 @@ def _preferences(patient: Patient, wish: str, ledger: Ledger) -> dict[str, Evide
     }
 
 
+def cited_leaf(ledger: Ledger, knowledge: Knowledge, text: str, *, source: str, status: str) -> EvidenceKey:
+    """Leaf for a cited fact: its citation with title and place, not the bare key."""
+    citation = knowledge.citations.get(CitationKey(source))
+    if citation is None:
+        named = source
+    else:
+        named = f"{source}: {citation.title}" + (f" ({citation.where})" if citation.where else "")
+    return ledger.add("knowledge", text, source=named, status=status)  # type: ignore[arg-type]
+
+
 class FactSubject:
     """Subject of scores: facts, conditions and medicines of a situation, without genes or a plan."""
 
@@ -352,7 +362,9 @@ def _with_scores(situation: Situation, knowledge: Knowledge, ledger: Ledger) -> 
             f"{score.name}: {value:g} {score.unit}",
             because=[
                 *(i.because for i in inputs),
-                ledger.add("knowledge", f"{score.name}: {score.formula}", source=score.source, status=score.status),
+                cited_leaf(
+                    ledger, knowledge, f"{score.name}: {score.formula}", source=score.source, status=score.status
+                ),
             ],
         )
         fact = KnownFact(

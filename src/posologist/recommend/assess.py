@@ -18,7 +18,7 @@ from posologist.recommend.utility import worth_of
 from posologist.twin.search import NoRegimen, regimens_for, starting_regimen
 
 FAVOURED, FIRST_LINE, LATER_LINE = 0, 1, 2
-DISCOURAGED = 3  # added to the line of a plan that something serious speaks against
+DISCOURAGED = 100  # added to the line of a plan that something serious speaks against
 
 
 def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[RuledOut, ...]:
@@ -44,8 +44,8 @@ def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[Rul
     if worth is None:
         return tuple(_no_effect(case, d) for d in proposal.start)
     tier, reasons = _tier(case, proposal, screened)
-    if worth.benefit < 0 and not troubled(case) & set(proposal.stop):
-        tier = max(tier, LATER_LINE)  # a change for the worse that takes nothing harmful away
+    if not troubled(case) & set(proposal.stop) and (worth.benefit < 0 or _throws_away(case, proposal)):
+        tier = max(tier, LATER_LINE)  # a change for the worse, or of a drug that works, takes nothing harmful away
     wishes = wishes_of(case, proposal)
     stated = replace(worth, utility=rounded(worth.utility + math.fsum(w.value for w in wishes)))
     return Assessed(proposal, tuple(regimens), screened, tier, reasons, stated, wishes)
@@ -113,9 +113,16 @@ def _raised(case: Case, drug: Drug, limits: Limits) -> Regimen | NoRegimen:
     now = current.amount_per_day
     if now is None:
         return NoRegimen(drug=drug.id, reason=f"the present dose of {drug.name} is not stated")
-    higher = [r for r in regimens_for(drug, limits) if r.per_day > now * 1.01]
+    usual = limits.usual_high if limits.usual_high is not None else limits.max
+    higher = [
+        r
+        for r in regimens_for(drug, limits)
+        if r.per_day > now * 1.01
+        and (usual is None or r.per_day <= usual * 1.001)
+        and all(product.count in (1.0, 2.0) for product in r.products)
+    ]
     if not higher:
-        return NoRegimen(drug=drug.id, reason=f"{drug.name} is at its highest dose for this patient")
+        return NoRegimen(drug=drug.id, reason=f"{drug.name} is at the top of its usual range for this patient")
     return min(higher, key=lambda r: (r.per_day, -r.interval_h, r.text))
 
 
@@ -140,6 +147,11 @@ def _tier(case: Case, proposal: Proposal, screened: Screened) -> tuple[int, tupl
     return line, reasons
 
 
+def _throws_away(case: Case, proposal: Proposal) -> bool:
+    """Whether a present drug that nothing speaks against is stopped where the guideline adds to it instead."""
+    return bool(proposal.stop) and bool(case.indication.pairs) and case.indication.measures[0].additive
+
+
 def _could_be_helped(case: Case, proposal: Proposal, hit: Hit) -> bool:
     """Whether another plan could do without what speaks against this one: a started drug, or a kept one not needed."""
     return any(d in proposal.start or not needs(case, d) for d in hit.drugs)
@@ -156,15 +168,15 @@ def _line(case: Case, proposal: Proposal, screened: Screened, held: list[Hit]) -
     )
     unwanted = [w for w in case.preferences if w.wish == "avoid" and _starts_any(case, proposal, w.about)]
     if unwanted:
-        return LATER_LINE, (*(k for w in wishes_of(case, proposal) for k in w.because), *keys)
+        return max(line, LATER_LINE), (*(k for w in wishes_of(case, proposal) for k in w.because), *keys)
     second = [h for h in held if h.statement.action == "alternative" and _could_be_helped(case, proposal, h)]
     second += [h for h in screened.hits if _open_contraindication(h) and set(h.drugs) & set(proposal.start)]
     if second:
-        return LATER_LINE, (*dict.fromkeys(k for h in second for k in h.because), *keys)
+        return max(line, LATER_LINE), (*dict.fromkeys(k for h in second for k in h.because), *keys)
     favouring = [h for h in held if _is_favour(h)]
     if favouring and alone:
         return FAVOURED, (*dict.fromkeys(k for h in favouring for k in h.because), *keys)
-    return (FIRST_LINE if line == 1 and alone else LATER_LINE), keys
+    return (FIRST_LINE if line == 1 and alone else max(line, LATER_LINE)), keys
 
 
 def _is_favour(hit: Hit) -> bool:

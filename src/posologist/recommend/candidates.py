@@ -55,13 +55,20 @@ def _treating(case: Case) -> tuple[DrugId, ...]:
     )
 
 
-def single_plans(case: Case, rankable: tuple[DrugId, ...], troubled: frozenset[DrugId]) -> list[Proposal]:
+def single_plans(
+    case: Case, rankable: tuple[DrugId, ...], troubled: frozenset[DrugId], forbidden: frozenset[DrugId]
+) -> list[Proposal]:
     """Start one drug: alone, beside the present treatment, or in place of one present drug that may be replaced.
 
-    `troubled`: present drugs with a serious finding; these may also be replaced within their class.
+    `troubled`: present drugs with a serious finding; these may also be replaced within their class. `forbidden`:
+    present drugs that must not be taken together; stopping one of them is a plan of its own.
     """
     now, present = treating(case), case.present
-    plans = []
+    plans = [
+        Proposal(stop=(drug,), keep=tuple(d for d in present if d != drug), start=())
+        for drug in now
+        if drug in forbidden and not _is_needed(case, drug)
+    ]
     for drug in rankable:
         if drug in now:
             others = tuple(d for d in present if d != drug)

@@ -17,6 +17,7 @@ from posologist.core.situation import Situation
 from posologist.core.statement import Statement
 from posologist.core.values import DrugId, Estimate, EvidenceKey
 from posologist.genome.express import express
+from posologist.knowledge.derive import cited_leaf
 from posologist.knowledge.expression import Scalar
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.match import PatientSubject
@@ -139,11 +140,8 @@ class Case:
         )
 
     def knowledge_key(self, text: str, *, source: str, status: str) -> EvidenceKey:
-        """Leaf for a cited fact."""
-        citation = self.knowledge.citations.get(source)  # type: ignore[call-overload]
-        where = f"{citation.title} ({citation.where})" if citation is not None and citation.where else source
-        title = citation.title if citation is not None and not citation.where else where
-        return self.ledger.add("knowledge", text, source=f"{source}: {title}", status=status)  # type: ignore[arg-type]
+        """Leaf for a cited fact, its source spelled out."""
+        return cited_leaf(self.ledger, self.knowledge, text, source=source, status=status)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class Scale:
     case: Case
     baseline: float
     baseline_key: EvidenceKey
+    borrowed: str = ""
     _effects: dict[tuple[Any, ...], DrugEffect | None] = field(default_factory=dict)
     _harms: dict[tuple[Any, ...], tuple[Harm, ...]] = field(default_factory=dict)
     _normals: dict[str, Draws] = field(default_factory=dict)
@@ -111,7 +112,7 @@ def scale_of(case: Case) -> Scale | None:
             f"risk without a change of treatment, over {case.indication.horizon}: {float(value):.4g}",
             because=because,
         )
-        return Scale(case, float(value), key)
+        return Scale(case, float(value), key, baseline.text if baseline.borrowed else "")
     return None
 
 

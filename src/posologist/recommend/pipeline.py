@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 
 from posologist.core.engine import Engine, LocalEngine
@@ -40,8 +41,19 @@ from posologist.recommend.effects import Scale, scale_of
 from posologist.recommend.gate import gate
 from posologist.recommend.rank import Row, member_key, rank
 from posologist.recommend.reasons import option_of, outcome_for, yardstick_of
-from posologist.recommend.remarks import contradictions, identity, stale_facts, undiagnosed, unused, work_up
-from posologist.recommend.screen import not_checked_of, present_hits, troubled, unidentified
+from posologist.recommend.remarks import (
+    borrowed_baseline,
+    contradictions,
+    favoured,
+    identity,
+    is_adult,
+    not_adult,
+    stale_facts,
+    undiagnosed,
+    unused,
+    work_up,
+)
+from posologist.recommend.screen import forbidden_together, not_checked_of, present_hits, troubled, unidentified
 from posologist.recommend.summary import current_of, goals_of, indicated, present_findings, shown_goal, summary_of
 
 NO_INDICATION = Indication(
@@ -100,7 +112,8 @@ def recommend(
     goals = goals_of(case)
     now_findings = present_findings(case)
     wanted, why = indicated(case, goals, bool(treating(case)))
-    scale = scale_of(case)
+    wanted, why = (wanted, why) if is_adult(case) else (False, not_adult(case))
+    scale = scale_of(case) if is_adult(case) else None
     plans: list[Assessed] = []
     ruled_out: list[RuledOut] = []
     if scale is not None and (wanted or troubled(case)):
@@ -111,9 +124,11 @@ def recommend(
     findings = [
         *now_findings,
         *identity(case, patient),
+        *(borrowed_baseline(case, scale) if scale is not None else ()),
         *contradictions(case),
         *undiagnosed(case),
         *work_up(case),
+        *favoured(case),
         *why,
         *_empty(case, scale, options, wanted, ruled_out),
     ]
@@ -149,7 +164,7 @@ def case_of(
     ledger = Ledger()
     if genome is not None:
         ledger.merge({EvidenceKey(k): e for k, e in genome.evidence.items()})
-    return Case(
+    case = Case(
         situation=situate(patient, as_of=as_of, knowledge=knowledge, settings=settings, ledger=ledger),
         genome=genome,
         indication=indication,
@@ -157,6 +172,24 @@ def case_of(
         settings=settings,
         ledger=ledger,
         preferences=patient.preferences,
+    )
+    return _with_derived_conditions(case)
+
+
+def _with_derived_conditions(case: Case) -> Case:
+    """The case with conditions that follow from the record though no code says so (resistant hypertension)."""
+    found = dict(case.situation.conditions)
+    for rule in case.indication.derives:
+        match = case.patient.match(rule.when)
+        if match.truth is True and rule.code not in found:
+            leaf = case.knowledge_key(rule.text, source=rule.source, status=rule.status)
+            found[rule.code] = case.ledger.add(
+                "derived", f"{rule.code.replace('_', ' ')}, by definition", because=[*case.patient.because(match), leaf]
+            )
+    if found == case.situation.conditions:
+        return case
+    return replace(
+        case, situation=case.situation.model_copy(update={"conditions": found}), _remembered={}, _profiles={}
     )
 
 
@@ -182,7 +215,7 @@ def _plans(case: Case, scale: Scale, *, wanted: bool) -> tuple[list[Assessed], l
     passed: list[Assessed] = []
     ruled_out: list[RuledOut] = []
     rankable = _rankable(case, ruled_out)
-    singles = single_plans(case, rankable, troubled(case))
+    singles = single_plans(case, rankable, troubled(case), forbidden_together(case))
     if not wanted:
         singles = [p for p in singles if troubled(case) & set(p.stop)]
     for proposal in singles:
@@ -287,6 +320,8 @@ def _empty(
 ) -> list[Finding]:
     """Why nothing is recommended, where nothing is; never silence."""
     if options:
+        return []
+    if not is_adult(case):
         return []
     if not wanted:
         return [_kept(case, drug) for drug in sorted(troubled(case))]

@@ -14,7 +14,7 @@ from posologist.core.drug import Drug
 from posologist.core.evidence import Ledger
 from posologist.core.regimen import Regimen
 from posologist.core.values import DrugId
-from posologist.recommend.assess import DISCOURAGED, FIRST_LINE
+from posologist.recommend.assess import DISCOURAGED, FIRST_LINE, LATER_LINE
 from posologist.recommend.candidates import applies
 from posologist.recommend.case import Assessed, Case
 from posologist.recommend.effects import effect_rule
@@ -121,13 +121,16 @@ def pharmacological_class(case: Case, drug: DrugId) -> str:
 def _choose(case: Case, rows: list[Row], ties: Callable[[Assessed, Assessed], bool]) -> list[Row]:
     """The leader and what ties with it in the guideline's order of classes; so again for the other intensity.
 
-    Two-drug and one-drug plans of the leading tiers each get their share of the rows. Later lines fill the list only
-    where the leading tiers leave fewer than `ENOUGH` rows; discouraged plans only where there is nothing else.
+    Two-drug and one-drug plans of the leading tiers each get their share of the rows. Second choices fill the list only
+    where the leading tiers leave fewer than `ENOUGH` rows; later lines and discouraged plans only where there is
+    nothing else.
     """
     most = case.settings.max_options
     sound = [r for r in rows if r.plan.tier < DISCOURAGED] or rows
     leading = [r for r in sound if r.plan.tier % DISCOURAGED <= FIRST_LINE]
-    offered = leading if len(leading) >= ENOUGH else sound
+    second = [r for r in sound if r.plan.tier % DISCOURAGED == LATER_LINE]
+    offered = leading if len(leading) >= ENOUGH else leading + second
+    offered = offered or [r for r in sound if r.plan.tier == sound[0].plan.tier]
     intensity = len(offered[0].plan.proposal.start) if offered else 0
     alike = _led(case, [r for r in offered if len(r.plan.proposal.start) == intensity], ties)
     other = _led(case, [r for r in offered if len(r.plan.proposal.start) != intensity], ties)

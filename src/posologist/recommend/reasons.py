@@ -8,7 +8,7 @@ from dataclasses import replace
 from statistics import NormalDist
 
 from posologist.core.drug import Drug
-from posologist.core.indication import Measure
+from posologist.core.indication import Indication, Measure
 from posologist.core.recommendation import (
     Effect,
     NotChecked,
@@ -43,7 +43,7 @@ from posologist.recommend.case import Assessed, Case, Outcome, Proposal, Triple
 from posologist.recommend.effects import Scale, unweighted_harms
 from posologist.recommend.followup import monitoring_of
 from posologist.recommend.gate import NARROW
-from posologist.recommend.rank import Row, pharmacological_class
+from posologist.recommend.rank import Row
 from posologist.recommend.screen import RESTRICTIVE
 from posologist.recommend.utility import outcome_of
 from posologist.twin.exposure import curve, exposure
@@ -116,7 +116,7 @@ def _numbers(case: Case, scale: Scale, outcome: Outcome) -> dict[str, object]:
         "derived", f"benefit {outcome.benefit.value:.4g} {indication.benefit_unit}", because=outcome.benefit_because
     )
     risk_key = case.ledger.add(
-        "derived", f"weighted harm {outcome.risk.value:.4g} {indication.benefit_unit}", because=outcome.risk_because
+        "derived", f"weighted harm {outcome.risk.value:.4g} {_weighed(indication)}", because=outcome.risk_because
     )
     aversion = case.ledger.add(
         "setting", f"harm aversion lambda = {case.settings.harm_aversion:g}", source="settings.harm_aversion"
@@ -133,18 +133,28 @@ def _numbers(case: Case, scale: Scale, outcome: Outcome) -> dict[str, object]:
     value = outcome.utility.value
     return {
         "benefit": _estimate(outcome.benefit, indication.benefit_unit, level, benefit_key),
-        "risk": _estimate(outcome.risk, indication.benefit_unit, level, risk_key),
-        "utility": _estimate(outcome.utility, indication.benefit_unit, level, utility_key),
+        "risk": _estimate(outcome.risk, _weighed(indication), level, risk_key),
+        "utility": _estimate(outcome.utility, _points(indication), level, utility_key),
         "effects": _effects(case, scale, outcome),
         "contributions": Contributions(
             base=0.0,
             output=value,
             rest=value - sum(p.value for p in parts),
-            unit=indication.benefit_unit,
+            unit=_points(indication),
             parts=parts,
             because=(utility_key,),
         ),
     }
+
+
+def _weighed(indication: Indication) -> str:
+    """Unit of harm: harms counted in the events of the benefit by their weights."""
+    return f"weighted harms per 1,000 patients over {indication.horizon}"
+
+
+def _points(indication: Indication) -> str:
+    """Unit of utility: benefit less weighted harm."""
+    return f"utility points per 1,000 patients over {indication.horizon}"
 
 
 def _estimate(triple: Triple, unit: str, level: float, key: EvidenceKey) -> Estimate:
@@ -255,14 +265,17 @@ def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChe
         )
         twin = case.twin(drug.id, plan.proposal.drugs, route=regimen.route, release=regimen.release)
         series, measures, note = None, {}, ""
+        keys = [regimen_key]
         if isinstance(twin, MissingKinetics):
             note = twin.why
             missing.append(twin.not_checked())
+            keys.append(case.ledger.add("knowledge", note, source=f"drug file {drug.id}"))
         else:
             missing.extend(twin.not_checked)
             drawn = curve(twin, regimen, settings=case.settings, ledger=case.ledger)
             if isinstance(drawn, MissingKinetics):
                 note = drawn.why
+                keys.append(case.ledger.add("knowledge", note, source=f"drug file {drug.id}"))
             else:
                 series = drawn
             reached = exposure(twin, regimen, drug=drug, settings=case.settings, ledger=case.ledger)
@@ -287,7 +300,7 @@ def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChe
                 exposure=series,
                 exposure_measures=measures,
                 exposure_note=note,
-                because=(regimen_key,),
+                because=tuple(keys),
             )
         )
     return tuple(starts), tuple(missing)
@@ -303,7 +316,7 @@ _TIER_WORDS = {
 def _standing(tier: int) -> str:
     if tier >= DISCOURAGED:
         return "something serious speaks against it; no plan without that was found"
-    return _TIER_WORDS[tier]
+    return _TIER_WORDS[min(tier, LATER_LINE)]
 
 
 def _reasons(case: Case, plan: Assessed, outcome: Outcome) -> tuple[Reason, ...]:
@@ -353,7 +366,10 @@ def _cautions(plan: Assessed) -> tuple[Reason, ...]:
     asked = RESTRICTIVE | {"monitor", "increase"}
     return tuple(
         Reason(
-            text=h.statement.text + (f": {h.statement.management}" if h.statement.management else ""), because=h.because
+            text=f"{h.statement.text.rstrip('.')}. {h.statement.management}"
+            if h.statement.management
+            else h.statement.text,
+            because=h.because,
         )
         for h in plan.screened.hits
         if h.truth is True and h.statement.action in asked and set(h.drugs) & set(plan.proposal.start)
@@ -382,7 +398,8 @@ def _equivalents(case: Case, row: Row) -> tuple[Reason, ...]:
     """Plans of the same classes, by their sentence."""
     found = []
     for plan in row.equivalents[:12]:
-        keys = tuple(EvidenceKey(k) for limits in plan.screened.limits.values() for k in limits.reasons)
-        classes = ", ".join(dict.fromkeys(pharmacological_class(case, d) for d in plan.proposal.start))
-        found.append(Reason(text=f"{plan_text(case, plan.proposal, plan.regimens)} ({classes})", because=keys))
+        text = plan_text(case, plan.proposal, plan.regimens)
+        limits = [EvidenceKey(k) for limits in plan.screened.limits.values() for k in limits.reasons]
+        key = case.ledger.add("derived", f"{text}, within this patient's limits", because=limits)
+        found.append(Reason(text=text, because=(key,)))
     return tuple(found)

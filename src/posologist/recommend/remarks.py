@@ -8,6 +8,7 @@ from posologist.core.patient import Patient
 from posologist.core.recommendation import Finding, NotChecked
 from posologist.recommend.candidates import applies
 from posologist.recommend.case import Case
+from posologist.recommend.effects import Scale
 from posologist.recommend.summary import BANNER
 
 
@@ -75,6 +76,72 @@ def contradictions(case: Case) -> tuple[Finding, ...]:
     )
 
 
+def is_adult(case: Case) -> bool:
+    """Whether the patient's age is known and within the guideline's."""
+    age = case.situation.facts.get("age")
+    return age is not None and isinstance(age.value, float) and age.value >= case.indication.min_age
+
+
+def not_adult(case: Case) -> tuple[Finding, ...]:
+    """Why nothing is recommended to a child, or to a patient whose age is not known."""
+    known = case.situation.facts.get("age")
+    rule = case.ledger.add(
+        "setting",
+        f"the guideline holds from {case.indication.min_age:g} years",
+        source=f"indication {case.indication.id}",
+    )
+    if known is None:
+        key = case.ledger.add(
+            "patient", "no birth date in the record", source=f"record of patient {case.situation.patient_id}"
+        )
+        title = "The age is not known: no plan is offered"
+    else:
+        key = known.because
+        title = "The guideline on file is for adults: no plan is offered"
+    return (
+        Finding(
+            severity="serious",
+            title=title,
+            detail="doses for children are not on file; ask a specialist",
+            because=(key, rule),
+        ),
+    )
+
+
+def borrowed_baseline(case: Case, scale: Scale) -> tuple[Finding, ...]:
+    """Says so when the absolute benefit does not rest on this patient's own risk."""
+    if not scale.borrowed:
+        return ()
+    return (
+        Finding(
+            severity="monitor",
+            title="The absolute benefit does not rest on this patient's own risk",
+            detail=scale.borrowed,
+            because=(scale.baseline_key,),
+        ),
+    )
+
+
+def favoured(case: Case) -> tuple[Finding, ...]:
+    """What the guideline favours for conditions of this patient, whether or not a plan of it leads."""
+    found = []
+    for statement in case.indication.preferences:
+        if statement.action != "prefer" or statement.status == "to verify":
+            continue
+        match = case.patient.match(statement.when)
+        if match.truth is True:
+            leaf = case.knowledge_key(statement.text, source=statement.source, status=statement.status)
+            found.append(
+                Finding(
+                    severity="information",
+                    title=f"Favoured for this patient: {', '.join(statement.about)}",
+                    detail=statement.text,
+                    because=(*case.patient.because(match), leaf),
+                )
+            )
+    return tuple(found)
+
+
 def work_up(case: Case) -> tuple[Finding, ...]:
     """What the guideline asks to look for, and which of its definitions this patient meets."""
     found = []
@@ -86,8 +153,8 @@ def work_up(case: Case) -> tuple[Finding, ...]:
             key = case.knowledge_key(f"{rule.guideline}: {rule.text}", source=rule.source, status=rule.status)
             found.append(
                 Finding(
-                    severity="information",
-                    title=f"{case.indication.name}: to consider",
+                    severity=rule.severity,
+                    title=rule.title or f"{case.indication.name}: to consider",
                     detail=rule.text,
                     because=(*case.patient.because(match), key),
                 )

@@ -52,7 +52,9 @@ def screen(case: Case, proposal: Proposal, amounts: Mapping[DrugId, float] | Non
             limits[drug_id] = outcome.limits
         for what in outcome.unverified:
             blocks.append(_unverified(case, drug_id, what))
-    hits.extend(h for kept in proposal.keep if kept in treating(case) for h in _kept_hits(case, kept, medicines))
+    kept = [d for d in proposal.keep if d in treating(case)]
+    hits.extend(h for drug in kept for h in _kept_hits(case, drug, medicines))
+    hits.extend(h for one, two in combinations(kept, 2) for h in interaction_hits(case, one, two, medicines))
     blocks.extend(
         _block(case, hit, proposal.start)
         for hit in hits
@@ -249,7 +251,7 @@ def _hit(case: Case, statement: Statement, drugs: tuple[DrugId, ...], subject: P
         return None
     if match.truth is None:
         return Hit(statement, drugs, None, (), match.missing)
-    leaf = case.knowledge_key(statement.text, source=statement.source, status=statement.status)
+    leaf = leaf_of(case, statement)
     return Hit(statement, drugs, True, (*subject.because(match), leaf), read=match.read)
 
 
@@ -380,6 +382,12 @@ def troubled(case: Case) -> frozenset[DrugId]:
     return case.remember("troubled", find)
 
 
+def forbidden_together(case: Case) -> frozenset[DrugId]:
+    """Present medicines for this indication that must never stand in one plan (an ACE inhibitor and an ARB)."""
+    pairs = (h for h in present_hits(case) if h.truth is True and len(h.drugs) > 1)
+    return frozenset(d for h in pairs if h.statement.action == "contraindicated" for d in h.drugs) & set(treating(case))
+
+
 def unidentified(case: Case) -> list[NotChecked]:
     """Medicines and allergies of the record that could not be identified, and lists that were not there."""
     situation = case.situation
@@ -414,5 +422,6 @@ def unidentified(case: Case) -> list[NotChecked]:
 
 
 def leaf_of(case: Case, statement: Statement) -> EvidenceKey:
-    """Evidence leaf of a statement."""
-    return case.knowledge_key(statement.text, source=statement.source, status=statement.status)
+    """Evidence leaf of a statement: its claim and its management."""
+    text = f"{statement.text.rstrip('.')}. {statement.management}" if statement.management else statement.text
+    return case.knowledge_key(text, source=statement.source, status=statement.status)

@@ -127,8 +127,9 @@ def indicated(case: Case, goals: tuple[GoalDocument, ...], treated: bool) -> tup
                     because=(*case.patient.because(match), key),
                 ),
             )
+    unknown = tuple(dict.fromkeys(name for _, m in matches if m.truth is None for name in m.missing))
     if any(match.truth is None for _, match in matches) or not rules:
-        return True, ()
+        return _undecided(case, unknown)
     keys = tuple(dict.fromkeys(k for _, m in matches for k in case.patient.because(m)))
     rule_keys = tuple(case.knowledge_key(r.text, source=r.source, status=r.status) for r in rules)
     return False, (
@@ -141,9 +142,39 @@ def indicated(case: Case, goals: tuple[GoalDocument, ...], treated: bool) -> tup
     )
 
 
+def _undecided(case: Case, missing: tuple[str, ...]) -> tuple[bool, tuple[Finding, ...]]:
+    """Whether to treat could not be decided: without the treated measure itself nothing is offered."""
+    measured = {m.key for m in case.indication.measures} | {t.measure for t in case.indication.targets}
+    blind = tuple(name for name in missing if name in measured)
+    record = case.ledger.add(
+        "patient",
+        f"not known: {', '.join(missing) or 'nothing'}",
+        source=f"record of patient {case.situation.patient_id}",
+    )
+    if blind:
+        return False, (
+            Finding(
+                severity="serious",
+                title=f"{case.indication.name}: no plan without {', '.join(blind)}",
+                detail="what is to be treated has not been measured, or not recently enough to be in the record",
+                because=(record,),
+            ),
+        )
+    return True, (
+        Finding(
+            severity="monitor",
+            title=f"Whether a drug is needed for {case.indication.name} is not known",
+            detail="the plans are shown in case it is; the thresholds need facts that the record lacks",
+            because=(record,),
+        ),
+    )
+
+
 def _intensified(case: Case, goals: tuple[GoalDocument, ...]) -> tuple[bool, tuple[Finding, ...]]:
     measures = {m.key for m in case.indication.measures}
     treated = [g for g in goals if g.measure in measures and g.high is not None]
+    if treated and all(g.now is None for g in treated):
+        return _undecided(case, tuple(g.measure for g in treated))
     if not treated or not all(is_met(g) for g in treated):
         return True, ()
     now = tuple(k for g in treated if g.now is not None for k in g.now.because)

@@ -219,5 +219,5 @@ def _scaled(part: Part, factor: float) -> Part:
 def _triple(value: float, draws: Draws, level: float) -> Triple:
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(draws, (tail, 1.0 - tail))
-    value = rounded(float(value))
+    value = 0.0 if abs(value) < 1e-9 else rounded(float(value))
     return Triple(value, rounded(min(float(low), value)), rounded(max(float(high), value)))

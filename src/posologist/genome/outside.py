@@ -75,7 +75,7 @@ def read_outside_calls(path: Path) -> tuple[OutsideCall, ...]:
             continue
         fields = [field.strip() or None for field in line.split("\t")] + [None] * 3
         gene = fields[0] and fields[0].upper()
-        where = f"{path}:{number}"
+        where = f"{path.name}:{number}"
         if gene is None or (gene == "GENE" and not calls):
             continue
         if not any(fields[1:4]):

@@ -31,7 +31,7 @@ _DIALYSIS_DAYS = 30  # a dialysis procedure so recent means that the patient is 
 _FERTILE_AGE = (12, 55)
 _NOT_PREGNANT_DAYS = 28  # one cycle: an older "not pregnant" says nothing of today
 _PREGNANT_DAYS = 294  # 42 weeks: no pregnancy lasts longer
-_RAAS_ANGIOEDEMA = frozenset({"ACE inhibitor:angioedema", "ARB:angioedema", "ARNI:angioedema"})
+_RAAS = frozenset({"ACE inhibitor", "ARB", "ARNI"})
 
 
 def situate(patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Settings, ledger: Ledger) -> Situation:
@@ -50,8 +50,10 @@ def situate(patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Se
     facts |= _latest(patient.observations, as_of, settings, ledger)
     conditions, past = _conditions(patient.conditions, as_of, knowledge, ledger)
     allergies = _allergies(patient, ledger, tolerated=False)
-    for reaction in _RAAS_ANGIOEDEMA & allergies.keys():
-        conditions.setdefault("angioedema_history", allergies[reaction])
+    for name in sorted(key for key in allergies if key.endswith(":angioedema")):
+        culprit = name.removesuffix(":angioedema")
+        if {culprit, *knowledge.groups_of(DrugId(culprit))} & _RAAS:
+            conditions.setdefault("angioedema_history", allergies[name])
     facts |= _states(patient, facts, conditions, as_of, ledger)
     current, stopped, unresolved = _medicines(patient.medications, as_of, settings, ledger)
     situation = Situation(

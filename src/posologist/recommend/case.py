@@ -161,7 +161,10 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Hit:
-    """A statement that holds (or, in `truth` None, could not be decided) for a drug of the plan."""
+    """A statement that holds (or, in `truth` None, could not be decided) for a drug of the plan.
+
+    `about` is the drug that the statement acts on: of an interacting pair, only its dose is narrowed.
+    """
 
     statement: Statement
     drugs: tuple[DrugId, ...]
@@ -169,6 +172,7 @@ class Hit:
     because: tuple[EvidenceKey, ...]
     missing: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
+    about: DrugId | None = None
 
 
 @dataclass(frozen=True)

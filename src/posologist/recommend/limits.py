@@ -48,7 +48,7 @@ def limits_for(case: Case, drug: Drug, subject: PatientSubject, hits: tuple[Hit,
     )
     unverified = [f"dose of {drug.name}"] if rule.status == "to verify" else []
     for hit in hits:
-        if hit.truth is not True or hit.statement.action not in NARROWING or drug.id not in hit.drugs:
+        if hit.truth is not True or hit.statement.action not in NARROWING or hit.about != drug.id:
             continue
         narrowed = _narrow(limits, hit.statement)
         if narrowed is None:

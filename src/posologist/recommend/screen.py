@@ -149,7 +149,7 @@ def interaction_hits(
         if softened is None:
             continue
         told = (facts or {}).get(about) or _order_facts(case, about)
-        hit = _hit(case, softened, (one, two), case.subject(about, taken, stopped, told))
+        hit = _hit(case, softened, (one, two), case.subject(about, taken, stopped, told), about)
         if hit is not None:
             hits.append(hit)
     duplicate = _duplicate(case, one, two)
@@ -245,14 +245,17 @@ def allergy_hits(case: Case, drug: Drug) -> tuple[Hit, ...]:
     return tuple(hits)
 
 
-def _hit(case: Case, statement: Statement, drugs: tuple[DrugId, ...], subject: PatientSubject) -> Hit | None:
+def _hit(
+    case: Case, statement: Statement, drugs: tuple[DrugId, ...], subject: PatientSubject, about: DrugId | None = None
+) -> Hit | None:
     match = subject.match(statement.when)
     if match.truth is False or (match.truth is None and statement.action not in RESTRICTIVE):
         return None
+    about = about or drugs[0]
     if match.truth is None:
-        return Hit(statement, drugs, None, (), match.missing)
+        return Hit(statement, drugs, None, (), match.missing, about=about)
     leaf = leaf_of(case, statement)
-    return Hit(statement, drugs, True, (*subject.because(match), leaf), read=match.read)
+    return Hit(statement, drugs, True, (*subject.because(match), leaf), read=match.read, about=about)
 
 
 def _unverified(case: Case, drug: DrugId, what: str) -> RuledOut:
@@ -321,6 +324,7 @@ def not_checked_of(case: Case, hits: Iterable[Hit]) -> list[NotChecked]:
     """What stayed undecided: one entry for each missing fact, one for all conditions that a record cannot show."""
     by_missing: dict[tuple[str, ...], list[Hit]] = {}
     asked: dict[str, set[str]] = {}
+    unstudied = [h for h in hits if h.truth is True and _is_unstudied(h.statement)]
     for hit in hits:
         if hit.truth is not None or _covered(case, hit):
             continue
@@ -331,11 +335,20 @@ def not_checked_of(case: Case, hits: Iterable[Hit]) -> list[NotChecked]:
     entries = [
         NotChecked(
             what="; ".join(sorted({h.statement.text for h in group})),
-            why=f"not known: {', '.join(missing)}",
-            would_need=", ".join(missing),
+            why=f"not known: {', '.join(_spelled(case, name) for name in missing)}",
+            would_need=", ".join(_spelled(case, name) for name in missing),
             drugs=tuple(sorted({d for h in group for d in h.drugs})),
         )
         for missing, group in sorted(by_missing.items())
+    ]
+    entries += [
+        NotChecked(
+            what=f"{case.knowledge.drugs[hit.drugs[0]].name}: {hit.statement.text}",
+            why="not studied, or no rule on file, for a patient like this",
+            would_need="a source on such patients",
+            drugs=tuple(hit.drugs),
+        )
+        for hit in unstudied
     ]
     if asked:
         told = (f"{text} ({', '.join(sorted(drugs))})" for text, drugs in sorted(asked.items()))
@@ -348,6 +361,23 @@ def not_checked_of(case: Case, hits: Iterable[Hit]) -> list[NotChecked]:
             )
         )
     return entries
+
+
+def _spelled(case: Case, name: str) -> str:
+    """A missing fact in words: which medicine's day of stopping, which gene, which value."""
+    function, _, rest = name.partition("(")
+    argument = rest.rstrip(")").split(", ")[0]
+    if function == "recent":
+        group = [s.drug for s in case.situation.stopped if argument in case.knowledge.groups_of(s.drug)]
+        return f"when {', '.join(group) or argument} was stopped"
+    if function in ("gene", "activity", "allele"):
+        return f"{argument} genotype"
+    return argument.replace("_", " ") if rest else name.replace("_", " ")
+
+
+def _is_unstudied(statement: Statement) -> bool:
+    """Whether an organ rule says that nothing is known: never to be read as "no adjustment"."""
+    return statement.action == "no recommendation" and statement.kind in ("renal", "hepatic", "age")
 
 
 def _covered(case: Case, hit: Hit) -> bool:

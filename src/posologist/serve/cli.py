@@ -46,7 +46,7 @@ OutsideOption = Annotated[
 ]
 BuildOption = Annotated[Build, typer.Option("--build", help="Reference genome of the VCF.")]
 AsOfOption = Annotated[
-    str | None, typer.Option("--as-of", help="The day of the question, YYYY-MM-DD; today if absent.")
+    str | None, typer.Option("--as-of", help="The day of the question (YYYY-MM-DD); else the record's newest date.")
 ]
 KnowledgeOption = Annotated[
     list[Path] | None,
@@ -185,6 +185,7 @@ def recommend(
     facts = inputs.knowledge_of(knowledge)
     settings = inputs.settings_of(as_of, guideline=guideline, harm_aversion=harm_aversion)
     who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
+    settings = inputs.on_the_day_of(who, settings)
     if preferences is not None:
         who = who.model_copy(update={"preferences": inputs.preferences_of(preferences, facts)})
     genes = inputs.genome_of(
@@ -235,6 +236,7 @@ def screen(
     facts = inputs.knowledge_of(knowledge)
     settings = inputs.settings_of(as_of)
     who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
+    settings = inputs.on_the_day_of(who, settings)
     genes = inputs.genome_of(
         genome, profile, sample=sample, absent=absent, outside_calls=outside_calls, patient=who, settings=settings
     )
@@ -301,6 +303,7 @@ def guidance(
     if patient is not None:
         settings = inputs.settings_of(as_of)
         who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
+        settings = inputs.on_the_day_of(who, settings)
         situation = situation_of(who, knowledge=facts, settings=settings)
     names = [facts.drug(name).id for name in drug] if drug else None
     document = guidance_document(read_profile(profile), names or (), knowledge=facts, situation=situation)
@@ -335,6 +338,7 @@ def dose(
     facts = inputs.knowledge_of(knowledge)
     settings = inputs.settings_of(as_of)
     who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
+    settings = inputs.on_the_day_of(who, settings)
     genes = inputs.genome_of(
         genome, profile, sample=sample, absent=absent, outside_calls=outside_calls, patient=who, settings=settings
     )
@@ -372,6 +376,7 @@ def simulate(
     who = None
     if patient is not None:
         who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
+        settings = inputs.on_the_day_of(who, settings)
     doses = doses_from(inputs.measured_of(None, events)["events"], facts.drug(drug).id)
     document = simulate_for(
         drug, regimen=regimen, events=doses, times=times, patient=who, knowledge=facts, settings=settings

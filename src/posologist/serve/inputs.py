@@ -30,10 +30,10 @@ def knowledge_of(folders: Sequence[Path] | None) -> Knowledge:
     return load_knowledge(*(folders or ()))
 
 
-def day_of(as_of: str | None) -> date:
-    """The day of the question: as given, or today."""
+def day_of(as_of: str | None) -> date | None:
+    """The day of the question as given; None: the record decides (`on_the_day_of`)."""
     if as_of is None:
-        return date.today()
+        return None
     try:
         return date.fromisoformat(as_of)
     except ValueError as error:
@@ -53,6 +53,13 @@ def settings_of(as_of: str | None, **chosen: Any) -> Settings:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
         raise InputError(str(first["msg"]), where=option, hint="safety floors cannot be lowered") from error
+
+
+def on_the_day_of(patient: Patient, settings: Settings) -> Settings:
+    """Settings with the day of the question: as given, else the newest date of the record, else today."""
+    if settings.as_of is not None:
+        return settings
+    return settings.model_copy(update={"as_of": patient.latest_entry or date.today()})
 
 
 def patient_of(

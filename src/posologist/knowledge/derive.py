@@ -26,7 +26,7 @@ _DERIVED = ("bmi", "bsa", "ckd_epi_2021_cr", "cockcroft_gault")
 _FACT_OF_SCORE = {"ckd_epi_2021_cr": "egfr", "cockcroft_gault": "crcl"}
 _WASHOUT_DAYS = 60  # the longest washout that a rule asks for is five weeks (fluoxetine before an MAOI)
 _SAME_RESULT = 0.1
-_KIDNEY_GAP = 0.35  # reported eGFR this far below the computed clearance: one of them is wrong
+_KIDNEY_GAP = 0.35  # two eGFR values that differ by so much: one of them is wrong
 _DIALYSIS_DAYS = 30  # a dialysis procedure so recent means that the patient is on dialysis
 _FERTILE_AGE = (12, 55)
 _NOT_PREGNANT_DAYS = 28  # one cycle: an older "not pregnant" says nothing of today
@@ -79,7 +79,7 @@ def situate(patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Se
         medication_list_given=patient.medication_list_given,
         allergy_list_given=patient.allergy_list_given,
     )
-    return _lower_kidney(situation, _with_scores(situation, knowledge, ledger), ledger)
+    return _lower_kidney(situation, _with_scores(situation, knowledge, ledger), knowledge, ledger)
 
 
 def _demographics(patient: Patient, as_of: date, ledger: Ledger) -> dict[str, KnownFact]:
@@ -381,11 +381,11 @@ def _with_scores(situation: Situation, knowledge: Knowledge, ledger: Ledger) -> 
     return situation
 
 
-def _lower_kidney(measured: Situation, derived: Situation, ledger: Ledger) -> Situation:
-    """Kidney function made consistent: the lower of two values that contradict each other; eGFR for a missing CrCl.
+def _lower_kidney(measured: Situation, derived: Situation, knowledge: Knowledge, ledger: Ledger) -> Situation:
+    """Kidney function made consistent: the lower of two contradicting eGFR values; eGFR for a missing clearance.
 
-    Where the reported eGFR lies more than `_KIDNEY_GAP` below the clearance computed from creatinine, it stands for
-    both and `kidney_values_contradict` becomes a fact. The other way round is common in the old and the light.
+    Where the reported eGFR and the one computed from creatinine differ by more than `_KIDNEY_GAP`, the lower stands for
+    both measures of kidney function, and `kidney_values_contradict` becomes a fact.
     """
     reported, facts = measured.facts.get("egfr"), dict(derived.facts)
     if reported is None or not isinstance(reported.value, float):
@@ -398,13 +398,22 @@ def _lower_kidney(measured: Situation, derived: Situation, ledger: Ledger) -> Si
             because=[reported.because],
         )
         facts["crcl"] = reported.model_copy(update={"unit": "mL/min", "text": "eGFR for clearance", "because": key})
-    elif isinstance(clearance.value, float) and reported.value < clearance.value * (1 - _KIDNEY_GAP):
-        key = ledger.add(
-            "derived",
-            f"reported eGFR {reported.value:g} and computed clearance {clearance.value:g} contradict each other: "
-            "the lower is used",
-            because=[reported.because, clearance.because],
-        )
-        facts["crcl"] = clearance.model_copy(update={"value": reported.value, "because": key})
-        facts["kidney_values_contradict"] = KnownFact(value=True, text="kidney values contradict", because=key)
+        return derived.model_copy(update={"facts": facts})
+    score = knowledge.scores["ckd_epi_2021_cr"]
+    result = compute(score, FactSubject(measured, knowledge))
+    if result.value is None or not isinstance(clearance.value, float):
+        return derived
+    computed, told = float(result.value), reported.value
+    if abs(computed - told) <= _KIDNEY_GAP * max(computed, told):
+        return derived
+    lower = rounded(min(computed, told), 4)
+    key = ledger.add(
+        "derived",
+        f"reported eGFR {told:g} and the one computed from creatinine {rounded(computed, 4):g} contradict each other: "
+        f"the lower, {lower:g}, is used",
+        because=[reported.because, clearance.because],
+    )
+    facts["egfr"] = reported.model_copy(update={"value": lower, "because": key})
+    facts["crcl"] = clearance.model_copy(update={"value": min(clearance.value, lower), "because": key})
+    facts["kidney_values_contradict"] = KnownFact(value=True, text="kidney values contradict", because=key)
     return derived.model_copy(update={"facts": facts})

@@ -44,8 +44,11 @@ def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[Rul
     if worth is None:
         return tuple(_no_effect(case, d) for d in proposal.start)
     tier, reasons = _tier(case, proposal, screened)
-    if not troubled(case) & set(proposal.stop) and (worth.benefit < 0 or _throws_away(case, proposal)):
-        tier = max(tier, LATER_LINE)  # a change for the worse, or of a drug that works, takes nothing harmful away
+    if not troubled(case) & set(proposal.stop):
+        if worth.benefit <= 0:
+            return tuple(_no_gain(case, d) for d in proposal.start)
+        if _throws_away(case, proposal):
+            tier = max(tier, LATER_LINE)  # a drug that works is given up where the guideline adds to it
     wishes = wishes_of(case, proposal)
     stated = replace(worth, utility=rounded(worth.utility + math.fsum(w.value for w in wishes)))
     return Assessed(proposal, tuple(regimens), screened, tier, reasons, stated, wishes)
@@ -131,6 +134,12 @@ def _not_dispensable(case: Case, drug: Drug, limits: Limits, refused: NoRegimen)
     return RuledOut(drug=drug.id, rule="products", reason=refused.reason, because=(key,))
 
 
+def _no_gain(case: Case, drug: DrugId) -> RuledOut:
+    reason = f"{case.knowledge.drugs[drug].name} promises no benefit over the present treatment"
+    key = case.ledger.add("knowledge", reason, source=f"effects on file for {case.indication.id}")
+    return RuledOut(drug=drug, rule="no benefit", reason=reason, because=(key,))
+
+
 def _no_effect(case: Case, drug: DrugId) -> RuledOut:
     reason = f"no published effect of {case.knowledge.drugs[drug].name} on {case.indication.name} is on file"
     key = case.ledger.add("knowledge", reason, source=f"indication {case.indication.id}")
@@ -170,7 +179,7 @@ def _line(case: Case, proposal: Proposal, screened: Screened, held: list[Hit]) -
     if unwanted:
         return max(line, LATER_LINE), (*(k for w in wishes_of(case, proposal) for k in w.because), *keys)
     second = [h for h in held if h.statement.action == "alternative" and _could_be_helped(case, proposal, h)]
-    second += [h for h in screened.hits if _open_contraindication(h) and set(h.drugs) & set(proposal.start)]
+    second += [h for h in screened.hits if open_contraindication(h) and set(h.drugs) & set(proposal.start)]
     if second:
         return max(line, LATER_LINE), (*dict.fromkeys(k for h in second for k in h.because), *keys)
     favouring = [h for h in held if _is_favour(h)]
@@ -185,7 +194,7 @@ def _is_favour(hit: Hit) -> bool:
     return statement.kind == "preference" and statement.action == "prefer" and statement.status != "to verify"
 
 
-def _open_contraindication(hit: Hit) -> bool:
+def open_contraindication(hit: Hit) -> bool:
     """Whether a contraindication hangs on a fact that could be known (pregnancy, a laboratory value) and is not."""
     obtainable = all("(" not in name and name != NOT_READABLE for name in hit.missing)
     return hit.truth is None and hit.statement.action == "contraindicated" and obtainable

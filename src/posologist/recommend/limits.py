@@ -9,10 +9,12 @@ from posologist.core.recommendation import NotChecked
 from posologist.core.regimen import Limits, Regimen
 from posologist.core.statement import Statement
 from posologist.core.values import EvidenceKey
+from posologist.knowledge.expression import expression
 from posologist.knowledge.match import PatientSubject
 from posologist.recommend.case import Case, Hit
 
 _MASS = {"mg": 1.0, "mcg": 0.001, "g": 1000.0}
+ADULT = 18.0  # years
 NARROWING = frozenset({"start", "cap", "percent", "interval"})
 
 
@@ -29,7 +31,7 @@ class LimitOutcome:
 
 def limits_for(case: Case, drug: Drug, subject: PatientSubject, hits: tuple[Hit, ...]) -> LimitOutcome:
     """Limits of `drug` for the case's indication, from its dose rule and every narrowing statement that holds."""
-    rules = [r for r in drug.doses if r.indication == case.indication.id]
+    rules = _for_age(case, [r for r in drug.doses if r.indication == case.indication.id])
     rule, reasons, undecided = _rule(case, rules, subject)
     if rule is None or rule.start is None:
         return LimitOutcome(None, problem=f"no complete dose of {drug.name} for {case.indication.name} is on file")
@@ -60,9 +62,31 @@ def limits_for(case: Case, drug: Drug, subject: PatientSubject, hits: tuple[Hit,
         limits = narrowed.model_copy(update={"reasons": (*narrowed.reasons, *map(str, hit.because))})
         if hit.statement.status == "to verify":
             unverified.append(f"limit of {drug.name}: {hit.statement.text}")
+    unsized = next((h for h in hits if _lacks_size(h, drug)), None)
+    if unsized is not None:
+        return LimitOutcome(
+            None,
+            problem=f"{drug.name} is to be lowered, and no size is on file: {unsized.statement.text}",
+            because=unsized.because,
+        )
     if limits.max is not None and limits.start is not None and limits.start > limits.max:
         limits = limits.model_copy(update={"start": limits.max})
     return LimitOutcome(limits, not_checked=undecided, unverified=tuple(unverified))
+
+
+def _for_age(case: Case, rules: list[DoseRule]) -> list[DoseRule]:
+    """Dose rules that may be used: below 18 years only those that speak of an age."""
+    age = case.situation.facts.get("age")
+    if age is None or not isinstance(age.value, float) or age.value >= ADULT:
+        return rules
+    return [r for r in rules if "age" in expression(r.when).names]
+
+
+def _lacks_size(hit: Hit, drug: Drug) -> bool:
+    """Whether kidney or liver ask for a lower dose and no source says by how much."""
+    statement = hit.statement
+    asks = statement.action == "reduce" and statement.kind in ("renal", "hepatic") and statement.value is None
+    return asks and hit.truth is True and hit.about == drug.id
 
 
 def _rule(

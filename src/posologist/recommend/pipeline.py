@@ -111,14 +111,14 @@ def recommend(
     case = case_of(patient, knowledge.indication(indication), genome=genome, knowledge=knowledge, settings=settings)
     goals = goals_of(case)
     now_findings = present_findings(case)
-    wanted, why = indicated(case, goals, bool(treating(case)))
-    wanted, why = (wanted, why) if is_adult(case) else (False, not_adult(case))
+    call, why = indicated(case, goals, bool(treating(case))) if is_adult(case) else ("no", not_adult(case))
+    wanted = call != "no"
     scale = scale_of(case) if is_adult(case) else None
     plans: list[Assessed] = []
     ruled_out: list[RuledOut] = []
     if scale is not None and (wanted or troubled(case)):
         plans, ruled_out = _plans(case, scale, wanted=wanted)
-    rows = rank(case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two))
+    rows = rank(case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two), needed=call == "yes")
     options, missing = _options(case, scale, rows)
     missing += [*unused(levels, events), *stale_facts(case)]
     findings = [

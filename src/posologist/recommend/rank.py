@@ -76,14 +76,20 @@ def _verified_facts(case: Case, drug: Drug) -> int:
     return case.knowledge.remember(("verified", drug.id), count)
 
 
-def rank(case: Case, plans: Sequence[Assessed], ties: Callable[[Assessed, Assessed], bool]) -> tuple[Row, ...]:
+def rank(
+    case: Case, plans: Sequence[Assessed], ties: Callable[[Assessed, Assessed], bool], *, needed: bool
+) -> tuple[Row, ...]:
     """At most `settings.max_options` rows, the best first.
 
     Parameters
     ----------
     ties
         Whether the utilities of two plans cannot be told apart.
+    needed
+        Whether treatment is called for beyond doubt; only then may discouraged plans fill an empty list.
     """
+    if not needed:
+        plans = [p for p in plans if p.tier < DISCOURAGED]
     groups: dict[tuple[object, ...], list[Assessed]] = {}
     for plan in plans:
         groups.setdefault(_kind(case, plan), []).append(plan)
@@ -105,7 +111,7 @@ def _kind(case: Case, plan: Assessed) -> tuple[object, ...]:
         )
         for drug in plan.proposal.start
     )
-    return (plan.tier, effects, len(plan.proposal.start), plan.proposal.stop, bool(plan.proposal.raises))
+    return (effects, len(plan.proposal.start), plan.proposal.stop, bool(plan.proposal.raises))
 
 
 def pharmacological_class(case: Case, drug: DrugId) -> str:

@@ -37,6 +37,7 @@ from posologist.recommend.assess import (
     LATER_LINE,
     dosed_plan,
     dosed_present,
+    open_contraindication,
 )
 from posologist.recommend.candidates import candidate_rules
 from posologist.recommend.case import Assessed, Case, Outcome, Proposal, Triple
@@ -44,7 +45,7 @@ from posologist.recommend.effects import Scale, unweighted_harms
 from posologist.recommend.followup import monitoring_of
 from posologist.recommend.gate import NARROW
 from posologist.recommend.rank import Row
-from posologist.recommend.screen import RESTRICTIVE
+from posologist.recommend.screen import RESTRICTIVE, leaf_of, spelled
 from posologist.recommend.utility import outcome_of
 from posologist.twin.exposure import curve, exposure
 from posologist.twin.kinetics import MissingKinetics
@@ -67,7 +68,7 @@ def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tu
         toxic_probability=plan.toxic_probability,
         equivalents=_equivalents(case, row),
         reasons=_reasons(case, plan, outcome),
-        cautions=(*_cautions(plan), *_unweighted(case, scale, plan)),
+        cautions=(*_cautions(plan), *_open_questions(case, plan), *_borrowed(scale), *_unweighted(case, scale, plan)),
         monitoring=monitoring_of(case, plan),
         **_numbers(case, scale, outcome),  # type: ignore[arg-type]
     )
@@ -347,15 +348,20 @@ def _gene_reason(case: Case, drug_id: DrugId, plan: Assessed) -> Reason:
         return Reason(text=text, because=tuple(dict.fromkeys(k for h in hits for k in h.because)))
     profile = case.profile(plan.proposal.drugs)
     enzymes = {r.enzyme for r in drug.roles if r.role == "substrate"}
-    for gene, expressed in sorted(profile.genes.items()):
-        abnormal = expressed.clinical not in (None, "Normal Metabolizer", "Normal Function")
-        if abnormal and gene not in enzymes:
-            key = case.ledger.add(
-                "knowledge", f"{gene} is not among the enzymes on file for {drug.name}", source=f"drug file {drug_id}"
-            )
-            return Reason(
-                text=f"{gene} does not act on {drug.name}, as far as is known", because=(*expressed.because, key)
-            )
+    idle = {
+        gene: expressed
+        for gene, expressed in sorted(profile.genes.items())
+        if gene not in enzymes and expressed.clinical not in (None, "Normal Metabolizer", "Normal Function")
+    }
+    if idle:
+        names = ", ".join(idle)
+        key = case.ledger.add(
+            "knowledge", f"not among the enzymes on file for {drug.name}: {names}", source=f"drug file {drug_id}"
+        )
+        return Reason(
+            text=f"not on file as acting on {drug.name}: {names}",
+            because=(*dict.fromkeys(k for expressed in idle.values() for k in expressed.because), key),
+        )
     key = case.ledger.add(
         "knowledge", f"no gene statement on file applies to {drug.name}", source=f"drug file {drug_id}"
     )
@@ -374,6 +380,23 @@ def _cautions(plan: Assessed) -> tuple[Reason, ...]:
         for h in plan.screened.hits
         if h.truth is True and h.statement.action in asked and set(h.drugs) & set(plan.proposal.start)
     )
+
+
+def _open_questions(case: Case, plan: Assessed) -> tuple[Reason, ...]:
+    """Contraindications that hang on a fact which could be known and is not: to be settled before the first dose."""
+    return tuple(
+        Reason(
+            text=f"Settle first: {', '.join(spelled(case, name) for name in h.missing)}. {h.statement.text}",
+            because=(leaf_of(case, h.statement),),
+        )
+        for h in plan.screened.hits
+        if open_contraindication(h) and set(h.drugs) & set(plan.proposal.start)
+    )
+
+
+def _borrowed(scale: Scale) -> tuple[Reason, ...]:
+    """Says on the plan that its absolute benefit is not computed from this patient's own risk."""
+    return (Reason(text=scale.borrowed, because=(scale.baseline_key,)),) if scale.borrowed else ()
 
 
 def _unweighted(case: Case, scale: Scale, plan: Assessed) -> tuple[Reason, ...]:

@@ -335,8 +335,8 @@ def not_checked_of(case: Case, hits: Iterable[Hit]) -> list[NotChecked]:
     entries = [
         NotChecked(
             what="; ".join(sorted({h.statement.text for h in group})),
-            why=f"not known: {', '.join(_spelled(case, name) for name in missing)}",
-            would_need=", ".join(_spelled(case, name) for name in missing),
+            why=f"not known: {', '.join(spelled(case, name) for name in missing)}",
+            would_need=", ".join(spelled(case, name) for name in missing),
             drugs=tuple(sorted({d for h in group for d in h.drugs})),
         )
         for missing, group in sorted(by_missing.items())
@@ -363,7 +363,7 @@ def not_checked_of(case: Case, hits: Iterable[Hit]) -> list[NotChecked]:
     return entries
 
 
-def _spelled(case: Case, name: str) -> str:
+def spelled(case: Case, name: str) -> str:
     """A missing fact in words: which medicine's day of stopping, which gene, which value."""
     function, _, rest = name.partition("(")
     argument = rest.rstrip(")").split(", ")[0]

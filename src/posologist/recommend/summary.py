@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from posologist.core.indication import Rule
 from posologist.core.patient import Patient
 from posologist.core.recommendation import (
     BannerFact,
@@ -16,9 +19,11 @@ from posologist.core.values import EvidenceKey, Quantity
 from posologist.recommend.candidates import applies, guideline_of
 from posologist.recommend.case import Assessed, Case
 from posologist.recommend.reasons import stop_of
-from posologist.recommend.screen import findings_of, present_hits
+from posologist.recommend.screen import findings_of, present_hits, spelled
 from posologist.twin.kinetics import MissingKinetics
 
+Call = Literal["yes", "no", "open"]
+"""Whether treatment is called for: beyond doubt, not, or undecided for want of facts."""
 NOTABLE_FOLD = 2.0  # change of exposure from which it is a finding
 BANNER = (
     ("age", "Age", ""),
@@ -106,20 +111,27 @@ def shown_goal(goals: tuple[GoalDocument, ...]) -> GoalDocument | None:
     return next((g for g in goals if not is_met(g)), goals[0] if goals else None)
 
 
-def indicated(case: Case, goals: tuple[GoalDocument, ...], treated: bool) -> tuple[bool, tuple[Finding, ...]]:
+def indicated(case: Case, goals: tuple[GoalDocument, ...], treated: bool) -> tuple[Call, tuple[Finding, ...]]:
     """Whether drug treatment, or more of it, is called for, and the finding that says so.
 
     Treatment that meets the targets of the treated measures is not intensified; a patient below every threshold is
     not treated. What is not known speaks for neither: the options are then shown with the question open.
     """
-    if treated:
-        return _intensified(case, goals)
     rules = [r for r in case.indication.treat if applies(case, r.guideline)]
     matches = [(rule, case.patient.match(rule.when)) for rule in rules]
     for rule, match in matches:
+        if match.truth is True and _is_against(rule):
+            key = case.knowledge_key(f"{rule.guideline}: {rule.text}", source=rule.source, status=rule.status)
+            title = f"{rule.guideline} is against a drug for {case.indication.name} here"
+            because = (*case.patient.because(match), key)
+            return "no", (Finding(severity="serious", title=title, detail=rule.text, because=because),)
+    if treated:
+        return _intensified(case, goals)
+    matches = [(rule, match) for rule, match in matches if not _is_against(rule)]
+    for rule, match in matches:
         if match.truth is True:
             key = case.knowledge_key(f"{rule.guideline}: {rule.text}", source=rule.source, status=rule.status)
-            return True, (
+            return "yes", (
                 Finding(
                     severity="information",
                     title=f"{rule.guideline} on starting treatment",
@@ -132,7 +144,7 @@ def indicated(case: Case, goals: tuple[GoalDocument, ...], treated: bool) -> tup
         return _undecided(case, unknown)
     keys = tuple(dict.fromkeys(k for _, m in matches for k in case.patient.because(m)))
     rule_keys = tuple(case.knowledge_key(r.text, source=r.source, status=r.status) for r in rules)
-    return False, (
+    return "no", (
         Finding(
             severity="information",
             title=f"Below the thresholds at which {guideline_of(case)} starts a drug for {case.indication.name}",
@@ -142,43 +154,48 @@ def indicated(case: Case, goals: tuple[GoalDocument, ...], treated: bool) -> tup
     )
 
 
-def _undecided(case: Case, missing: tuple[str, ...]) -> tuple[bool, tuple[Finding, ...]]:
+def _is_against(rule: Rule) -> bool:
+    """Whether a rule's class of recommendation is 3 (no benefit, or harm)."""
+    return rule.cor.startswith(("3", "III"))
+
+
+def _undecided(case: Case, missing: tuple[str, ...]) -> tuple[Call, tuple[Finding, ...]]:
     """Whether to treat could not be decided: without the treated measure itself nothing is offered."""
-    measured = {m.key for m in case.indication.measures} | {t.measure for t in case.indication.targets}
-    blind = tuple(name for name in missing if name in measured)
+    measured = {t.measure: t.measure for t in case.indication.targets}
+    measured |= {m.key: m.name for m in case.indication.measures}
+    blind = tuple(dict.fromkeys(measured[name] for name in missing if name in measured))
+    lacking = ", ".join(dict.fromkeys(measured.get(name, spelled(case, name)) for name in missing))
     record = case.ledger.add(
-        "patient",
-        f"not known: {', '.join(missing) or 'nothing'}",
-        source=f"record of patient {case.situation.patient_id}",
+        "patient", f"not known: {lacking or 'nothing'}", source=f"record of patient {case.situation.patient_id}"
     )
     if blind:
-        return False, (
+        return "no", (
             Finding(
                 severity="serious",
                 title=f"{case.indication.name}: no plan without {', '.join(blind)}",
-                detail="what is to be treated has not been measured, or not recently enough to be in the record",
+                detail="what is to be treated has not been measured, or is not in the record",
                 because=(record,),
             ),
         )
-    return True, (
+    return "open", (
         Finding(
             severity="monitor",
             title=f"Whether a drug is needed for {case.indication.name} is not known",
-            detail="the plans are shown in case it is; the thresholds need facts that the record lacks",
+            detail=f"the plans are shown in case it is; the thresholds need: {lacking or 'nothing more'}",
             because=(record,),
         ),
     )
 
 
-def _intensified(case: Case, goals: tuple[GoalDocument, ...]) -> tuple[bool, tuple[Finding, ...]]:
+def _intensified(case: Case, goals: tuple[GoalDocument, ...]) -> tuple[Call, tuple[Finding, ...]]:
     measures = {m.key for m in case.indication.measures}
     treated = [g for g in goals if g.measure in measures and g.high is not None]
     if treated and all(g.now is None for g in treated):
         return _undecided(case, tuple(g.measure for g in treated))
     if not treated or not all(is_met(g) for g in treated):
-        return True, ()
+        return "yes", ()
     now = tuple(k for g in treated if g.now is not None for k in g.now.because)
-    return False, (
+    return "no", (
         Finding(
             severity="information",
             title=f"At target on the present treatment: {treated[0].text}",

@@ -350,7 +350,11 @@ def _check_regimen(option: Option, drug_id: str) -> None:
 @SOME
 @given(patients(), calls)
 def test_every_number_and_finding_rests_on_leaves(patient: Patient, call: str | None) -> None:
-    document = asked(patient, call)
+    assert_rests_on_leaves(asked(patient, call))
+
+
+def assert_rests_on_leaves(document: Recommendation) -> None:
+    """Every key that the document names is there, and leads to sourced leaves without a circle."""
     evidence = document.evidence
 
     def leaves(key: str, above: frozenset[str] = frozenset()) -> set[str]:
@@ -435,23 +439,64 @@ def test_ties_are_mutual_and_contributions_add_up(patient: Patient, call: str | 
 @given(patients(), calls)
 def test_no_started_drug_is_forbidden_when_asked_anew(patient: Patient, call: str | None) -> None:
     """Every contraindication of a started drug, and of its pairs, is decided afresh on the final plan."""
-    document = asked(patient, call)
-    case = case_of(
-        patient, knowledge().indication("hypertension"), genome=gene(call), knowledge=knowledge(), settings=settings()
-    )
+    assert forbidden_starts(patient, asked(patient, call), call) == []
 
+
+def forbidden_starts(patient: Patient, document: Recommendation, call: str | None) -> list[str]:
+    """Rules that forbid a started drug under its plan, asked without anything remembered."""
+    known = knowledge()
+    case = case_of(
+        patient, known.indication(document.indication), genome=gene(call), knowledge=known, settings=settings()
+    )
+    found = []
     for option in document.options:
         medicines = (*option.plan.keep, *(s.drug for s in option.plan.start))
         for drug in (s.drug for s in option.plan.start):
             subject = case.subject(drug, medicines)
-            rules = (*knowledge().own_statements(drug), *knowledge().statements_about(drug, "gene"))
-            held = [
-                r.text for r in rules
-                if r.action == "contraindicated" and r.indication in ("", "hypertension")
-                and subject.match(r.when).truth is True
-            ]  # fmt: skip
-            assert held == []
-            for other in set(medicines) - {drug}:
-                for rule, swapped in knowledge().interactions_between(drug, other):
-                    about = case.subject(other if swapped else drug, medicines)
-                    assert not (rule.action == "contraindicated" and about.match(rule.when).truth is True), rule.text
+            rules = [(r, subject) for r in (*known.own_statements(drug), *known.statements_about(drug, "gene"))]
+            rules += [
+                (r, case.subject(other if swapped else drug, medicines))
+                for other in set(medicines) - {drug}
+                for r, swapped in known.interactions_between(drug, other)
+            ]
+            found += [
+                f"{option.plan.text}: {rule.text}"
+                for rule, about in rules
+                if rule.action == "contraindicated"
+                and rule.indication in ("", document.indication)
+                and about.match(rule.when).truth is True
+            ]
+    return found
+
+
+INDICATIONS = {
+    "atrial-fibrillation-stroke-prevention": "atrial_fibrillation",
+    "depression": "depression",
+    "dyslipidaemia": "dyslipidaemia",
+    "type-2-diabetes": "type2_diabetes",
+    "acs-pci-antiplatelet": "acs",
+}
+
+
+@pytest.mark.parametrize("indication", INDICATIONS)
+@FEW
+@given(patient=patients(), call=calls)
+def test_the_laws_hold_for_every_indication(indication: str, patient: Patient, call: str | None) -> None:
+    """Forbidden drugs, leaves, products and maxima, silence, and the weight of harm, as for hypertension."""
+    code = INDICATIONS[indication]
+    ill = patient.model_copy(update={"conditions": (*patient.conditions, a_patient(conditions=[code]).conditions[0])})
+
+    def ask(aversion: float) -> Recommendation:
+        chosen = settings(draws=200, harm_aversion=aversion)
+        return recommend(ill, indication, genome=gene(call), knowledge=knowledge(), settings=chosen)
+
+    bold, careful = ask(0.5), ask(8.0)
+
+    assert forbidden_starts(ill, bold, call) == []
+    assert_rests_on_leaves(bold)
+    assert bold.options or bold.findings
+    for option in bold.options:
+        for start in option.plan.start:
+            _check_regimen(option, start.drug)
+    if bold.options and careful.options:
+        assert careful.options[0].risk.value <= bold.options[0].risk.value + 1e-9

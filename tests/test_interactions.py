@@ -375,10 +375,14 @@ def test_clopidogrel_loses_its_effect_with_omeprazole_and_not_with_pantoprazole(
 
 
 @pytest.mark.parametrize(("dose", "found"), [(325, "serious"), (101, "serious"), (100, "none"), (81, "none")])
-def test_aspirin_above_100_mg_with_ticagrelor_is_capped(dose: float, found: str) -> None:
+def test_aspirin_above_100_mg_with_ticagrelor_is_to_be_avoided(dose: float, found: str) -> None:
     someone = Someone("aspirin", "ticagrelor", dose_per_day=dose)
 
-    assert worst(s for s in holding("aspirin", "ticagrelor", someone) if s.action == "cap") == found
+    assert worst(s for s in holding("aspirin", "ticagrelor", someone) if s.action == "avoid") == found
+
+
+def test_aspirin_is_capped_at_100_mg_beside_ticagrelor() -> None:
+    assert 100 in [s.value for s in between("aspirin", "ticagrelor") if s.action == "cap"]
 
 
 def test_citalopram_is_capped_at_20_mg_with_a_cyp2c19_inhibitor() -> None:

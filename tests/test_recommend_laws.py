@@ -25,6 +25,7 @@ from posologist.core.patient import Patient
 from posologist.core.recommendation import Option, Recommendation, cited_keys
 from posologist.core.settings import Settings
 from posologist.core.values import DrugId
+from posologist.recommend.order import screen_order
 from posologist.recommend.pipeline import case_of, recommend
 from posologist.records.fhir_in import read_patient
 
@@ -500,3 +501,20 @@ def test_the_laws_hold_for_every_indication(indication: str, patient: Patient, c
             _check_regimen(option, start.drug)
     if bold.options and careful.options:
         assert careful.options[0].risk.value <= bold.options[0].risk.value + 1e-9
+
+
+@SOME
+@given(patients(), calls, st.sampled_from(sorted(str(d) for d in knowledge().drugs)))
+def test_an_order_shows_every_contraindication_that_holds(patient: Patient, call: str | None, drug: str) -> None:
+    """Whatever the use: nothing that the drug's own file forbids for this patient is left out of the findings."""
+    known = knowledge()
+    screening = screen_order(patient, [drug], genome=gene(call), knowledge=known, settings=settings())
+    assume(drug in screening.drugs)
+    case = case_of(patient, known.indication("hypertension"), genome=gene(call), knowledge=known, settings=settings())
+    subject = case.subject(DrugId(drug), (*case.present, DrugId(drug)))
+
+    shown = " ".join(f.title for f in screening.findings if drug in f.drugs)
+    for rule in known.own_statements(DrugId(drug)):
+        if rule.action == "contraindicated" and subject.match(rule.when).truth is True:
+            assert rule.text in shown
+    assert screening.findings or screening.not_checked or known.drugs[DrugId(drug)].depth != "screening"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from cases import advice, an_order, daily_mg, members, offered, record, severities, started, told
-from patients import fhir_patient
+from patients import fhir_observation, fhir_order, fhir_patient
 
 ACE = members("ACE inhibitor")
 ARB = members("ARB")
@@ -315,3 +315,58 @@ def test_a_blocker_offered_with_pregnancy_unknown_says_so_on_the_plan() -> None:
     for option in document.options:
         if set(started(option)) & (ACE | ARB):
             assert "pregnan" in " ".join(c.text.lower() for c in (*option.cautions, *option.reasons))
+
+
+@pytest.mark.parametrize(("sign", "value"), [(">", 6.2), ("<", 2.5)])
+def test_a_newer_result_that_is_no_number_does_not_leave_the_older_one_standing(sign: str, value: float) -> None:
+    """A potassium above 6.2 today is not the 4.2 of last month."""
+    newer = fhir_observation("2823-3", value, "mmol/L", at="2026-11-18T08:00:00Z")
+    newer["valueQuantity"]["comparator"] = sign
+
+    document = advice(record(more=[newer]))
+
+    shown = {f.name: f for f in document.patient.facts}["potassium"].value
+    assert shown is None or shown.value == value
+    assert any("potassium" in q.text.lower() for q in document.data_quality) or "potassium" in told(document)
+
+
+@pytest.mark.parametrize(
+    "text", ["Lotrel 5-20 capsule", "Zestoretic 20-12.5 mg tablet", "Diovan HCT 160/12.5", "Zzyzx 5"]
+)
+def test_a_brand_is_recognised_or_every_plan_says_that_it_is_not(text: str) -> None:
+    """Lotrel holds benazepril: an ARB beside it would be two blockers (US25, 5.2)."""
+    document = advice(record(orders=[fhir_order(text)]))
+
+    known = {str(c.drug) for c in document.current}
+    if known:
+        for option in document.options:
+            after = {*option.plan.keep, *started(option)}
+            assert not (after & ACE and after & ARB)
+        return
+    assert any(f.severity == "serious" for f in document.findings)
+    assert all(text.split()[0].lower() in " ".join(c.text.lower() for c in o.cautions) for o in document.options)
+
+
+def test_two_orders_of_one_ingredient_are_told() -> None:
+    """Duplicate therapy."""
+    document = advice(
+        record(
+            orders=[
+                an_order("metoprolol tartrate 25 mg tablet", 25, 2),
+                an_order("metoprolol succinate 100 mg extended release tablet", 100, 1),
+            ]
+        )
+    )
+
+    said = [f"{f.title} {f.detail}".lower() for f in document.findings] + [
+        q.text.lower() for q in document.data_quality
+    ]
+    assert any("metoprolol" in line and ("two" in line or "twice" in line or "second" in line) for line in said)
+
+
+@pytest.mark.parametrize("text", ["bisoprolol 5 mg / hydrochlorothiazide 6.25 mg tablet", "atenolol 50 mg tablet"])
+def test_adding_to_a_beta_blocker_that_does_no_harm_is_among_the_options(text: str) -> None:
+    """US25, 5.2: add a first-line class; a beta-blocker is not stopped without a reason."""
+    document = advice(record(orders=[fhir_order(text)]))
+
+    assert any(not o.plan.stop and set(started(o)) & (ACE | ARB | DHP | THIAZIDE) for o in document.options)

@@ -98,16 +98,16 @@ def test_without_a_target_regimens_are_listed_from_the_smallest_up():
 
 
 def test_a_drug_without_kinetics_still_lists_its_regimens_and_says_what_is_missing():
-    drug, ledger = shipped_drug("enalapril"), Ledger()
+    drug, ledger = shipped_drug("ramipril"), Ledger()
     document = dose_document(
         drug, patient(ledger, weight=80.0, crcl=70.0), None, settings=SETTINGS, ledger=ledger, versions=VERSIONS,
-        limits=Limits(drug=drug.id, start=5, max=40, doses_per_day=(1, 2)),
+        limits=Limits(drug=drug.id, start=5, max=20, doses_per_day=(1, 2)),
     )  # fmt: skip
 
     assert document.start == "5 mg orally once daily"
     assert document.regimens
     assert document.parameters == {}
-    assert document.not_checked[0].what == "exposure to enalapril"
+    assert document.not_checked[0].what == "exposure to ramipril"
 
 
 def test_levels_are_never_silently_ignored():

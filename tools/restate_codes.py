@@ -202,8 +202,9 @@ FOUND = words(
 
 # what is never over: once recorded it counts as present
 LASTING = words(
-    "acs angioedema_history ascvd bioprosthetic_valve bipolar brugada cardiac_arrest congenital_long_qt "
-    "coronary_artery_disease cvd diabetes_type1 drug_overdose_history g6pd_deficiency haemorrhagic_stroke "
+    "acs angioedema_history ascvd asthma bioprosthetic_valve bipolar brugada cardiac_arrest congenital_long_qt "
+    "coronary_artery_disease cvd diabetes_type1 drug_overdose_history epilepsy g6pd_deficiency gout "
+    "haemorrhagic_stroke heart_failure "
     "heparin_induced_thrombocytopenia kidney_transplant liver_cirrhosis lupus mechanical_valve mtc_men2 "
     "myasthenia_gravis myocardial_infarction old_myocardial_infarction pancreatitis_history parkinson_disease "
     "peripheral_vascular_disease "

@@ -60,6 +60,7 @@ class Situation(Value):
     past_conditions: dict[str, EvidenceKey] = {}
     current: Many[CurrentDrug] = ()
     stopped: Many[StoppedDrug] = ()
+    doubled: dict[DrugId, EvidenceKey] = {}
     allergies: dict[str, EvidenceKey] = {}
     tolerated: dict[str, EvidenceKey] = {}
     unresolved_medicines: Many[str] = ()

@@ -11,12 +11,13 @@ from datetime import date, timedelta
 from statistics import median
 
 from posologist.core.evidence import Ledger
-from posologist.core.patient import Condition, Medication, Observation, Patient
+from posologist.core.patient import Condition, Observation, Patient
 from posologist.core.settings import Settings
-from posologist.core.situation import CurrentDrug, KnownFact, Situation, StoppedDrug
+from posologist.core.situation import KnownFact, Situation
 from posologist.core.values import CitationKey, DrugId, EvidenceKey, rounded
 from posologist.knowledge.expression import UNKNOWN, Scalar
 from posologist.knowledge.load import Knowledge
+from posologist.knowledge.medicines import medicines_at
 from posologist.knowledge.scores import compute
 
 _PRESSURE_KEYS = ("sbp", "dbp", "heart_rate")
@@ -24,7 +25,6 @@ _BODY_KEYS = ("weight", "height", "bmi")
 _PRESSURE_WINDOW = timedelta(days=30)  # readings of the last month before the latest are taken together
 _DERIVED = ("bmi", "bsa", "ckd_epi_2021_cr", "cockcroft_gault")
 _FACT_OF_SCORE = {"ckd_epi_2021_cr": "egfr", "cockcroft_gault": "crcl"}
-_WASHOUT_DAYS = 60  # the longest washout that a rule asks for is five weeks (fluoxetine before an MAOI)
 _SAME_RESULT = 0.1
 _KIDNEY_GAP = 0.35  # two eGFR values that differ by so much: one of them is wrong
 _DIALYSIS_DAYS = 30  # a dialysis procedure so recent means that the patient is on dialysis
@@ -47,7 +47,7 @@ def situate(patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Se
         Receives one leaf of evidence for each fact taken over.
     """
     facts = _demographics(patient, as_of, ledger)
-    facts |= _latest(patient.observations, as_of, settings, ledger)
+    facts |= _latest(patient.observations, as_of, knowledge, settings, ledger)
     conditions, past = _conditions(patient.conditions, as_of, knowledge, ledger)
     allergies = _allergies(patient, ledger, tolerated=False)
     for name in sorted(key for key in allergies if key.endswith(":angioedema")):
@@ -55,7 +55,7 @@ def situate(patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Se
         if {culprit, *knowledge.groups_of(DrugId(culprit))} & _RAAS:
             conditions.setdefault("angioedema_history", allergies[name])
     facts |= _states(patient, facts, conditions, as_of, ledger)
-    current, stopped, unresolved = _medicines(patient.medications, as_of, settings, ledger)
+    medicines = medicines_at(patient.medications, as_of=as_of, settings=settings, ledger=ledger)
     situation = Situation(
         patient_id=patient.id,
         name=patient.name,
@@ -63,11 +63,12 @@ def situate(patient: Patient, *, as_of: date, knowledge: Knowledge, settings: Se
         facts=facts,
         conditions=conditions,
         past_conditions=past,
-        current=current,
-        stopped=stopped,
+        current=medicines.current,
+        stopped=medicines.stopped,
+        doubled=medicines.doubled,
         allergies=allergies,
         tolerated=_allergies(patient, ledger, tolerated=True),
-        unresolved_medicines=unresolved,
+        unresolved_medicines=medicines.unresolved,
         unresolved_allergies=tuple(
             a.original.display or a.original.code
             for a in patient.allergies
@@ -100,7 +101,7 @@ def _demographics(patient: Patient, as_of: date, ledger: Ledger) -> dict[str, Kn
 
 
 def _latest(
-    observations: Iterable[Observation], as_of: date, settings: Settings, ledger: Ledger
+    observations: Iterable[Observation], as_of: date, knowledge: Knowledge, settings: Settings, ledger: Ledger
 ) -> dict[str, KnownFact]:
     by_key: dict[str, list[Observation]] = {}
     for observation in observations:
@@ -110,16 +111,24 @@ def _latest(
     for key, found in sorted(by_key.items()):
         found.sort(key=lambda o: (o.at, str(o.source)))
         numeric = [o for o in found if o.value is not None]
+        if numeric and found[-1].value is None:
+            continue  # the newest result cannot be used: an older one is not today's
         if numeric and _contradicts_itself(key, numeric):
             continue  # two results of one moment that differ: neither is taken; the record's finding says so
         if numeric:
             facts[key] = _numeric_fact(key, numeric, as_of, settings, ledger)
-        elif found[-1].text:
+        elif found[-1].text and not _is_numeric(key, knowledge):
             last = found[-1]
             evidence = ledger.add("patient", f"{key}: {last.text} on {last.at:%Y-%m-%d}", source=str(last.source))
             at = last.at.date() if last.at else None
             facts[key] = KnownFact(value=last.text, at=at, text=key, because=evidence)
     return facts
+
+
+def _is_numeric(key: str, knowledge: Knowledge) -> bool:
+    """Whether results of this key are numbers: a text in their place is no fact."""
+    analyte = knowledge.codes.analytes.get(key)
+    return analyte is not None and bool(analyte.unit)
 
 
 def _contradicts_itself(key: str, found: list[Observation]) -> bool:
@@ -222,59 +231,6 @@ def _states(
         key = ledger.add("patient", "no dialysis on the problem list", source=str(patient.source))
         found["dialysis"] = KnownFact(value=False, text="no dialysis", because=key)
     return found
-
-
-def _medicines(
-    medications: Iterable[Medication], as_of: date, settings: Settings, ledger: Ledger
-) -> tuple[tuple[CurrentDrug, ...], tuple[StoppedDrug, ...], tuple[str, ...]]:
-    current: dict[DrugId, CurrentDrug] = {}
-    stopped: dict[DrugId, StoppedDrug] = {}
-    unresolved: list[str] = []
-    for medication in sorted(medications, key=lambda m: (m.start or date.min, str(m.source))):
-        if medication.start is not None and medication.start > as_of:
-            continue
-        last_day = medication.end
-        taken = medication.status != "stopped" and (last_day is None or last_day >= as_of)
-        age = f" since {medication.start}" if medication.start else ""
-        old = (
-            "; an old order without an end: confirm that it is still taken"
-            if taken
-            and last_day is None
-            and medication.start is not None
-            and (as_of - medication.start).days > settings.medication_lookback_days
-            else ""
-        )
-        verb = "takes" if taken else "took"
-        key = ledger.add("patient", f"{verb} {medication.text}{age}{old}", source=str(medication.source))
-        for name in medication.drugs:
-            drug = DrugId(name)
-            if taken:
-                current[drug] = _current(drug, medication, key)
-            elif last_day is None:
-                stopped.setdefault(drug, StoppedDrug(drug=drug, hours_ago=None, because=key))
-            elif (as_of - last_day).days <= _WASHOUT_DAYS:
-                stopped[drug] = StoppedDrug(drug=drug, hours_ago=24.0 * (as_of - last_day).days, because=key)
-        if taken and medication.unresolved:
-            unresolved.append(medication.unresolved)
-    return (
-        tuple(current[drug] for drug in sorted(current)),
-        tuple(stopped[drug] for drug in sorted(stopped) if drug not in current),
-        tuple(sorted(set(unresolved))),
-    )
-
-
-def _current(drug: DrugId, medication: Medication, key: EvidenceKey) -> CurrentDrug:
-    return CurrentDrug(
-        drug=drug,
-        text=medication.text,
-        since=medication.start,
-        dose=medication.dose if len(medication.drugs) == 1 else None,
-        unit=medication.dose_unit,
-        per_day=medication.per_day,
-        route=medication.route,
-        form=medication.form,
-        because=key,
-    )
 
 
 def _allergies(patient: Patient, ledger: Ledger, *, tolerated: bool) -> dict[str, EvidenceKey]:

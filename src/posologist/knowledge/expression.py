@@ -269,6 +269,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.In: lambda a, b: a in b,
     ast.NotIn: lambda a, b: a not in b,
 }
+_ORDERINGS = frozenset(_COMPARE[kind] for kind in (ast.Lt, ast.LtE, ast.Gt, ast.GtE))
 
 
 def _binary(node: ast.BinOp, source: str) -> _Node:
@@ -283,10 +284,16 @@ def _binary(node: ast.BinOp, source: str) -> _Node:
             return UNKNOWN
         try:
             return operation(a, b)
-        except (ZeroDivisionError, OverflowError):
-            return UNKNOWN
+        except (ZeroDivisionError, OverflowError, TypeError):
+            return UNKNOWN  # outside the domain, or a text where a number is asked for
 
     return run_binary
+
+
+def _comparable(operation: Any, left: Scalar, right: Scalar) -> bool:
+    """Whether an ordering makes sense: not between a text and a number."""
+    ordering = operation in _ORDERINGS
+    return not ordering or isinstance(left, str) == isinstance(right, str)
 
 
 def _compare(node: ast.Compare, source: str) -> _Node:
@@ -299,7 +306,7 @@ def _compare(node: ast.Compare, source: str) -> _Node:
         left, unknown, result = first(run), False, True
         for operation, part in rest:
             right = part(run)
-            if left is UNKNOWN or right is UNKNOWN:
+            if left is UNKNOWN or right is UNKNOWN or not _comparable(operation, left, right):
                 unknown = True
             elif not operation(left, right):  # type: ignore[misc]
                 result = False

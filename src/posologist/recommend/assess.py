@@ -162,16 +162,16 @@ def _throws_away(case: Case, proposal: Proposal) -> bool:
 
 
 def _could_be_helped(case: Case, proposal: Proposal, hit: Hit) -> bool:
-    """Whether another plan could do without what speaks against this one: a started drug, or a kept one not needed."""
-    return any(d in proposal.start or not needs(case, d) for d in hit.drugs)
+    """Whether another plan does without what speaks against this one: a started drug, or a troubled one not needed."""
+    return any(d in proposal.start or (d in troubled(case) and not needs(case, d)) for d in hit.drugs)
 
 
 def _line(case: Case, proposal: Proposal, screened: Screened, held: list[Hit]) -> tuple[int, tuple[EvidenceKey, ...]]:
     rules = candidate_rules(case)
     named = [d for d in proposal.start if d in rules]
-    named += [d for d in proposal.keep if d in rules and not needs(case, d)]
+    beside = [d for d in proposal.keep if d in rules]
     line = max((rules[d].line for d in named), default=1)
-    alone = all(rules[d].alone for d in named) or len(named) > 1
+    alone = all(rules[d].alone for d in named) or len(named) + len(beside) > 1
     keys = tuple(
         dict.fromkeys(case.knowledge_key(rules[d].text, source=rules[d].source, status=rules[d].status) for d in named)
     )

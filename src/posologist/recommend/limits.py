@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from posologist.core.drug import DoseRule, Drug
@@ -9,12 +10,12 @@ from posologist.core.recommendation import NotChecked
 from posologist.core.regimen import Limits, Regimen
 from posologist.core.statement import Statement
 from posologist.core.values import EvidenceKey
-from posologist.knowledge.expression import expression
 from posologist.knowledge.match import PatientSubject
 from posologist.recommend.case import Case, Hit
 
 _MASS = {"mg": 1.0, "mcg": 0.001, "g": 1000.0}
 ADULT = 18.0  # years
+_AGE_BELOW = re.compile(r"\bage <=? (\d+(?:\.\d+)?)")
 NARROWING = frozenset({"start", "cap", "percent", "interval"})
 
 
@@ -75,11 +76,11 @@ def limits_for(case: Case, drug: Drug, subject: PatientSubject, hits: tuple[Hit,
 
 
 def _for_age(case: Case, rules: list[DoseRule]) -> list[DoseRule]:
-    """Dose rules that may be used: below 18 years only those that speak of an age."""
+    """Dose rules that may be used: below 18 years only those written for an age below that."""
     age = case.situation.facts.get("age")
     if age is None or not isinstance(age.value, float) or age.value >= ADULT:
         return rules
-    return [r for r in rules if "age" in expression(r.when).names]
+    return [r for r in rules if (bound := _AGE_BELOW.search(r.when)) is not None and float(bound[1]) <= ADULT]
 
 
 def _lacks_size(hit: Hit, drug: Drug) -> bool:

@@ -18,7 +18,7 @@ from posologist.knowledge.load import Knowledge
 from posologist.recommend.case import Case, Hit
 from posologist.recommend.limits import amount_in, limits_for
 from posologist.recommend.pipeline import NO_INDICATION, case_of
-from posologist.recommend.remarks import contradictions, identity
+from posologist.recommend.remarks import contradictions, doubtful_medicines, identity, unread_calls
 from posologist.recommend.screen import (
     drug_hits,
     findings_of,
@@ -77,11 +77,14 @@ def screen_order(
             if one != two and pair not in seen:
                 seen.add(pair)
                 hits.extend(interaction_hits(case, one, two, medicines, facts=facts))
-    findings.extend((*findings_of(case, hits), *identity(case, patient), *contradictions(case)))
+    findings.extend(
+        (*findings_of(case, hits), *identity(case, patient), *doubtful_medicines(case), *contradictions(case))
+    )
     open_points = [
         *(n for o in read for n in o.not_checked),
         *(_names_only(case, d) for d in ordered if case.knowledge.drugs[d].depth == "screening"),
         *unidentified(case),
+        *unread_calls(case),
         *not_checked_of(case, hits),
     ]
     document = Screening(

@@ -41,18 +41,7 @@ from posologist.recommend.effects import Scale, scale_of
 from posologist.recommend.gate import gate
 from posologist.recommend.rank import Row, member_key, rank
 from posologist.recommend.reasons import option_of, outcome_for, yardstick_of
-from posologist.recommend.remarks import (
-    borrowed_baseline,
-    contradictions,
-    favoured,
-    identity,
-    is_adult,
-    not_adult,
-    stale_facts,
-    undiagnosed,
-    unused,
-    work_up,
-)
+from posologist.recommend.remarks import is_adult, not_adult, remarks_on, stale_facts, unread_calls, unused
 from posologist.recommend.screen import forbidden_together, not_checked_of, present_hits, troubled, unidentified
 from posologist.recommend.summary import current_of, goals_of, indicated, present_findings, shown_goal, summary_of
 
@@ -109,28 +98,19 @@ def recommend(
     """
     settings = settings or Settings()
     case = case_of(patient, knowledge.indication(indication), genome=genome, knowledge=knowledge, settings=settings)
-    goals = goals_of(case)
-    now_findings = present_findings(case)
-    call, why = indicated(case, goals, bool(treating(case))) if is_adult(case) else ("no", not_adult(case))
-    wanted = call != "no"
+    call, why = indicated(case, goals_of(case), bool(treating(case))) if is_adult(case) else ("no", not_adult(case))
     scale = scale_of(case) if is_adult(case) else None
     plans: list[Assessed] = []
     ruled_out: list[RuledOut] = []
-    if scale is not None and (wanted or troubled(case)):
-        plans, ruled_out = _plans(case, scale, wanted=wanted)
+    if scale is not None and (call != "no" or troubled(case)):
+        plans, ruled_out = _plans(case, scale, wanted=call != "no")
     rows = rank(case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two), needed=call == "yes")
     options, missing = _options(case, scale, rows)
-    missing += [*unused(levels, events), *stale_facts(case)]
+    missing += [*unused(levels, events), *stale_facts(case), *unread_calls(case)]
     findings = [
-        *now_findings,
-        *identity(case, patient),
-        *(borrowed_baseline(case, scale) if scale is not None else ()),
-        *contradictions(case),
-        *undiagnosed(case),
-        *work_up(case),
-        *favoured(case),
-        *why,
-        *_empty(case, scale, options, wanted, ruled_out),
+        *present_findings(case),
+        *remarks_on(case, patient, call=call, why=why, scale=scale, plans=plans),
+        *_empty(case, scale, options, call != "no", ruled_out),
     ]
     return _document(case, patient, rows, options, missing, findings, ruled_out, scale)
 
@@ -220,7 +200,7 @@ def _plans(case: Case, scale: Scale, *, wanted: bool) -> tuple[list[Assessed], l
         singles = [p for p in singles if troubled(case) & set(p.stop)]
     for proposal in singles:
         _try(case, scale, proposal, passed, ruled_out)
-    for proposal in pair_plans(case, _best_members(case, passed)) if wanted else ():
+    for proposal in pair_plans(case, _best_members(case, passed, rankable)) if wanted else ():
         _try(case, scale, proposal, passed, ruled_out)
     offered = {d for plan in passed for d in plan.proposal.start}
     return passed, _one_reason_each(ruled_out, offered)
@@ -270,11 +250,14 @@ def _rankable(case: Case, ruled_out: list[RuledOut]) -> tuple[DrugId, ...]:
     return tuple(found)
 
 
-def _best_members(case: Case, passed: list[Assessed]) -> dict[str, DrugId]:
-    """For each group of the two-drug starts, the member that stands for it, if a plan of it passed the gate."""
+def _best_members(case: Case, passed: list[Assessed], rankable: tuple[DrugId, ...]) -> dict[str, DrugId]:
+    """For each group of the two-drug starts, the member that stands for it, if a plan of it passed the gate; a drug that is named stands for itself."""
     ordered = sorted((p for p in passed if len(p.proposal.start) == 1), key=lambda p: member_key(case, p))
     best: dict[str, DrugId] = {}
     for group in pair_groups(case):
+        if DrugId(group) in rankable:
+            best[group] = DrugId(group)
+            continue
         for plan in ordered:
             drug = plan.proposal.start[0]
             if group in case.knowledge.groups_of(drug) and not plan.proposal.raises:

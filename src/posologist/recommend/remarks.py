@@ -6,10 +6,42 @@ from collections.abc import Sequence
 
 from posologist.core.patient import Patient
 from posologist.core.recommendation import Finding, NotChecked
+from posologist.core.values import DrugId
+from posologist.knowledge.expression import expression
 from posologist.recommend.candidates import applies
-from posologist.recommend.case import Case
+from posologist.recommend.case import Assessed, Case
 from posologist.recommend.effects import Scale
-from posologist.recommend.summary import BANNER
+from posologist.recommend.summary import BANNER, Call
+
+GENE_QUERIES = ("gene", "activity", "allele")
+
+
+def remarks_on(
+    case: Case,
+    patient: Patient,
+    *,
+    call: Call,
+    why: tuple[Finding, ...],
+    scale: Scale | None,
+    plans: Sequence[Assessed],
+) -> list[Finding]:
+    """Every remark on a recommendation, in the order in which a reader needs them.
+
+    `call` and `why` say whether treatment is called for; `plans` are those that passed the gate.
+    """
+    to_consider = work_up(case)
+    if call == "no" and any(f.severity == "serious" for f in to_consider):
+        why = tuple(f for f in why if f.severity != "information")  # "at target" beside an alarm would mislead
+    return [
+        *identity(case, patient),
+        *doubtful_medicines(case),
+        *contradictions(case),
+        *undiagnosed(case),
+        *why,
+        *(borrowed_baseline(case, scale) if scale is not None and plans else ()),
+        *to_consider,
+        *favoured(case, frozenset(d for p in plans for d in p.proposal.drugs)),
+    ]
 
 
 def identity(case: Case, patient: Patient) -> tuple[Finding, ...]:
@@ -53,12 +85,64 @@ def undiagnosed(case: Case) -> tuple[Finding, ...]:
     key = case.ledger.add("patient", text, source=f"record of patient {situation.patient_id}")
     return (
         Finding(
-            severity="monitor",
+            severity="serious" if situation.problem_list_given else "monitor",
             title=f"{case.indication.name} is not on the problem list",
-            detail="the question is answered as asked; confirm the diagnosis",
+            detail="a plan is offered only where a measured value calls for one; enter the diagnosis to ask for more",
             because=(key,),
         ),
     )
+
+
+def unread_calls(case: Case) -> list[NotChecked]:
+    """Reported genes that no rule on file reads, or whose report gives no phenotype: never silence."""
+    if case.genome is None:
+        return []
+
+    def read_by_rules() -> frozenset[str]:
+        queries = (q for s in case.knowledge.statements for q in expression(s.when).queries)
+        return frozenset(str(arguments[0]) for function, arguments in queries if function in GENE_QUERIES)
+
+    known = case.knowledge.remember("genes read by rules", read_by_rules)
+    found = []
+    for gene, call in sorted(case.genome.genes.items()):
+        told = call.diplotype or call.phenotype
+        if not call.called or told is None:
+            continue
+        if gene not in known:
+            why, need = "no rule on file reads this gene", "the laboratory's or a pharmacist's advice"
+        elif call.phenotype is None:
+            why, need = "the report gives no phenotype that the rules know", "the phenotype from the laboratory"
+        else:
+            continue
+        found.append(NotChecked(what=f"{gene} {told} was reported and is not used", why=why, would_need=need))
+    return found
+
+
+def doubtful_medicines(case: Case) -> tuple[Finding, ...]:
+    """Present medicines that could not be identified, or that are ordered twice."""
+    situation = case.situation
+    found = []
+    for text in situation.unresolved_medicines:
+        key = case.ledger.add("patient", f"takes '{text}'", source=f"record of patient {situation.patient_id}")
+        found.append(
+            Finding(
+                severity="serious",
+                title=f"'{text}' could not be identified",
+                detail="it may hold a drug of the same class as a plan's; identify it before anything is started",
+                because=(key,),
+            )
+        )
+    for drug, key in situation.doubled.items():
+        found.append(
+            Finding(
+                severity="serious",
+                title=f"{case.knowledge.drugs[drug].name} is ordered twice, in different doses or forms",
+                detail="find out which order is taken; its amount and how to stop it rest on the newest",
+                drugs=(drug,),
+                because=(key,),
+            )
+        )
+    return tuple(found)
 
 
 def contradictions(case: Case) -> tuple[Finding, ...]:
@@ -122,10 +206,12 @@ def borrowed_baseline(case: Case, scale: Scale) -> tuple[Finding, ...]:
     )
 
 
-def favoured(case: Case) -> tuple[Finding, ...]:
-    """What the guideline favours for conditions of this patient, whether or not a plan of it leads."""
+def favoured(case: Case, offered: frozenset[DrugId]) -> tuple[Finding, ...]:
+    """What the guideline favours for conditions of this patient, of what passed the checks."""
     found = []
     for statement in case.indication.preferences:
+        if not any(offered & case.knowledge.members.get(name, frozenset()) for name in statement.about):
+            continue
         if statement.action != "prefer" or statement.status == "to verify":
             continue
         match = case.patient.match(statement.when)

@@ -90,9 +90,8 @@ def _dose_facts(amounts: Mapping[DrugId, float] | None, drug: DrugId) -> dict[st
 
 def drug_hits(case: Case, drug: Drug, subject: PatientSubject) -> tuple[Hit, ...]:
     """Statements about one drug alone that hold or could not be decided for this patient."""
-    fixed, moving = case.knowledge.remember(
-        ("statements", case.indication.id, drug.id), lambda: _statements(case, drug)
-    )
+    held = ("statements", case.indication.id, bool(case.indication.preferences), drug.id)
+    fixed, moving = case.knowledge.remember(held, lambda: _statements(case, drug))
     alone = case.remember(
         ("fixed hits", drug.id, id(subject.profile)),
         lambda: tuple(h for s in fixed if (h := _hit(case, s, (drug.id,), subject)) is not None),
@@ -370,6 +369,10 @@ def spelled(case: Case, name: str) -> str:
     if function == "recent":
         group = [s.drug for s in case.situation.stopped if argument in case.knowledge.groups_of(s.drug)]
         return f"when {', '.join(group) or argument} was stopped"
+    score = case.knowledge.scores.get(name)
+    if score is not None:
+        lacking = [i for i in score.inputs if i not in case.situation.facts]
+        return f"{score.name} ({', '.join(i.replace('_', ' ') for i in lacking) or 'outside its range'})"
     if function in ("gene", "activity", "allele"):
         return f"{argument} genotype"
     return argument.replace("_", " ") if rest else name.replace("_", " ")

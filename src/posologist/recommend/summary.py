@@ -16,6 +16,7 @@ from posologist.core.recommendation import (
 )
 from posologist.core.statement import SEVERITY_ORDER
 from posologist.core.values import EvidenceKey, Quantity
+from posologist.knowledge.expression import Match
 from posologist.recommend.candidates import applies, guideline_of
 from posologist.recommend.case import Assessed, Case
 from posologist.recommend.reasons import stop_of
@@ -125,6 +126,8 @@ def indicated(case: Case, goals: tuple[GoalDocument, ...], treated: bool) -> tup
             title = f"{rule.guideline} is against a drug for {case.indication.name} here"
             because = (*case.patient.because(match), key)
             return "no", (Finding(severity="serious", title=title, detail=rule.text, because=because),)
+    if not _is_shown(case, matches):
+        return "no", ()
     if treated:
         return _intensified(case, goals)
     matches = [(rule, match) for rule, match in matches if not _is_against(rule)]
@@ -152,6 +155,16 @@ def indicated(case: Case, goals: tuple[GoalDocument, ...], treated: bool) -> tup
             because=(*keys, *rule_keys),
         ),
     )
+
+
+def _is_shown(case: Case, matches: list[tuple[Rule, Match]]) -> bool:
+    """Whether the record shows the condition: on its problem list, or by a measured value that calls for treatment."""
+    situation = case.situation
+    codes = case.indication.condition_codes
+    if not situation.problem_list_given or not codes or any(code in situation.conditions for code in codes):
+        return True
+    measured = {t.measure for t in case.indication.targets} | {m.key for m in case.indication.measures}
+    return any(match.truth is not False and measured & {*match.read, *match.missing} for _, match in matches)
 
 
 def _is_against(rule: Rule) -> bool:

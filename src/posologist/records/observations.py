@@ -31,8 +31,8 @@ def analyte_of(codes: Iterable[Code], reading: Reading) -> tuple[Code, Analyte |
 
 def measured(
     codes: Iterable[Code], value: float, unit: str, at: datetime | None, source: Source, *, reading: Reading
-) -> Observation | None:
-    """Observation of a number; None when it is left out, which a finding says.
+) -> Observation:
+    """Observation of a number; one without a value where it cannot be used, which a finding says.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def measured(
     what = analyte.name
     if not unit and analyte.unit not in ("{INR}", "{score}"):
         reading.findings.add("missing", f"{what}: value without a unit is not used", source, severity="monitor")
-        return None
+        return _unusable(analyte, code, value, unit, at, source)
     if not analyte.unit:
         return Observation(key=analyte.key, value=value, unit=written_unit(unit), at=at, code=code, source=source)
     try:
@@ -53,15 +53,22 @@ def measured(
     except InputError as error:
         text = f"{what}: {error.message}; canonical is {analyte.unit}, value not used"
         reading.findings.add("left out", text, source, severity="monitor")
-        return None
+        return _unusable(analyte, code, value, unit, at, source)
     if not analyte.is_plausible(converted):
         bounds = f"{analyte.low:g} to {analyte.high:g}" if None not in (analyte.low, analyte.high) else "its bounds"
         text = f"{what}: outside {bounds} {analyte.unit}, not used"
         reading.findings.add("out of range", text, source, severity="monitor")
-        return None
+        return _unusable(analyte, code, value, unit, at, source)
     if unit and written_unit(unit) != analyte.unit:
         reading.findings.add("converted", f"{what}: {unit} read as {analyte.unit}", source)
     return Observation(key=analyte.key, value=rounded(converted, 9), unit=analyte.unit, at=at, code=code, source=source)
+
+
+def _unusable(
+    analyte: Analyte, code: Code, value: float, unit: str, at: datetime | None, source: Source
+) -> Observation:
+    """A result that was there and cannot be used: it keeps its place in time, so that an older one is not today's."""
+    return Observation(key=analyte.key, text=f"{value:g} {unit}: not usable".strip(), at=at, code=code, source=source)
 
 
 def answered(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from posologist.core.patient import Code
 from posologist.core.values import DrugId
 from posologist.knowledge.load import Knowledge, load_knowledge
-from posologist.records.medication import Resolver
+from posologist.records.medication import Resolver, index_of
 from posologist.records.names import NameIndex, name_index, read_phrase
 from posologist.records.sig import amount, per_day_in_words, read_dosage, read_product
 from shared import shared_data
@@ -27,8 +27,7 @@ def knowledge() -> Knowledge:
 @cache
 def index() -> NameIndex:
     """Its names."""
-    brands = [brand for drug in knowledge().drugs.values() for brand in drug.brands]
-    return name_index(knowledge().names, brands)
+    return index_of(knowledge())
 
 
 @pytest.mark.parametrize(
@@ -49,6 +48,10 @@ def index() -> NameIndex:
         ("hydralzine 25 mg", ["hydralazine"]),
         ("Acetaminophen 325 MG / HYDROcodone Bitartrate 7.5 MG Oral Tablet", ["acetaminophen", "hydrocodone"]),
         ("NITROFURANTOIN, MACROCRYSTALS 50 MG Oral Capsule", ["nitrofurantoin"]),
+        ("Lotrel 5-20 mg capsule", ["amlodipine", "benazepril"]),
+        ("Exforge HCT 10/160/12.5 po daily", ["amlodipine", "hydrochlorothiazide", "valsartan"]),
+        ("Diovan HCT 160/12.5", ["hydrochlorothiazide", "valsartan"]),
+        ("Percocet 5/325 prn", ["acetaminophen", "oxycodone"]),
     ],
 )
 def test_a_display_means_these_drugs_and_nothing_is_left(text: str, drugs: list[str]) -> None:
@@ -56,6 +59,14 @@ def test_a_display_means_these_drugs_and_nothing_is_left(text: str, drugs: list[
 
     assert sorted(phrase.drugs) == drugs
     assert phrase.unresolved == ""
+
+
+def test_a_brand_of_several_ingredients_says_what_it_was_read_as() -> None:
+    assert read_phrase("Zestoretic 20-12.5", index()).corrected == (
+        "zestoretic 20 12 5 read as lisinopril + hydrochlorothiazide",
+    )
+    assert read_phrase("Ziac", index()).corrected == ("ziac read as bisoprolol + hydrochlorothiazide (to verify)",)
+    assert read_phrase("Lotrelle", index()).drugs == ()
 
 
 TRAPS = name_index(

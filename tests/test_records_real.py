@@ -1,6 +1,5 @@
 """Claims about real sample records: Synthea, bulk export, US Core, genomics reporting, CDS Hooks."""
 
-import time
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -178,16 +177,6 @@ def test_mapped_share_of_the_sample_codes() -> None:
     observed = [bool(o.key) for p in patients for o in p.observations]
 
     assert sum(observed) / len(observed) > 0.7
-
-
-def test_a_megabyte_is_read_in_time() -> None:
-    (path,) = shared_data("ehr", "synthea-r4").glob("Barrett*.json")
-    read_patient(path, knowledge=knowledge())
-    started = time.perf_counter()
-    read_patient(path, knowledge=knowledge())
-    seconds = (time.perf_counter() - started) / (path.stat().st_size / 1e6)
-
-    assert seconds < 0.12
 
 
 def test_a_folder_without_records_is_a_clear_error(tmp_path: Path) -> None:

@@ -22,12 +22,12 @@ from posologist.core.indication import Indication, Score
 from posologist.core.statement import Statement
 from posologist.core.values import Value
 from posologist.knowledge.expression import Expression, expression
-from posologist.knowledge.load import Knowledge, load_knowledge
+from posologist.knowledge.load import Combination, Knowledge, load_knowledge
 from posologist.knowledge.statements import NOT_READABLE
 
 DERIVED_FACTS = frozenset({
     "age", "sex", "black", "weight", "height", "bmi", "bsa", "egfr", "crcl", "pregnant", "breastfeeding", "dialysis",
-    "child_pugh", "qtc",
+    "child_pugh", "qtc", "score2_10y",
 })  # fmt: skip
 """Facts that the program derives beside laboratory values and scores (knowledge/derive.py)."""
 
@@ -111,6 +111,8 @@ def _everything(knowledge: Knowledge) -> Iterator[tuple[str, BaseModel]]:
         yield score.id, score
     for group in knowledge.allergies.values():
         yield group.name, group
+    for product in knowledge.combinations.values():
+        yield product.brand, product
 
 
 def _short(knowledge: Knowledge, key: str) -> str:
@@ -123,6 +125,9 @@ def _problems_of(value: BaseModel, known: _Known) -> Iterator[Found]:
     if isinstance(value, Drug):
         yield from _drug_problems(value)
         yield from _case_problems(value, known)
+    if isinstance(value, Combination):
+        for drug in value.drugs:
+            yield from _group_problems("drugs", (drug,), known)
     if isinstance(value, Statement):
         yield from _group_problems("about", value.about, known)
         yield from _group_problems("other", value.other, known)

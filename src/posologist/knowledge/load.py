@@ -36,7 +36,10 @@ Document = tuple[Path, Row]
 
 _PLACES = frozenset(
     {"drugs", "screening", "interactions", "guidance", "indications", "scores"}
-    | {f"{name}.toml" for name in ("citations", "sources", "classes", "allergies", "conditions", "laboratory")}
+    | {
+        f"{name}.toml"
+        for name in ("citations", "sources", "classes", "allergies", "combinations", "conditions", "laboratory")
+    }
 )
 _ONE_PER_FILE = ("", "scores")  # drugs, indications; a score may stand alone or in [[scores]]
 _NULLABLE = {"contraindications": "when", "renal": "action", "hepatic": "action", "age": "action"}
@@ -60,6 +63,15 @@ class DrugClass(Value):
     synonyms: Many[str] = ()
     text: str = ""
     within: str = ""
+
+
+class Combination(Value):
+    """A brand of one product with several ingredients: "Lotrel" is amlodipine with benazepril."""
+
+    brand: str
+    drugs: Many[DrugId]
+    source: CitationKey
+    status: Status
 
 
 class CrossReaction(Value):
@@ -94,6 +106,7 @@ class Knowledge:
     sources: Mapping[str, Source]
     classes: Mapping[str, DrugClass]
     allergies: Mapping[str, AllergyGroup]
+    combinations: Mapping[str, Combination]
     codes: Codes
     version: str
     folder: Path
@@ -278,6 +291,7 @@ def load_knowledge(*extra: Path) -> Knowledge:
         sources=_joined(documents, ("sources.toml",), "sources", "key", Source, where),
         classes=_joined(documents, ("classes.toml",), "classes", "name", DrugClass, where),
         allergies=_joined(documents, ("allergies.toml",), "groups", "name", AllergyGroup, where),
+        combinations=_joined(documents, ("combinations.toml",), "combinations", "brand", Combination, where),
         codes=load_codes(next(f for f in reversed(folders) if (f / "conditions.toml").exists() or f == package)),
         version=_version(documents),
         folder=package,

@@ -27,7 +27,8 @@ from posologist.recommend.screen import (
     unidentified,
 )
 from posologist.recommend.summary import summary_of
-from posologist.records.names import name_index, read_phrase
+from posologist.records.medication import index_of
+from posologist.records.names import read_phrase
 from posologist.twin.orders import parse_regimen
 
 
@@ -102,7 +103,7 @@ def screen_order(
 
 
 def _read(text: str, knowledge: Knowledge) -> _Order:
-    phrase = read_phrase(text, name_index(knowledge.names))
+    phrase = read_phrase(text, index_of(knowledge))
     open_points = []
     if phrase.unresolved or not phrase.drugs:
         what = phrase.unresolved or text

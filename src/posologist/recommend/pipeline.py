@@ -39,11 +39,12 @@ from posologist.recommend.candidates import (
 from posologist.recommend.case import Assessed, Case, Proposal
 from posologist.recommend.effects import Scale, scale_of
 from posologist.recommend.gate import gate
+from posologist.recommend.goals import goals_of, shown_goal
 from posologist.recommend.rank import Row, member_key, rank
 from posologist.recommend.reasons import option_of, outcome_for, yardstick_of
 from posologist.recommend.remarks import is_adult, not_adult, remarks_on, stale_facts, unread_calls, unused
 from posologist.recommend.screen import forbidden_together, not_checked_of, present_hits, troubled, unidentified
-from posologist.recommend.summary import current_of, goals_of, indicated, present_findings, shown_goal, summary_of
+from posologist.recommend.summary import current_of, indicated, present_findings, summary_of
 
 NO_INDICATION = Indication(
     id="none",
@@ -251,7 +252,7 @@ def _rankable(case: Case, ruled_out: list[RuledOut]) -> tuple[DrugId, ...]:
 
 
 def _best_members(case: Case, passed: list[Assessed], rankable: tuple[DrugId, ...]) -> dict[str, DrugId]:
-    """For each group of the two-drug starts, the member that stands for it, if a plan of it passed the gate; a drug that is named stands for itself."""
+    """For each group of the two-drug starts, the member that passed the gate; a drug that is named is its own."""
     ordered = sorted((p for p in passed if len(p.proposal.start) == 1), key=lambda p: member_key(case, p))
     best: dict[str, DrugId] = {}
     for group in pair_groups(case):

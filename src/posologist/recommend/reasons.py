@@ -37,15 +37,13 @@ from posologist.recommend.assess import (
     LATER_LINE,
     dosed_plan,
     dosed_present,
-    open_contraindication,
 )
-from posologist.recommend.candidates import candidate_rules
 from posologist.recommend.case import Assessed, Case, Outcome, Proposal, Triple
-from posologist.recommend.effects import Scale, unweighted_harms
+from posologist.recommend.cautions import cautions_of
+from posologist.recommend.effects import Scale
 from posologist.recommend.followup import monitoring_of
 from posologist.recommend.gate import NARROW
 from posologist.recommend.rank import Row
-from posologist.recommend.screen import RESTRICTIVE, leaf_of, spelled
 from posologist.recommend.utility import outcome_of
 from posologist.twin.exposure import curve, exposure
 from posologist.twin.kinetics import MissingKinetics
@@ -60,7 +58,7 @@ def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tu
         rank=rank,
         plan=PlanDocument(
             text=plan_text(case, plan.proposal, plan.regimens),
-            stop=tuple(stop_of(case, d) for d in plan.proposal.stop),
+            stop=tuple(stop_of(case, d, plan.proposal.start) for d in plan.proposal.stop),
             keep=plan.proposal.keep,
             start=starts,
         ),
@@ -68,7 +66,7 @@ def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tu
         toxic_probability=plan.toxic_probability,
         equivalents=_equivalents(case, row),
         reasons=_reasons(case, plan, outcome),
-        cautions=(*_cautions(plan), *_open_questions(case, plan), *_borrowed(scale), *_unweighted(case, scale, plan)),
+        cautions=cautions_of(case, scale, plan, outcome),
         monitoring=monitoring_of(case, plan),
         **_numbers(case, scale, outcome),  # type: ignore[arg-type]
     )
@@ -241,8 +239,8 @@ def _tapers(drug: Drug) -> bool:
     return drug.stopping is not None and not drug.stopping.abrupt_allowed
 
 
-def stop_of(case: Case, drug_id: DrugId) -> Stop:
-    """How one present drug is stopped: by the published taper where one is known."""
+def stop_of(case: Case, drug_id: DrugId, started: Sequence[DrugId] = ()) -> Stop:
+    """How one present drug is stopped: by the published taper where one is known, or in exchange for its like."""
     drug = case.knowledge.drugs[drug_id]
     if drug.stopping is None:
         key = case.ledger.add(
@@ -252,7 +250,10 @@ def stop_of(case: Case, drug_id: DrugId) -> Stop:
     rule = drug.stopping
     key = case.knowledge_key(f"stopping {drug.name}: {rule.text}", source=rule.source, status=rule.status)
     how = "stop" if rule.abrupt_allowed else "taper"
-    return Stop(drug=drug_id, how=how, text=rule.text, because=(key,))  # type: ignore[arg-type]
+    heirs = [case.knowledge.drugs[d] for d in started]
+    likes = [heir.name for heir in heirs if set(heir.classes) & set(drug.classes[:1])]
+    text = f"replaced by {likes[0]}, without a gap unless its label asks for one: {rule.text}" if likes else rule.text
+    return Stop(drug=drug_id, how=how, text=text, because=(key,))  # type: ignore[arg-type]
 
 
 def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChecked, ...]]:
@@ -366,55 +367,6 @@ def _gene_reason(case: Case, drug_id: DrugId, plan: Assessed) -> Reason:
         "knowledge", f"no gene statement on file applies to {drug.name}", source=f"drug file {drug_id}"
     )
     return Reason(text=f"no gene guidance on file changes {drug.name} for this patient", because=(key,))
-
-
-def _cautions(plan: Assessed) -> tuple[Reason, ...]:
-    asked = RESTRICTIVE | {"monitor", "increase"}
-    return tuple(
-        Reason(
-            text=f"{h.statement.text.rstrip('.')}. {h.statement.management}"
-            if h.statement.management
-            else h.statement.text,
-            because=h.because,
-        )
-        for h in plan.screened.hits
-        if h.truth is True and h.statement.action in asked and set(h.drugs) & set(plan.proposal.start)
-    )
-
-
-def _open_questions(case: Case, plan: Assessed) -> tuple[Reason, ...]:
-    """Contraindications that hang on a fact which could be known and is not: to be settled before the first dose."""
-    return tuple(
-        Reason(
-            text=f"Settle first: {', '.join(spelled(case, name) for name in h.missing)}. {h.statement.text}",
-            because=(leaf_of(case, h.statement),),
-        )
-        for h in plan.screened.hits
-        if open_contraindication(h) and set(h.drugs) & set(plan.proposal.start)
-    )
-
-
-def _borrowed(scale: Scale) -> tuple[Reason, ...]:
-    """Says on the plan that its absolute benefit is not computed from this patient's own risk."""
-    return (Reason(text=scale.borrowed, because=(scale.baseline_key,)),) if scale.borrowed else ()
-
-
-def _unweighted(case: Case, scale: Scale, plan: Assessed) -> tuple[Reason, ...]:
-    """Known harms of the started drugs that count nothing in the ranking, said on the plan itself.
-
-    Harms that every drug of the indication has in common tell nothing between plans; they are named once, for all.
-    """
-    found = []
-    everyone = {d for d, rule in candidate_rules(case).items() if rule.line == 1}
-    for drug_id in plan.proposal.start:
-        for rule in unweighted_harms(scale, drug_id):
-            if everyone <= {d for name in rule.about for d in case.knowledge.members.get(name, ())}:
-                continue
-            key = case.knowledge_key(rule.text, source=rule.source, status=rule.status)
-            name = case.knowledge.drugs[drug_id].name
-            text = f"{name}, {rule.event.replace('_', ' ')}: {rule.text} Not weighed in the ranking."
-            found.append(Reason(text=text, because=(key,)))
-    return tuple(found)
 
 
 def _equivalents(case: Case, row: Row) -> tuple[Reason, ...]:

@@ -375,6 +375,8 @@ def spelled(case: Case, name: str) -> str:
         return f"{score.name} ({', '.join(i.replace('_', ' ') for i in lacking) or 'outside its range'})"
     if function in ("gene", "activity", "allele"):
         return f"{argument} genotype"
+    if name == "score2_10y":
+        return "SCORE2 risk, which this program does not compute"
     return argument.replace("_", " ") if rest else name.replace("_", " ")
 
 

@@ -19,6 +19,7 @@ from posologist.core.values import EvidenceKey, Quantity
 from posologist.knowledge.expression import Match
 from posologist.recommend.candidates import applies, guideline_of
 from posologist.recommend.case import Assessed, Case
+from posologist.recommend.goals import is_met
 from posologist.recommend.reasons import stop_of
 from posologist.recommend.screen import findings_of, present_hits, spelled
 from posologist.twin.kinetics import MissingKinetics
@@ -77,41 +78,6 @@ def summary_of(case: Case, patient: Patient) -> PatientSummary:
     )
 
 
-def goals_of(case: Case) -> tuple[GoalDocument, ...]:
-    """Targets of the guideline in force for this patient, one for each measure, with the present values."""
-    found: dict[str, GoalDocument] = {}
-    for rule in case.indication.targets:
-        if (
-            rule.measure in found
-            or not applies(case, rule.guideline)
-            or case.patient.match(rule.when).truth is not True
-        ):
-            continue
-        key = case.knowledge_key(f"target ({rule.guideline}): {rule.text}", source=rule.source, status=rule.status)
-        now = case.situation.facts.get(rule.measure)
-        found[rule.measure] = GoalDocument(
-            text=rule.text,
-            measure=rule.measure,
-            now=Quantity(value=now.value, unit=now.unit, because=(now.because,))
-            if now is not None and isinstance(now.value, float)
-            else None,
-            low=None if rule.low is None else Quantity(value=rule.low, unit=rule.unit, because=(key,)),
-            high=None if rule.high is None else Quantity(value=rule.high, unit=rule.unit, because=(key,)),
-            because=(key,),
-        )
-    return tuple(found.values())
-
-
-def is_met(goal: GoalDocument) -> bool:
-    """Whether the present value is known and below the target's upper bound."""
-    return goal.now is not None and goal.high is not None and goal.now.value < goal.high.value
-
-
-def shown_goal(goals: tuple[GoalDocument, ...]) -> GoalDocument | None:
-    """The target to show: the first that is not met, else the first."""
-    return next((g for g in goals if not is_met(g)), goals[0] if goals else None)
-
-
 def indicated(case: Case, goals: tuple[GoalDocument, ...], treated: bool) -> tuple[Call, tuple[Finding, ...]]:
     """Whether drug treatment, or more of it, is called for, and the finding that says so.
 
@@ -164,7 +130,7 @@ def _is_shown(case: Case, matches: list[tuple[Rule, Match]]) -> bool:
     if not situation.problem_list_given or not codes or any(code in situation.conditions for code in codes):
         return True
     measured = {t.measure for t in case.indication.targets} | {m.key for m in case.indication.measures}
-    return any(match.truth is not False and measured & {*match.read, *match.missing} for _, match in matches)
+    return any(match.truth is not False and measured & {*match.read} for _, match in matches)
 
 
 def _is_against(rule: Rule) -> bool:
@@ -254,7 +220,7 @@ def current_of(case: Case, lead: Assessed | None) -> tuple[CurrentTreatment, ...
         action, how = "keep", "unchanged"
         because: tuple[EvidenceKey, ...] = (current.because,)
         if lead is not None and current.drug in lead.proposal.stop:
-            stop = stop_of(case, current.drug)
+            stop = stop_of(case, current.drug, lead.proposal.start)
             action, how, because = stop.how, stop.text, (current.because, *stop.because)
         elif lead is not None and current.drug in lead.proposal.raises:
             regimen = next(r for r in lead.regimens if r.drug == current.drug)

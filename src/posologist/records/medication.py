@@ -30,12 +30,26 @@ class Resolution(Value):
     conflict: str = ""
 
 
+def index_of(knowledge: Knowledge) -> NameIndex:
+    """The names, brands and brands of several ingredients that a knowledge base knows."""
+    return knowledge.remember(
+        "name index",
+        lambda: name_index(
+            knowledge.names,
+            (brand for drug in knowledge.drugs.values() for brand in drug.brands),
+            {
+                product.brand: (product.drugs, " (to verify)" if product.status == "to verify" else "")
+                for product in knowledge.combinations.values()
+            },
+        ),
+    )
+
+
 class Resolver:
     """Resolves codes and words against one knowledge base; answers are kept, since records repeat themselves."""
 
     def __init__(self, knowledge: Knowledge, rxnorm: RxNormMap | None = None) -> None:
-        brands = [brand for drug in knowledge.drugs.values() for brand in drug.brands]
-        self.index: NameIndex = name_index(knowledge.names, brands)
+        self.index: NameIndex = index_of(knowledge)
         self._map = rxnorm
         self._by_rxcui = {drug.rxcui: drug.id for drug in knowledge.drugs.values() if drug.rxcui}
         self._by_atc = _unique({drug.id: drug.atc for drug in knowledge.drugs.values() if drug.atc})

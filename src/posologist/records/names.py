@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import permutations
+from types import MappingProxyType
 
 from posologist.core.values import DrugId, Many, Value
 
@@ -25,6 +26,7 @@ _SPLIT = re.compile(r"\s+/\s+|\s*[+&;]\s*|(?<=[a-z)])/(?=[a-z(])|\s+(?:and|with)
 _NUMBERED = re.compile(r"nda\d+|\d+[a-z]{1,3}|q\d+h?")
 _TOKEN = re.compile(r"#?[a-z0-9]+(?:'[a-z]+)?")
 _LONGEST_NAME = 6
+Ingredients = tuple[tuple[DrugId, ...], str]  # of one product, and a remark to print behind them
 _Span = tuple[int, int, DrugId]  # first token, token after the last, drug
 _FUZZY_LETTERS = 8
 
@@ -78,7 +80,13 @@ class Phrase(Value):
 class NameIndex:
     """Known names as token sequences; build once from `knowledge.names`. Brands are never spelt right for anyone."""
 
-    def __init__(self, names: Iterable[tuple[str, DrugId]], brands: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        names: Iterable[tuple[str, DrugId]],
+        brands: Iterable[str] = (),
+        products: Iterable[tuple[str, Ingredients]] = (),
+    ) -> None:
+        self._products = {_tokens(plain(brand)): ingredients for brand, ingredients in products}
         exactly = {_tokens(plain(brand)) for brand in brands}
         self._by_tokens: dict[tuple[str, ...], DrugId] = {}
         for name, drug in sorted(names):
@@ -92,6 +100,10 @@ class NameIndex:
         """Drug of a whole token sequence."""
         return self._by_tokens.get(tokens)
 
+    def product(self, tokens: tuple[str, ...]) -> Ingredients | None:
+        """Ingredients of a brand that holds several, with what to say about them; None for anything else."""
+        return self._products.get(tokens)
+
     def nearest(self, token: str) -> str | None:
         """The only known one-word name that differs by one letter; None for short, numeric or ambiguous words."""
         if len(token) < _FUZZY_LETTERS or not token.isalpha():
@@ -101,13 +113,24 @@ class NameIndex:
 
 
 @lru_cache(maxsize=8)
-def _cached_index(names: frozenset[tuple[str, DrugId]], brands: frozenset[str]) -> NameIndex:
-    return NameIndex(names, brands)
+def _cached_index(
+    names: frozenset[tuple[str, DrugId]],
+    brands: frozenset[str],
+    products: frozenset[tuple[str, Ingredients]],
+) -> NameIndex:
+    return NameIndex(names, brands, products)
 
 
-def name_index(names: Mapping[str, DrugId], brands: Iterable[str] = ()) -> NameIndex:
-    """Index of `knowledge.names`, cached by its content. A misspelt brand is not recognised: lanolin is no Lanoxin."""
-    return _cached_index(frozenset(names.items()), frozenset(brands))
+def name_index(
+    names: Mapping[str, DrugId],
+    brands: Iterable[str] = (),
+    products: Mapping[str, Ingredients] = MappingProxyType({}),
+) -> NameIndex:
+    """Index of names, cached by its content. A misspelt brand is not recognised: lanolin is no Lanoxin.
+
+    `products`: brand -> ingredients and a remark, for brands that hold several.
+    """
+    return _cached_index(frozenset(names.items()), frozenset(brands), frozenset(products.items()))
 
 
 def plain(text: str) -> str:
@@ -127,6 +150,10 @@ def read_phrase(text: str, index: NameIndex) -> Phrase:
     """
     lowered = plain(text)
     body = _BRACKETS.sub(" ", lowered)
+    several = index.product(tuple(t for t in _tokens(_AMOUNT.sub(" ", body)) if not _is_dosing(t)))
+    if several is not None:
+        drugs, remark = several
+        return Phrase(drugs=drugs, corrected=(f"{' '.join(_tokens(body))} read as {' + '.join(drugs)}{remark}",))
     whole = index.exact(_tokens(body))
     if whole is not None:
         return Phrase(drugs=(whole,), matched=(body,))

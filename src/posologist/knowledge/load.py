@@ -238,6 +238,9 @@ class Knowledge:
 
     def allergy_names(self, drug: Drug) -> tuple[tuple[str, str, bool], ...]:
         """What a recorded allergy may be called that reaches this drug: (name, reason, by cross-reaction only)."""
+        return self.remember(("allergy names", drug.id), lambda: self._allergy_names(drug))
+
+    def _allergy_names(self, drug: Drug) -> tuple[tuple[str, str, bool], ...]:
         found: dict[str, tuple[str, bool]] = {str(drug.id): (f"allergy to {drug.name} is recorded", False)}
         for part in drug.components:
             found.setdefault(str(part), (f"allergy to {part}, a part of {drug.name}, is recorded", False))

@@ -164,8 +164,10 @@ def _rule_effect(
         if modifier.measure != measure.key or not groups & set(modifier.about):
             continue
         match = subject.match(modifier.when)
+        if match.truth is not True:
+            continue
         factor, shift = expression(modifier.factor).value(subject), expression(modifier.shift).value(subject)
-        if match.truth is not True or factor is UNKNOWN or shift is UNKNOWN:
+        if factor is UNKNOWN or shift is UNKNOWN:
             continue
         value, draws = value * factor + shift, draws * factor + shift
         keys += subject.because(match)

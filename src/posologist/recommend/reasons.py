@@ -251,8 +251,8 @@ def stop_of(case: Case, drug_id: DrugId, started: Sequence[DrugId] = ()) -> Stop
     key = case.knowledge_key(f"stopping {drug.name}: {rule.text}", source=rule.source, status=rule.status)
     how = "stop" if rule.abrupt_allowed else "taper"
     heirs = [case.knowledge.drugs[d] for d in started]
-    likes = [heir.name for heir in heirs if set(heir.classes) & set(drug.classes[:1])]
-    text = f"replaced by {likes[0]}, without a gap unless its label asks for one: {rule.text}" if likes else rule.text
+    likes = [heir.name for heir in heirs if set(heir.classes) & set(drug.classes) & _EXCHANGED]
+    text = f"replaced by {likes[0]}: {rule.text}" if likes else rule.text
     return Stop(drug=drug_id, how=how, text=text, because=(key,))  # type: ignore[arg-type]
 
 
@@ -308,6 +308,7 @@ def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChe
     return tuple(starts), tuple(missing)
 
 
+_EXCHANGED = frozenset({"P2Y12 inhibitor", "anticoagulant"})  # one takes over from the other: no gap in protection
 _TIER_WORDS = {
     FAVOURED: "favoured for this patient by the guideline",
     FIRST_LINE: "first line by the guideline",

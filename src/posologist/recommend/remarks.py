@@ -85,7 +85,7 @@ def undiagnosed(case: Case) -> tuple[Finding, ...]:
     key = case.ledger.add("patient", text, source=f"record of patient {situation.patient_id}")
     return (
         Finding(
-            severity="serious" if situation.problem_list_given else "monitor",
+            severity="monitor",
             title=f"{case.indication.name} is not on the problem list",
             detail="a plan is offered only where a measured value calls for one; enter the diagnosis to ask for more",
             because=(key,),

@@ -23,6 +23,10 @@ RESTRICTIVE = frozenset({"contraindicated", "avoid", "alternative", "reduce", "s
 SEVERE = ("contraindicated", "serious")
 NO_USE = "none"  # id of the indication of a question that states none
 PLAN_FACTS = frozenset({"dose_per_day", "route", "form"})
+_UNUSUAL = {  # facts whose name alone does not tell a reader what to supply
+    "black": "whether the patient is Black",
+    "score2_10y": "SCORE2 risk, which this program does not compute",
+}
 _SILENT = frozenset({"standard", "no recommendation", "prefer"})
 
 
@@ -42,7 +46,7 @@ def screen(case: Case, proposal: Proposal, amounts: Mapping[DrugId, float] | Non
         drug = case.knowledge.drugs[drug_id]
         subject = case.subject(drug_id, medicines, proposal.stop, _dose_facts(amounts, drug_id))
         own = (*drug_hits(case, drug, subject), *(h for h in pair_hits if drug_id in h.drugs))
-        hits.extend(h for h in own if h not in hits)
+        hits.extend(own)
         outcome = limits_for(case, drug, subject, own)
         not_checked.extend(outcome.not_checked)
         if outcome.limits is None:
@@ -55,12 +59,21 @@ def screen(case: Case, proposal: Proposal, amounts: Mapping[DrugId, float] | Non
     kept = [d for d in proposal.keep if d in treating(case)]
     hits.extend(h for drug in kept for h in _kept_hits(case, drug, medicines))
     hits.extend(h for one, two in combinations(kept, 2) for h in interaction_hits(case, one, two, medicines))
+    hits = _once(hits)
     blocks.extend(
         _block(case, hit, proposal.start)
         for hit in hits
         if hit.truth is True and hit.statement.action == "contraindicated"
     )
     return Screened(hits=tuple(hits), limits=limits, blocks=tuple(blocks), not_checked=tuple(not_checked))
+
+
+def _once(hits: list[Hit]) -> list[Hit]:
+    """Each hit once, in order: a pair that is started together finds its interaction twice."""
+    found: dict[tuple[object, ...], Hit] = {}
+    for hit in hits:
+        found.setdefault((hit.statement.id, hit.drugs, hit.truth, hit.about, hit.because), hit)
+    return list(found.values())
 
 
 def _pair_hits(case: Case, proposal: Proposal) -> list[Hit]:
@@ -333,7 +346,7 @@ def not_checked_of(case: Case, hits: Iterable[Hit]) -> list[NotChecked]:
             by_missing.setdefault(hit.missing, []).append(hit)
     entries = [
         NotChecked(
-            what="; ".join(sorted({h.statement.text for h in group})),
+            what="; ".join(sorted({h.statement.text.rstrip(".") for h in group})),
             why=f"not known: {', '.join(spelled(case, name) for name in missing)}",
             would_need=", ".join(spelled(case, name) for name in missing),
             drugs=tuple(sorted({d for h in group for d in h.drugs})),
@@ -375,8 +388,8 @@ def spelled(case: Case, name: str) -> str:
         return f"{score.name} ({', '.join(i.replace('_', ' ') for i in lacking) or 'outside its range'})"
     if function in ("gene", "activity", "allele"):
         return f"{argument} genotype"
-    if name == "score2_10y":
-        return "SCORE2 risk, which this program does not compute"
+    if name in _UNUSUAL:
+        return _UNUSUAL[name]
     return argument.replace("_", " ") if rest else name.replace("_", " ")
 
 

@@ -47,7 +47,7 @@ def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[Rul
     if not troubled(case) & set(proposal.stop):
         if worth.benefit <= 0:
             return tuple(_no_gain(case, d) for d in proposal.start)
-        if _throws_away(case, proposal):
+        if throws_away(case, proposal):
             tier = max(tier, LATER_LINE)  # a drug that works is given up where the guideline adds to it
     wishes = wishes_of(case, proposal)
     stated = replace(worth, utility=rounded(worth.utility + math.fsum(w.value for w in wishes)))
@@ -156,9 +156,10 @@ def _tier(case: Case, proposal: Proposal, screened: Screened) -> tuple[int, tupl
     return line, reasons
 
 
-def _throws_away(case: Case, proposal: Proposal) -> bool:
-    """Whether a present drug that nothing speaks against is stopped where the guideline adds to it instead."""
-    return bool(proposal.stop) and bool(case.indication.pairs) and case.indication.measures[0].additive
+def throws_away(case: Case, proposal: Proposal) -> bool:
+    """Whether only drugs that nothing speaks against are stopped, where the guideline adds to them instead."""
+    added_to = bool(case.indication.pairs) and case.indication.measures[0].additive
+    return added_to and bool(proposal.stop) and not troubled(case) & set(proposal.stop)
 
 
 def _could_be_helped(case: Case, proposal: Proposal, hit: Hit) -> bool:

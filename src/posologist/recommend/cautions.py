@@ -20,6 +20,7 @@ def cautions_of(case: Case, scale: Scale, plan: Assessed, outcome: Outcome) -> t
         *_first_doses(case, plan),
         *_at_target(case, outcome),
         *_borrowed(scale),
+        *_weightless(outcome),
         *_unweighted(case, scale, plan),
     )
 
@@ -99,6 +100,14 @@ def _at_target(case: Case, outcome: Outcome) -> tuple[Reason, ...]:
 def _borrowed(scale: Scale) -> tuple[Reason, ...]:
     """Says on the plan that its absolute benefit is not computed from this patient's own risk."""
     return (Reason(text=scale.borrowed, because=(scale.baseline_key,)),) if scale.borrowed else ()
+
+
+def _weightless(outcome: Outcome) -> tuple[Reason, ...]:
+    """Says that a harm of nothing is a lack of published weights, not a harmless plan."""
+    if outcome.risk.low != 0 or outcome.risk.high != 0:
+        return ()
+    text = "No harm of this plan carries a published weight: harm counts nothing in its utility, which is not harmless"
+    return (Reason(text=text, because=outcome.risk_because),)
 
 
 def _unweighted(case: Case, scale: Scale, plan: Assessed) -> tuple[Reason, ...]:

@@ -14,7 +14,7 @@ from posologist.core.drug import Drug
 from posologist.core.evidence import Ledger
 from posologist.core.regimen import Regimen
 from posologist.core.values import DrugId
-from posologist.recommend.assess import DISCOURAGED, FIRST_LINE, LATER_LINE
+from posologist.recommend.assess import DISCOURAGED, FIRST_LINE, LATER_LINE, throws_away
 from posologist.recommend.candidates import applies
 from posologist.recommend.case import Assessed, Case
 from posologist.recommend.effects import effect_rule
@@ -135,6 +135,8 @@ def _choose(case: Case, rows: list[Row], ties: Callable[[Assessed, Assessed], bo
     sound = [r for r in rows if r.plan.tier < DISCOURAGED] or rows
     leading = [r for r in sound if r.plan.tier % DISCOURAGED <= FIRST_LINE]
     second = [r for r in sound if r.plan.tier % DISCOURAGED == LATER_LINE]
+    if leading:
+        second = [r for r in second if not throws_away(case, r.plan.proposal)]
     offered = leading if len(leading) >= ENOUGH else leading + second
     offered = offered or [r for r in sound if r.plan.tier == sound[0].plan.tier]
     intensity = len(offered[0].plan.proposal.start) if offered else 0

@@ -33,6 +33,7 @@ from posologist.serve.words import (
     finding_words,
     gene_state,
     gene_words,
+    harm_words,
     level,
     listed,
     phenotype,
@@ -152,7 +153,7 @@ def _plan_row(option: Option, rank: str) -> tuple[str, ...]:
     change = interval(option.effects[0].change) if option.effects else "not computed"
     text = option.plan.text if rank else f"{option.plan.text} (the yardstick)"
     change = change if rank else number(0)
-    return (rank, text, change, *(number(e.value) for e in (option.benefit, option.risk, option.utility)))
+    return (rank, text, change, number(option.benefit.value), harm_words(option.risk), number(option.utility.value))
 
 
 def _print_lead(console: Console, lead: Option) -> None:

@@ -45,6 +45,11 @@ def quantity(fact: Quantity) -> str:
     return f"{number(fact.value)} {unit(fact.unit)}".rstrip()
 
 
+def harm_words(risk: Estimate) -> str:
+    """A weighted harm; a zero without an interval means that no harm carries a published weight."""
+    return "not weighed" if risk.low == risk.high == 0 else number(risk.value)
+
+
 def level(estimate: Estimate) -> str:
     """Probability of the interval in percent."""
     return f"{number(100 * estimate.level)} %"

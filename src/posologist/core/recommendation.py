@@ -244,7 +244,7 @@ def _collect(value: object, found: list[EvidenceKey]) -> None:
             content = getattr(value, name)
             if name == "because":
                 found.extend(content if isinstance(content, tuple) else (content,))
-            elif name != "evidence":
+            elif name != "evidence" and isinstance(content, (Value, tuple, dict)):
                 _collect(content, found)
     elif isinstance(value, tuple):
         for item in value:

@@ -95,18 +95,12 @@ def _acts(case: Case, drug: DrugId) -> bool:
 
 
 def _start(case: Case, drug: Drug, limits: Limits) -> Regimen | NoRegimen:
-    """The label's start within the limits; most plans of a drug share their limits."""
+    """The label's start within the limits: of these alone unless by weight, so found once for all patients."""
+    bounds = tuple(getattr(limits, name) for name in Limits.model_fields if name != "reasons")
+    if "kg" not in limits.unit:
+        return case.knowledge.remember(("start", *bounds), lambda: starting_regimen(drug, limits))
     weight = case.situation.facts.get("weight")
     weight_kg = float(weight.value) if weight is not None else None
-    bounds = (
-        drug.id,
-        limits.start,
-        limits.max,
-        limits.unit,
-        limits.min_interval_h,
-        limits.doses_per_day,
-        limits.release,
-    )
     return case.remember(("start", *bounds), lambda: starting_regimen(drug, limits, weight_kg=weight_kg))
 
 

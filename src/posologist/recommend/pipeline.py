@@ -43,7 +43,14 @@ from posologist.recommend.goals import goals_of, shown_goal
 from posologist.recommend.rank import Row, member_key, rank
 from posologist.recommend.reasons import option_of, outcome_for, yardstick_of
 from posologist.recommend.remarks import is_adult, not_adult, remarks_on, stale_facts, unread_calls, unused
-from posologist.recommend.screen import forbidden_together, not_checked_of, present_hits, troubled, unidentified
+from posologist.recommend.screen import (
+    forbidden_here,
+    forbidden_together,
+    not_checked_of,
+    present_hits,
+    troubled,
+    unidentified,
+)
 from posologist.recommend.summary import current_of, indicated, present_findings, summary_of
 
 NO_INDICATION = Indication(
@@ -199,7 +206,11 @@ def _plans(case: Case, scale: Scale, *, wanted: bool) -> tuple[list[Assessed], l
     singles = single_plans(case, rankable, troubled(case), forbidden_together(case))
     if not wanted:
         singles = [p for p in singles if troubled(case) & set(p.stop)]
+    barred = {d: forbidden_here(case, d) for d in sorted({d for p in singles for d in p.start})}
+    ruled_out.extend(entry for entries in barred.values() for entry in entries)
     for proposal in singles:
+        if any(barred[d] for d in proposal.start):
+            continue
         _try(case, scale, proposal, passed, ruled_out)
     for proposal in pair_plans(case, _best_members(case, passed, rankable)) if wanted else ():
         _try(case, scale, proposal, passed, ruled_out)

@@ -28,6 +28,7 @@ from posologist.core.values import (
     Estimate,
     EvidenceKey,
     Quantity,
+    Series,
     rounded,
 )
 from posologist.recommend.assess import (
@@ -45,8 +46,9 @@ from posologist.recommend.followup import monitoring_of
 from posologist.recommend.gate import NARROW
 from posologist.recommend.rank import Row
 from posologist.recommend.utility import outcome_of
-from posologist.twin.exposure import curve, exposure
+from posologist.twin.exposure import Exposure, curve, exposure
 from posologist.twin.kinetics import MissingKinetics
+from posologist.twin.population import Twin
 
 
 def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tuple[NotChecked, ...]]:
@@ -256,6 +258,21 @@ def stop_of(case: Case, drug_id: DrugId, started: Sequence[DrugId] = ()) -> Stop
     return Stop(drug=drug_id, how=how, text=text, because=(key,))  # type: ignore[arg-type]
 
 
+def _curve(case: Case, twin: Twin, regimen: Regimen) -> Series | MissingKinetics:
+    """The concentration curve of a regimen, drawn once however many plans hold it."""
+    return case.remember(
+        ("curve", id(twin), regimen), lambda: curve(twin, regimen, settings=case.settings, ledger=case.ledger)
+    )
+
+
+def _exposure(case: Case, twin: Twin, regimen: Regimen) -> Exposure | MissingKinetics:
+    drug = case.knowledge.drugs[regimen.drug]
+    return case.remember(
+        ("exposure", id(twin), regimen),
+        lambda: exposure(twin, regimen, drug=drug, settings=case.settings, ledger=case.ledger),
+    )
+
+
 def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChecked, ...]]:
     starts, missing = [], []
     for regimen in plan.regimens:
@@ -274,13 +291,13 @@ def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChe
             keys.append(case.ledger.add("knowledge", note, source=f"drug file {drug.id}"))
         else:
             missing.extend(twin.not_checked)
-            drawn = curve(twin, regimen, settings=case.settings, ledger=case.ledger)
+            drawn = _curve(case, twin, regimen)
             if isinstance(drawn, MissingKinetics):
                 note = drawn.why
                 keys.append(case.ledger.add("knowledge", note, source=f"drug file {drug.id}"))
             else:
                 series = drawn
-            reached = exposure(twin, regimen, drug=drug, settings=case.settings, ledger=case.ledger)
+            reached = _exposure(case, twin, regimen)
             if not isinstance(reached, MissingKinetics):
                 measures = reached.measures()
                 if NARROW in case.knowledge.groups_of(drug.id):

@@ -113,6 +113,13 @@ def drug_hits(case: Case, drug: Drug, subject: PatientSubject) -> tuple[Hit, ...
     return (*alone, *(h for h in hits if h is not None), *allergy_hits(case, drug))
 
 
+def forbidden_here(case: Case, drug: DrugId) -> tuple[RuledOut, ...]:
+    """What rules a drug out in every plan: contraindications that rest on the patient alone, and allergies."""
+    hits = drug_hits(case, case.knowledge.drugs[drug], case.subject(drug, (drug,)))
+    alone = [h for h in hits if h.statement.kind != "gene" and not _rests_on_plan(h.statement)]
+    return tuple(_block(case, h, (drug,)) for h in alone if h.truth is True and h.statement.action == "contraindicated")
+
+
 def _statements(case: Case, drug: Drug) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
     """Statements about a drug: those that rest on the patient alone, and those on the plan's medicines or dose."""
     found = [

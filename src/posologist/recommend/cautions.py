@@ -14,7 +14,7 @@ from posologist.recommend.screen import RESTRICTIVE, leaf_of, spelled
 def cautions_of(case: Case, scale: Scale, plan: Assessed, outcome: Outcome) -> tuple[Reason, ...]:
     """Everything to mind before this plan is followed, the patient's own facts first."""
     return (
-        *_statements(plan),
+        *_statements(case, plan),
         *_open_questions(case, plan),
         *_unidentified(case),
         *_first_doses(case, plan),
@@ -25,18 +25,18 @@ def cautions_of(case: Case, scale: Scale, plan: Assessed, outcome: Outcome) -> t
     )
 
 
-def _statements(plan: Assessed) -> tuple[Reason, ...]:
+def _statements(case: Case, plan: Assessed) -> tuple[Reason, ...]:
+    """Statements that hold and ask for care; a pair's names both drugs."""
     asked = RESTRICTIVE | {"monitor", "increase"}
-    return tuple(
-        Reason(
-            text=f"{h.statement.text.rstrip('.')}. {h.statement.management}"
-            if h.statement.management
-            else h.statement.text,
-            because=h.because,
-        )
-        for h in plan.screened.hits
-        if h.truth is True and h.statement.action in asked and set(h.drugs) & set(plan.proposal.start)
-    )
+    found = []
+    for hit in plan.screened.hits:
+        statement = hit.statement
+        if hit.truth is not True or statement.action not in asked or not set(hit.drugs) & set(plan.proposal.start):
+            continue
+        pair = " and ".join(case.knowledge.drugs[d].name for d in hit.drugs) + ": " if len(hit.drugs) > 1 else ""
+        text = f"{statement.text.rstrip('.')}. {statement.management}" if statement.management else statement.text
+        found.append(Reason(text=f"{pair}{text}", because=hit.because))
+    return tuple(found)
 
 
 def _open_questions(case: Case, plan: Assessed) -> tuple[Reason, ...]:

@@ -114,6 +114,15 @@ def _read(text: str, knowledge: Knowledge) -> _Order:
                 would_need="the ingredient by its international name",
             )
         )
+    for reading in phrase.corrected:
+        open_points.append(
+            NotChecked(
+                what=f"the name of the order '{text}': {reading}",
+                why="it was read by a table of names or with one letter corrected, not by a code",
+                would_need="confirm that this is what was meant",
+                drugs=tuple(phrase.drugs),
+            )
+        )
     regimen: Regimen | None = None
     if len(phrase.drugs) == 1:
         try:

@@ -23,6 +23,7 @@ from posologist.core.recommendation import (
 )
 from posologist.core.settings import Settings
 from posologist.core.situation import Situation
+from posologist.core.statement import SEVERITY_ORDER
 from posologist.core.values import DrugId, EvidenceKey
 from posologist.core.version import VERSION
 from posologist.knowledge.derive import situate
@@ -391,7 +392,7 @@ def _document(
         yardstick=yardstick_of(case, scale) if scale is not None else None,
         options=options,
         ruled_out=tuple(dict.fromkeys(ruled_out)),
-        findings=tuple(findings),
+        findings=tuple(sorted(findings, key=lambda f: SEVERITY_ORDER[f.severity])),
         not_checked=tuple(dict.fromkeys(open_points)),
         assumptions=(),
         data_quality=patient.quality,

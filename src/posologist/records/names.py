@@ -245,7 +245,7 @@ def _known_spans(tokens: tuple[str, ...], index: NameIndex) -> tuple[list[_Span]
             drug = index.exact((name,))
             if drug is not None:
                 spans.append((place, place + 1, drug))
-                corrected.append(f"{token} read as {name}")
+                corrected.append(f"{token} read as {drug}")
     return sorted(spans), tuple(corrected)
 
 

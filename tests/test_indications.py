@@ -21,7 +21,7 @@ FOLDER = Path(scores_module.__file__).parent / "data" / "indications"
 IDS = sorted(path.stem for path in FOLDER.glob("*.toml"))
 DERIVED = {
     "age", "sex", "black", "pregnant", "breastfeeding", "dialysis", "egfr", "crcl", "baseline", "dose_per_day",
-    "score2_10y",
+    "score2_10y", "starting",
 }  # fmt: skip
 
 

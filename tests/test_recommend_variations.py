@@ -7,8 +7,24 @@ from __future__ import annotations
 
 import pytest
 
-from cases import advice, an_order, daily_mg, members, offered, record, severities, started, told
+from cases import (
+    advice,
+    an_order,
+    daily_mg,
+    knowledge,
+    members,
+    offered,
+    read,
+    record,
+    settings,
+    severities,
+    started,
+    told,
+)  # fmt: skip
 from patients import fhir_observation, fhir_order, fhir_patient
+from posologist.core.values import DrugId
+from posologist.recommend.dose import dose_for
+from posologist.twin.orders import parse_regimen
 
 ACE = members("ACE inhibitor")
 ARB = members("ARB")
@@ -370,3 +386,39 @@ def test_adding_to_a_beta_blocker_that_does_no_harm_is_among_the_options(text: s
     document = advice(record(orders=[fhir_order(text)]))
 
     assert any(not o.plan.stop and set(started(o)) & (ACE | ARB | DHP | THIAZIDE) for o in document.options)
+
+
+# --- heart failure ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("drug", "most"),
+    [("lisinopril", 5.0), ("valsartan", 80.0), ("bisoprolol", 1.25), ("carvedilol", 6.25), ("candesartan", 8.0)],
+)
+def test_heart_failure_lowers_the_first_dose(drug: str, most: float) -> None:
+    """ACCF/AHA 2009, table 6: initial daily doses with a low ejection fraction."""
+    failing = read(record(problems=["I10", "I50.20"]))
+    document = dose_for(failing, drug, indication="hypertension", knowledge=knowledge(), settings=settings())
+
+    assert document.start is not None
+    assert parse_regimen(document.start, drug=DrugId(drug)).per_day <= most
+
+
+def test_with_a_low_ejection_fraction_only_drugs_with_a_dose_for_it_are_favoured() -> None:
+    document = advice(record(problems=["I10", "I50.20"]))
+
+    assert document.options
+    for option in document.options:
+        for start in option.plan.start:
+            assert start.drug not in {"atenolol", "propranolol", "verapamil", "diltiazem", "azilsartan", "benazepril"}
+            if start.drug == "lisinopril":
+                assert start.regimen.dose.value <= 5.0
+    assert any("bisoprolol" in started(o) or "carvedilol" in started(o) for o in document.options)
+
+
+def test_a_dose_too_small_for_any_published_effect_says_so() -> None:
+    document = advice(record(problems=["I10", "I50.20"]))
+
+    for option in document.options:
+        if "bisoprolol" in started(option):
+            assert any("not published" in c.text for c in option.cautions)

@@ -119,8 +119,11 @@ class Case:
         return self.remember(("twin", drug, others, route, release), build)
 
     def for_indication(self, indication_id: str) -> Case:
-        """The same patient asked about the dose rules of another use, without an indication's own rules."""
-        return replace(self, indication=self.indication.model_copy(update={"id": indication_id}), _remembered={})
+        """The same patient asked about the dose of another use: of an indication's own rules, those on first doses."""
+        served = self.knowledge.indications.get(indication_id)
+        starts = () if served is None else tuple(p for p in served.preferences if p.action == "start")
+        asked = self.indication.model_copy(update={"id": indication_id, "preferences": starts})
+        return replace(self, indication=asked, _remembered={})
 
     @property
     def present(self) -> tuple[DrugId, ...]:

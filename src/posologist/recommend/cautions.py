@@ -6,9 +6,11 @@ from posologist.core.recommendation import Reason
 from posologist.recommend.assess import open_contraindication
 from posologist.recommend.candidates import candidate_rules
 from posologist.recommend.case import Assessed, Case, Outcome
-from posologist.recommend.effects import Scale, unweighted_harms
+from posologist.recommend.effects import Dosed, Scale, dose_of, effect_rule, unweighted_harms
 from posologist.recommend.goals import goals_of, is_met
 from posologist.recommend.screen import RESTRICTIVE, leaf_of, spelled
+
+BELOW = 0.999  # share of the lowest studied dose under which a dose counts as smaller
 
 
 def cautions_of(case: Case, scale: Scale, plan: Assessed, outcome: Outcome) -> tuple[Reason, ...]:
@@ -18,6 +20,7 @@ def cautions_of(case: Case, scale: Scale, plan: Assessed, outcome: Outcome) -> t
         *_open_questions(case, plan),
         *_unidentified(case),
         *_first_doses(case, plan),
+        *_below_studied(case, plan),
         *_at_target(case, outcome),
         *_borrowed(scale),
         *_weightless(outcome),
@@ -78,6 +81,23 @@ def _first_doses(case: Case, plan: Assessed) -> tuple[Reason, ...]:
                 key = case.knowledge_key(text, source=rule.source, status=rule.status)
                 found.append(Reason(text=text, because=(key,)))
                 break
+    return tuple(found)
+
+
+def _below_studied(case: Case, plan: Assessed) -> tuple[Reason, ...]:
+    """A first dose below every dose whose effect is published: the effect that is shown is that of a larger one."""
+    found = []
+    measure = case.indication.measures[0].key
+    for regimen in plan.regimens:
+        rule = effect_rule(case, regimen.drug, measure, plan.proposal.drugs)
+        if rule is None or rule.dose_basis == "none":
+            continue
+        dose, because = dose_of(case, rule.dose_basis, Dosed(regimen.drug, regimen.per_day))
+        if dose < BELOW * min(point.dose for point in rule.points):
+            name = case.knowledge.drugs[regimen.drug].name
+            text = f"{name}: the effect of so small a dose is not published; that of a larger one is shown"
+            leaf = case.knowledge_key(rule.text, source=rule.source, status=rule.status)
+            found.append(Reason(text=text, because=(*because, leaf)))
     return tuple(found)
 
 

@@ -146,7 +146,7 @@ def _rule_effect(
 ) -> tuple[float, Draws, list[EvidenceKey]]:
     case = scale.case
     name = case.knowledge.drugs[dosed.drug].name
-    dose, keys = _dose_of(case, rule.dose_basis, dosed)
+    dose, keys = dose_of(case, rule.dose_basis, dosed)
     value, low, high = interpolate(rule.points, dose)
     keys.append(
         case.knowledge_key(
@@ -177,7 +177,7 @@ def _rule_effect(
     return value, draws, keys
 
 
-def _dose_of(case: Case, basis: str, dosed: Dosed) -> tuple[float, list[EvidenceKey]]:
+def dose_of(case: Case, basis: str, dosed: Dosed) -> tuple[float, list[EvidenceKey]]:
     """Dose on the basis of a rule; an amount that the record does not state counts as the standard dose."""
     if basis == "none":
         return 1.0, []
@@ -284,7 +284,7 @@ def _percent(
     scale: Scale, rule: HarmRule, dosed: Dosed, subject: Any
 ) -> tuple[float, float | None, float | None, list[EvidenceKey]] | None:
     if rule.points:
-        dose, keys = _dose_of(scale.case, "relative", dosed)
+        dose, keys = dose_of(scale.case, "relative", dosed)
         return (*interpolate(rule.points, dose), keys)
     value = expression(rule.percent).value(subject)
     return None if value is UNKNOWN else (float(value), rule.low, rule.high, [])

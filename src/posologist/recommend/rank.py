@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from posologist.core.drug import Drug
 from posologist.core.evidence import Ledger
 from posologist.core.regimen import Regimen
+from posologist.core.statement import Statement
 from posologist.core.values import DrugId
 from posologist.recommend.assess import DISCOURAGED, FIRST_LINE, LATER_LINE, throws_away
 from posologist.recommend.candidates import applies
@@ -43,7 +44,7 @@ def member_key(case: Case, plan: Assessed) -> tuple[object, ...]:
     more is verified. Utility does not enter: within a class it differs only by how high the label starts.
     """
     drugs = [case.knowledge.drugs[d] for d in plan.proposal.start]
-    cautions = sum(h.truth is True and h.statement.action not in ("standard", "prefer") for h in plan.screened.hits)
+    cautions = sum(h.truth is True and not _is_plain(h.statement) for h in plan.screened.hits)
     return (
         plan.tier,
         cautions,
@@ -51,6 +52,13 @@ def member_key(case: Case, plan: Assessed) -> tuple[object, ...]:
         sum(24.0 / r.interval_h for r in plan.regimens),
         -sum(_verified_facts(case, d) for d in drugs),
         plan.proposal.start,
+    )
+
+
+def _is_plain(statement: Statement) -> bool:
+    """Whether a statement is no reason for another member: it asks for nothing, or is the guideline's first dose."""
+    return statement.action in ("standard", "prefer") or (
+        statement.kind == "preference" and statement.action == "start"
     )
 
 

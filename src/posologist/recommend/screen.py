@@ -103,7 +103,7 @@ def _dose_facts(amounts: Mapping[DrugId, float] | None, drug: DrugId) -> dict[st
 
 def drug_hits(case: Case, drug: Drug, subject: PatientSubject) -> tuple[Hit, ...]:
     """Statements about one drug alone that hold or could not be decided for this patient."""
-    held = ("statements", case.indication.id, bool(case.indication.preferences), drug.id)
+    held = ("statements", case.indication.id, case.indication.name, drug.id)
     fixed, moving = case.knowledge.remember(held, lambda: _statements(case, drug))
     alone = case.remember(
         ("fixed hits", drug.id, id(subject.profile)),

@@ -99,6 +99,14 @@ class _Run:
 _Node = Callable[[_Run], Scalar]
 
 
+_ALWAYS = Match(True)
+
+
+def _once(names: list[str]) -> tuple[str, ...]:
+    """The names without repetition, in order."""
+    return tuple(dict.fromkeys(names)) if len(names) > 1 else tuple(names)
+
+
 class Expression:
     """A compiled expression; `source` is its text."""
 
@@ -118,10 +126,12 @@ class Expression:
 
     def match(self, subject: Subject) -> Match:
         """Three-valued truth with the facts that were read and those that were missing."""
+        if self.source == "true":
+            return _ALWAYS
         run = _Run(subject)
         result = self._run(run)
         truth = None if result is UNKNOWN else bool(result)
-        return Match(truth=truth, read=tuple(dict.fromkeys(run.read)), missing=tuple(dict.fromkeys(run.missing)))
+        return Match(truth, _once(run.read), _once(run.missing))
 
 
 @lru_cache(maxsize=8192)

@@ -229,7 +229,11 @@ def test_the_two_pressure_targets_stay_apart() -> None:
 
 def test_two_drugs_start_at_140_over_90_only() -> None:
     for pair in indication("hypertension").pairs:
-        facts = {"age": 60, "dx(orthostatic_hypotension)": False}
+        low_ejection = pair.when.endswith("and dx(heart_failure_reduced_ef)")
+        facts = {
+            "age": 60, "dx(orthostatic_hypotension)": False, "dx(heart_failure_reduced_ef)": low_ejection,
+            "dx(myocardial_infarction)": True,
+        }  # fmt: skip
         assert expression(pair.when).match(Given(facts | {"sbp": 138, "dbp": 88})).truth is False
         assert expression(pair.when).match(Given(facts | {"sbp": 138, "dbp": 92})).truth is True
 

@@ -422,3 +422,18 @@ def test_a_dose_too_small_for_any_published_effect_says_so() -> None:
     for option in document.options:
         if "bisoprolol" in started(option):
             assert any("not published" in c.text for c in option.cautions)
+
+
+@pytest.mark.parametrize("guideline", ["US25", "ESC24"])
+@pytest.mark.parametrize(
+    ("problem", "partners"),
+    [("I50.20", frozenset({"bisoprolol", "carvedilol"})), ("I25.2", members("beta-blocker"))],
+)
+def test_a_compelling_indication_joins_a_beta_blocker_to_a_renin_angiotensin_blocker(
+    guideline: str, problem: str, partners: frozenset[str]
+) -> None:
+    """ACCF/AHA 2013, heart failure; ESC 2024, 8.3: beta-blocker with another first-line class."""
+    document = advice(record(problems=["I10", problem]), guideline=guideline)
+
+    blockers = members("ACE inhibitor", "ARB")
+    assert any(set(started(o)) & partners and set(started(o)) & blockers for o in document.options)

@@ -134,9 +134,13 @@ def _drug_effect(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> D
 
 def effect_rule(case: Case, drug: DrugId, measure: str, medicines: tuple[DrugId, ...]) -> EffectRule | None:
     """The rule that names the drug, else one that names a group of it; the first whose profile holds."""
-    groups = case.knowledge.groups_of(drug)
-    reaching = [r for r in case.indication.effects if r.measure == measure and groups & set(r.about)]
-    reaching.sort(key=lambda r: drug not in r.about)
+
+    def find() -> list[EffectRule]:
+        groups = case.knowledge.groups_of(drug)
+        named = [r for r in case.indication.effects if r.measure == measure and groups & set(r.about)]
+        return sorted(named, key=lambda r: drug not in r.about)
+
+    reaching = case.knowledge.remember(("effect rules", case.indication.id, case.indication.name, drug, measure), find)
     subject = case.subject(drug, medicines)
     return next((r for r in reaching if r.when == "true" or subject.match(r.when).truth is True), None)
 

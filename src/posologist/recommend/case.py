@@ -58,7 +58,7 @@ class Case:
 
     def _profile(self, medicines: tuple[DrugId, ...]) -> PhenotypeProfile:
         drugs = [self.knowledge.drugs[d] for d in medicines if d in self.knowledge.drugs]
-        acting = frozenset(d.id for d in drugs if any(r.role != "substrate" for r in d.roles))
+        acting = frozenset(d.id for d in drugs if self._acts(d.id))
         if acting not in self._profiles:
             taken = [self.knowledge.drugs[d] for d in sorted(acting)]
             self._profiles[acting] = express(self.genome, taken, ledger=self.ledger, knowledge=self.knowledge)
@@ -101,8 +101,9 @@ class Case:
         return self.remember(("subject", drug, others, gone, told), build)
 
     def twin(self, drug: DrugId, medicines: tuple[DrugId, ...], *, route: str, release: str) -> Twin | MissingKinetics:
-        """This patient's twin on one drug beside `medicines`."""
-        others = tuple(m for m in medicines if m != drug)
+        """This patient's twin on one drug beside `medicines`; one for all with the same inhibitors and inducers."""
+        named = {role.auc_with.lower() for role in self.knowledge.drugs[drug].roles}
+        others = tuple(m for m in medicines if m != drug and (str(m) in named or self._acts(m)))
 
         def build() -> Twin | MissingKinetics:
             return prior(
@@ -117,6 +118,11 @@ class Case:
             )
 
         return self.remember(("twin", drug, others, route, release), build)
+
+    def _acts(self, medicine: DrugId) -> bool:
+        """Whether a medicine changes enzymes or carriers."""
+        known = self.knowledge.drugs.get(medicine)
+        return known is not None and any(role.role != "substrate" for role in known.roles)
 
     def for_indication(self, indication_id: str) -> Case:
         """The same patient asked about the dose of another use: of an indication's own rules, those on first doses."""

@@ -14,6 +14,7 @@ from cases import (
     knowledge,
     members,
     offered,
+    order,
     read,
     record,
     settings,
@@ -230,11 +231,10 @@ def test_black_adults_are_not_led_with_an_ace_inhibitor_alone() -> None:
 
 def test_simvastatin_of_40_mg_is_minded_before_amlodipine() -> None:
     """Label of simvastatin: at most 20 mg a day with amlodipine."""
-    document = advice(record(orders=[an_order("simvastatin 40 mg tablet", 40, 1)]))
+    taken = record(orders=[an_order("simvastatin 40 mg tablet", 40, 1)])
 
-    for option in document.options:
-        if "amlodipine" in started(option):
-            assert "simvastatin" in " ".join(c.text.lower() for c in option.cautions)
+    assert "amlodipine" not in offered(advice(taken))
+    assert "serious" in severities(order(taken, "amlodipine 5 mg po daily"), "amlodipine", "simvastatin")
 
 
 @pytest.mark.parametrize("problems", [["I10"], []])

@@ -1,7 +1,6 @@
 """Reading FHIR R4: what a record says arrives, what cannot be read is counted, and order does not matter."""
 
 from datetime import UTC, date, datetime
-from functools import cache
 
 import pytest
 
@@ -19,34 +18,9 @@ from patients import (
     fhir_pressure,
 )
 from posologist.core.errors import InputError
-from posologist.core.patient import Patient
-from posologist.knowledge.load import Knowledge, load_knowledge
 from posologist.records.fhir_administration import read_administrations
 from posologist.records.fhir_in import read_patient
-
-AS_OF = date(2026, 11, 20)
-
-
-@cache
-def knowledge() -> Knowledge:
-    """The knowledge base that ships."""
-    return load_knowledge()
-
-
-def read(*resources: dict, as_of: date | None = AS_OF) -> Patient:
-    """A patient from a bundle of these resources and a Patient."""
-    return read_patient(as_bytes(bundle(fhir_patient(), *resources)), knowledge=knowledge(), as_of=as_of)
-
-
-def kinds(patient: Patient) -> set[str]:
-    """Kinds of the patient's quality findings."""
-    return {finding.kind for finding in patient.quality}
-
-
-def value(patient: Patient, key: str) -> float | None:
-    """The value of the one observation with this key."""
-    (found,) = [o for o in patient.observations if o.key == key]
-    return found.value
+from reading import AS_OF, kinds, knowledge, read, value
 
 
 @pytest.mark.parametrize("panel", ["55284-4", "85354-9"])

@@ -3,7 +3,6 @@
 import json
 import random
 from datetime import date
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,33 +21,8 @@ from patients import (
     fhir_pressure,
 )
 from posologist.core.errors import InputError
-from posologist.core.patient import Patient
-from posologist.knowledge.load import Knowledge, load_knowledge
 from posologist.records.fhir_in import read_patient, read_patients
-
-AS_OF = date(2026, 11, 20)
-
-
-@cache
-def knowledge() -> Knowledge:
-    """The knowledge base that ships."""
-    return load_knowledge()
-
-
-def read(*resources: dict, as_of: date | None = AS_OF) -> Patient:
-    """A patient from a bundle of these resources and a Patient."""
-    return read_patient(as_bytes(bundle(fhir_patient(), *resources)), knowledge=knowledge(), as_of=as_of)
-
-
-def kinds(patient: Patient) -> set[str]:
-    """Kinds of the patient's quality findings."""
-    return {finding.kind for finding in patient.quality}
-
-
-def value(patient: Patient, key: str) -> float | None:
-    """The value of the one observation with this key."""
-    (found,) = [o for o in patient.observations if o.key == key]
-    return found.value
+from reading import AS_OF, kinds, knowledge, read, value
 
 
 def test_a_deceased_patient_is_said() -> None:

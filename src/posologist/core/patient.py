@@ -116,25 +116,28 @@ class Procedure(Value):
     source: Source
 
 
+QualityKind = Literal[
+    "converted",
+    "duplicate",
+    "out of range",
+    "conflict",
+    "stale",
+    "unmapped",
+    "resolved by name",
+    "left out",
+    "missing",
+    "identity",
+    "version",
+    "deceased",
+    "future",
+    "unreadable",
+]
+
+
 class QualityFinding(Value):
     """Something about the data that the reader must know: converted, doubled, implausible, missing, left out."""
 
-    kind: Literal[
-        "converted",
-        "duplicate",
-        "out of range",
-        "conflict",
-        "stale",
-        "unmapped",
-        "resolved by name",
-        "left out",
-        "missing",
-        "identity",
-        "version",
-        "deceased",
-        "future",
-        "unreadable",
-    ]
+    kind: QualityKind
     severity: Severity = "information"
     text: str
     count: int = 1

@@ -28,7 +28,7 @@ from posologist.core.values import DrugId, EvidenceKey
 from posologist.core.version import VERSION
 from posologist.knowledge.derive import situate
 from posologist.knowledge.load import Knowledge
-from posologist.recommend.assess import assess
+from posologist.recommend.assess import DISCOURAGED, assess
 from posologist.recommend.candidates import (
     candidate_rules,
     needs,
@@ -114,6 +114,7 @@ def recommend(
     if scale is not None and (call != "no" or troubled(case)):
         plans, ruled_out = _plans(case, scale, wanted=call != "no")
     rows = rank(case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two), needed=call == "yes")
+    ruled_out += _held_back(plans, rows)
     options, missing = _options(case, scale, rows)
     missing += [*unused(levels, events), *stale_facts(case), *unread_calls(case)]
     findings = [
@@ -227,6 +228,20 @@ def _one_reason_each(ruled_out: list[RuledOut], offered: set[DrugId]) -> list[Ru
         if drug not in offered:
             found.setdefault(drug, entry)
     return sorted(found.values(), key=lambda r: (r.rule, r.drug))
+
+
+def _held_back(plans: Sequence[Assessed], rows: Sequence[Row]) -> list[RuledOut]:
+    """Drugs that only plans with something serious against them start, where none of these is shown."""
+    shown = {d for row in rows for plan in (row.plan, *row.equivalents) for d in plan.proposal.start}
+    free = {d for plan in plans if plan.tier < DISCOURAGED for d in plan.proposal.start}
+    found: dict[DrugId, RuledOut] = {}
+    for plan in plans:
+        for hit in plan.screened.hits:
+            if hit.truth is True and hit.statement.action == "avoid":
+                for drug in set(hit.drugs) & set(plan.proposal.start) - shown - free:
+                    entry = RuledOut(drug=drug, rule="discouraged", reason=hit.statement.text, because=hit.because)
+                    found.setdefault(drug, entry)
+    return [found[drug] for drug in sorted(found)]
 
 
 def _try(case: Case, scale: Scale, proposal: Proposal, passed: list[Assessed], ruled_out: list[RuledOut]) -> None:

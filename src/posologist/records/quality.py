@@ -6,36 +6,20 @@ Findings of the same kind and text become one with their count, so that nothing 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
-from posologist.core.patient import QualityFinding, Source
+from posologist.core.patient import QualityFinding, QualityKind, Source
 from posologist.core.statement import SEVERITY_ORDER, Severity
-
-Kind = Literal[
-    "converted",
-    "duplicate",
-    "out of range",
-    "conflict",
-    "stale",
-    "unmapped",
-    "resolved by name",
-    "left out",
-    "missing",
-    "identity",
-    "version",
-    "deceased",
-    "future",
-    "unreadable",
-]
 
 
 class Findings:
     """Collects findings of one document."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[Kind, Severity, str], tuple[int, Source]] = {}
+        self._found: dict[tuple[QualityKind, Severity, str], tuple[int, Source]] = {}
 
-    def add(self, kind: Kind, text: str, source: Source, *, severity: Severity = "information", count: int = 1) -> None:
+    def add(
+        self, kind: QualityKind, text: str, source: Source, *, severity: Severity = "information", count: int = 1
+    ) -> None:
         """Note a finding; the same kind and text again adds to its count."""
         key = (kind, severity, text)
         before, first = self._found.get(key, (0, source))

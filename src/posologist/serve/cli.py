@@ -183,9 +183,13 @@ def recommend(
     from posologist.serve import inputs
 
     facts = inputs.knowledge_of(knowledge)
-    settings = inputs.settings_of(as_of, guideline=guideline, harm_aversion=harm_aversion)
-    who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
-    settings = inputs.on_the_day_of(who, settings)
+    who, settings = inputs.patient_of(
+        patient,
+        patient_id,
+        knowledge=facts,
+        settings=inputs.settings_of(as_of, guideline=guideline, harm_aversion=harm_aversion),
+        folders=knowledge,
+    )
     if preferences is not None:
         who = who.model_copy(update={"preferences": inputs.preferences_of(preferences, facts)})
     genes = inputs.genome_of(
@@ -234,9 +238,9 @@ def screen(
     from posologist.serve import inputs
 
     facts = inputs.knowledge_of(knowledge)
-    settings = inputs.settings_of(as_of)
-    who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
-    settings = inputs.on_the_day_of(who, settings)
+    who, settings = inputs.patient_of(
+        patient, patient_id, knowledge=facts, settings=inputs.settings_of(as_of), folders=knowledge
+    )
     genes = inputs.genome_of(
         genome, profile, sample=sample, absent=absent, outside_calls=outside_calls, patient=who, settings=settings
     )
@@ -301,9 +305,9 @@ def guidance(
     facts = inputs.knowledge_of(knowledge)
     situation = None
     if patient is not None:
-        settings = inputs.settings_of(as_of)
-        who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
-        settings = inputs.on_the_day_of(who, settings)
+        who, settings = inputs.patient_of(
+            patient, patient_id, knowledge=facts, settings=inputs.settings_of(as_of), folders=knowledge
+        )
         situation = situation_of(who, knowledge=facts, settings=settings)
     names = [facts.drug(name).id for name in drug] if drug else None
     document = guidance_document(read_profile(profile), names or (), knowledge=facts, situation=situation)
@@ -336,9 +340,9 @@ def dose(
     from posologist.serve.table import print_dose
 
     facts = inputs.knowledge_of(knowledge)
-    settings = inputs.settings_of(as_of)
-    who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
-    settings = inputs.on_the_day_of(who, settings)
+    who, settings = inputs.patient_of(
+        patient, patient_id, knowledge=facts, settings=inputs.settings_of(as_of), folders=knowledge
+    )
     genes = inputs.genome_of(
         genome, profile, sample=sample, absent=absent, outside_calls=outside_calls, patient=who, settings=settings
     )
@@ -375,8 +379,7 @@ def simulate(
     settings = inputs.settings_of(as_of)
     who = None
     if patient is not None:
-        who = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
-        settings = inputs.on_the_day_of(who, settings)
+        who, settings = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
     doses = doses_from(inputs.measured_of(None, events)["events"], facts.drug(drug).id)
     document = simulate_for(
         drug, regimen=regimen, events=doses, times=times, patient=who, knowledge=facts, settings=settings

@@ -31,7 +31,7 @@ def knowledge_of(folders: Sequence[Path] | None) -> Knowledge:
 
 
 def day_of(as_of: str | None) -> date | None:
-    """The day of the question as given; None: the record decides (`on_the_day_of`)."""
+    """The day of the question as given; None: the record decides (`patient_of`)."""
     if as_of is None:
         return None
     try:
@@ -55,13 +55,6 @@ def settings_of(as_of: str | None, **chosen: Any) -> Settings:
         raise InputError(str(first["msg"]), where=option, hint="safety floors cannot be lowered") from error
 
 
-def on_the_day_of(patient: Patient, settings: Settings) -> Settings:
-    """Settings with the day of the question: as given, else the newest date of the record, else today."""
-    if settings.as_of is not None:
-        return settings
-    return settings.model_copy(update={"as_of": patient.latest_entry or date.today()})
-
-
 def patient_of(
     path: Path,
     patient_id: str | None,
@@ -69,21 +62,27 @@ def patient_of(
     knowledge: Knowledge,
     settings: Settings,
     folders: Sequence[Path] | None = None,
-) -> Patient:
-    """The patient of a FHIR document, or of a folder of CSV tables.
+) -> tuple[Patient, Settings]:
+    """The patient of a FHIR document or of a folder of CSV tables, and the settings with the day of the question.
+
+    The day is the one given, else the newest date of the record, else today.
 
     `folders` are the user's knowledge folders: the first that holds an imported RxNorm map resolves drug codes.
     """
     from posologist.records.rxnorm import load_rxnorm
 
     rxnorm = next((found for folder in folders or () if (found := load_rxnorm(folder)) is not None), None)
+    asked: dict[str, Any] = {"as_of": settings.as_of, "patient_id": patient_id, "rxnorm": rxnorm}
     if path.suffix.lower() == ".csv" or (path.is_dir() and (path / "patient.csv").is_file()):
         from posologist.records.table import read_csv_patient
 
-        return read_csv_patient(path, knowledge=knowledge, as_of=settings.as_of, patient_id=patient_id, rxnorm=rxnorm)
-    from posologist.records.fhir_in import read_patient
+        who = read_csv_patient(path, knowledge=knowledge, **asked)
+    else:
+        from posologist.records.fhir_in import read_patient
 
-    return read_patient(path, knowledge=knowledge, as_of=settings.as_of, patient_id=patient_id, rxnorm=rxnorm)
+        who = read_patient(path, knowledge=knowledge, **asked)
+    day = settings.as_of or who.latest_entry or date.today()
+    return who, settings.model_copy(update={"as_of": day})
 
 
 def genome_of(

@@ -11,6 +11,7 @@ from posologist.serve.charts import number
 
 SEVERITY = {"contraindicated": "Contraindicated", "serious": "Serious", "monitor": "Monitor", "information": "Note"}
 RULES = {
+    "discouraged": "Something serious against it",
     "unverified": "Facts not verified",
     "duplicate": "Two drugs of one class",
     "interaction": "Interaction",

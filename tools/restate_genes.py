@@ -250,7 +250,8 @@ def newer(gene: str, functions: dict[str, dict[str, Any]]) -> list[str]:
 
 def write_frequencies(gene: str, pgx: Path) -> None:
     """Counts of alleles among the panel's haplotypes, by the package's own matcher."""
-    from posologist.genome.cohort import count_alleles
+    from panel_counts import count_alleles
+
     from posologist.knowledge.genes import load_gene
 
     path = pgx / "panel/positions.1kgp30x.vcf.gz"

@@ -12,24 +12,29 @@ from posologist.core.genotype import DiplotypeCandidate, GeneCall, GeneticProfil
 from posologist.core.settings import Settings
 from posologist.core.values import GeneSymbol
 from posologist.core.version import VERSION
-from posologist.genome.build import Build, build_from_header, build_from_variants, build_votes
+from posologist.genome.build import (
+    BUILDS,
+    Build,
+    build_from_header,
+    build_from_variants,
+    check_build,
+    stated_build,
+)
 from posologist.genome.genecall import Evidence, gene_call
-from posologist.genome.genotypes import Absent, Genotype, read_extra, read_gene
+from posologist.genome.genotypes import Absent, Genotype, absent_on, read_extra, read_gene, regions_of
 from posologist.genome.outside import OutsideCall, read_outside_calls, understand
 from posologist.genome.vcf import (
     SampleRecords,
     choose_sample,
-    merge_regions,
     plain_chromosome,
     read_header,
     read_records,
+    with_regions,
 )
 from posologist.knowledge.genes import GENES_FOLDER, Folders, Gene, callable_genes, load_gene, outside_genes
 
-_MARGIN = 60  # bases around a position in which another spelling of an indel may start
-_SEX_REGION = ("X", 154_400_000, 154_700_000)  # G6PD and around it in GRCh38; 153.7 Mb in GRCh37, both outside the PAR
-_SEX_REGION_37 = ("X", 153_600_000, 153_900_000)
-_BUILDS: tuple[Build, ...] = ("GRCh37", "GRCh38")
+# G6PD and around it in GRCh38 and in GRCh37, both outside the pseudoautosomal regions.
+_SEX_REGIONS = (("X", 154_400_000, 154_700_000), ("X", 153_600_000, 153_900_000))
 
 
 def call_genome(
@@ -68,16 +73,14 @@ def call_genome(
     InputError
         If a file is wrong, the sample is not clear, or the build is not.
     """
-    _one_of("absent", absent, ("missing", "reference"))
-    _one_of("build", build, ("auto", *_BUILDS))
+    rule = _absent(absent)
     folder = genes_folder or (GENES_FOLDER,)
     genes = tuple(load_gene(symbol, folder) for symbol in callable_genes(folder))
     ledger, calls, findings = Ledger(), dict[GeneSymbol, GeneCall](), list[str]()
     name, used_build, sex = sample or "", "not read", None
     if path is not None:
-        data, used_build = _read(path, genes, sample, identifiers, build)
+        data, used_build = read_sample(path, genes, sample, identifiers, build)
         name, sex = data.sample, _sex(data)
-        rule: Absent = "reference" if absent == "reference" else "missing"
         caller = _Caller(path, data, used_build, rule, settings or Settings(), ledger)
         calls = {gene.symbol: caller.call(gene) for gene in genes}
         findings = caller.findings
@@ -101,25 +104,27 @@ def call_genome(
     )
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(f"'{value}' is not a choice", where=f"--{name}", hint=f"use one of {', '.join(allowed)}")
+def _absent(choice: str) -> Absent:
+    if choice not in ("missing", "reference"):
+        raise InputError(f"'{choice}' is not a choice", where="--absent", hint="use one of missing, reference")
+    return "reference" if choice == "reference" else "missing"
 
 
-def _read(
+def read_sample(
     path: Path, genes: Sequence[Gene], sample: str | None, identifiers: Collection[str], build: str
 ) -> tuple[SampleRecords, Build]:
+    """The sample's records in the genes' regions, and the build of the file.
+
+    Raises
+    ------
+    InputError
+        If the file is wrong, the sample is not clear, or the build is not.
+    """
     header = read_header(path)
     chosen = choose_sample(path, header, sample=sample, identifiers=identifiers)
-    stated: Build | None = next((b for b in _BUILDS if b == build), None)
-    decided = stated or build_from_header(path, header)
-    wanted = [
-        (plain_chromosome(gene.chromosome), p.at(b) - _MARGIN, p.at(b) + len(p.ref) + _MARGIN)
-        for gene in genes
-        for p in (*gene.positions, *gene.extra_positions)
-        for b in _BUILDS
-    ]
-    data = read_records(path, chosen, merge_regions([*wanted, _SEX_REGION, _SEX_REGION_37]))
+    decided = stated_build(build) or build_from_header(path, header)
+    wanted = regions_of(genes, BUILDS)
+    data = read_records(path, chosen, with_regions(wanted, _SEX_REGIONS))
     if decided is None:
         decided = build_from_variants(data.records, genes)
     if decided is None:
@@ -128,30 +133,8 @@ def _read(
             where=str(path),
             hint="say which with --build GRCh37 or --build GRCh38",
         )
-    _check_build(path, data, genes, decided)
+    check_build(path, data.records, genes, decided)
     return data, decided
-
-
-def _check_build(path: Path, data: SampleRecords, genes: Sequence[Gene], build: Build) -> None:
-    """Refuse a file whose variants or reference bases are those of the other build."""
-    votes = build_votes(data.records, genes)
-    other: Build = "GRCh37" if build == "GRCh38" else "GRCh38"
-    agree = differ = 0
-    for gene in genes:
-        expected = {p.at(build): p.reference(build) for p in gene.positions if len(p.ref) == 1}
-        for record in data.records.get(plain_chromosome(gene.chromosome), ()):
-            if record.pos in expected and len(record.ref) == 1:
-                agree += record.ref == expected[record.pos]
-                differ += record.ref != expected[record.pos]
-    wrong_place = votes[other] >= 2 and votes[build] == 0
-    if wrong_place or (differ >= 2 and differ > agree):
-        raise InputError(
-            f"the variants stand where {other} has them, not {build}"
-            if wrong_place
-            else f"{differ} of {agree + differ} reference bases are not those of {build}",
-            where=str(path),
-            hint="check the reference genome of the file, or say it with --build",
-        )
 
 
 def _sex(data: SampleRecords) -> Literal["male", "female"] | None:
@@ -190,7 +173,7 @@ class _Caller:
         chromosome = plain_chromosome(gene.chromosome)
         absent, notes = self._absent, tuple[str, ...]()
         if absent == "reference" and chromosome not in self._data.chromosomes:
-            absent = self._where_nothing_is_listed(chromosome)
+            absent = absent_on(chromosome, absent, self._data)
             said = "taken as reference" if absent == "reference" else "not read as reference"
             notes = (f"the file has no record on {gene.chromosome}; absent positions there are {said}",)
         return self._genotypes(gene, read_gene, absent), notes
@@ -198,12 +181,6 @@ class _Caller:
     def _genotypes(self, gene: Gene, read: Callable[..., tuple[Genotype, ...]], absent: Absent) -> tuple[Genotype, ...]:
         records = self._data.records.get(plain_chromosome(gene.chromosome), ())
         return read(gene, records, build=self._build, absent=absent, settings=self._settings)
-
-    def _where_nothing_is_listed(self, chromosome: str) -> Absent:
-        """A file of one chromosome says nothing of the others, nor does one whose header leaves the contig out."""
-        contigs = {plain_chromosome(name) for name in self._data.header.contigs}
-        several = len(self._data.chromosomes) > 1
-        return "reference" if several and (not contigs or chromosome in contigs) else "missing"
 
 
 def _outside(call: OutsideCall, folder: Folders, ledger: Ledger) -> GeneCall:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from posologist.core.settings import Settings
 from posologist.genome.build import Build
-from posologist.genome.vcf import Record
+from posologist.genome.vcf import Header, Record, Regions, merge_regions, plain_chromosome
 from posologist.knowledge.genes import Gene, Position
 
 Absent = Literal["missing", "reference"]
@@ -104,6 +104,42 @@ def edits_of(pos: int, ref: str, alt: str) -> tuple[Edit, ...]:
     return (Edit(pos + head, ref[head:], alt[head:]),)
 
 
+class Listing(Protocol):
+    """What a file says it covers."""
+
+    @property
+    def header(self) -> Header: ...
+    @property
+    def chromosomes(self) -> Collection[str]: ...
+
+
+def absent_on(chromosome: str, absent: Absent, listing: Listing) -> Absent:
+    """What absent positions are on a chromosome without any record.
+
+    A file of one chromosome says nothing of the others, nor does one whose header leaves the contig out.
+    """
+    if absent == "missing" or chromosome in listing.chromosomes:
+        return absent
+    contigs = {plain_chromosome(name) for name in listing.header.contigs}
+    several = len(listing.chromosomes) > 1
+    return "reference" if several and (not contigs or chromosome in contigs) else "missing"
+
+
+MARGIN = 60  # bases around a position in which another spelling of an indel may start
+
+
+def regions_of(genes: Iterable[Gene], builds: Iterable[Build]) -> Regions:
+    """Where the genes' positions are, in any of the builds, with a margin."""
+    return merge_regions(
+        [
+            (plain_chromosome(gene.chromosome), p.at(build) - MARGIN, p.at(build) + len(p.ref) + MARGIN)
+            for build in builds
+            for gene in genes
+            for p in (*gene.positions, *gene.extra_positions)
+        ]
+    )
+
+
 def read_gene(
     gene: Gene, records: Sequence[Record], *, build: Build, absent: Absent, settings: Settings
 ) -> tuple[Genotype, ...]:
@@ -130,13 +166,21 @@ def read_positions(
     positions: Sequence[Position], index: _Index, gene: Gene, *, build: Build, absent: Absent, settings: Settings
 ) -> tuple[Genotype, ...]:
     """As `read_gene`, for the positions given."""
-    targets = [_Target.of(position, build) for position in positions]
-    repeats = tuple(target for target in targets if target.indel and target.position.shift)
-    genotypes = tuple(
-        _read_position(target, repeats, index.near(target), build, absent, settings) for target in targets
+    targets = targets_of(positions, build)
+    repeats = repeats_of(targets)
+    return settled(
+        gene, [read_position(t, repeats, index.near(t), build=build, absent=absent, settings=settings) for t in targets]
     )
+
+
+def settled(gene: Gene, genotypes: Sequence[Genotype]) -> tuple[Genotype, ...]:
+    """The genotypes of one gene, with one view of how many copies there are.
+
+    A single call where everyone has two copies is half a call. On the X chromosome it means one copy, unless other
+    positions of the gene differ between two strands.
+    """
     if not any(genotype.copies == 1 and genotype.read for genotype in genotypes):
-        return genotypes
+        return tuple(genotypes)
     if not gene.one_copy_in_men:
         return tuple(_half_read(genotype) for genotype in genotypes)
     if any(genotype.heterozygous for genotype in genotypes if genotype.copies == 2):
@@ -168,21 +212,23 @@ class _Index:
         self._long = [r for r in records if r.end - r.pos >= _LONG]
         self._starts = [record.pos for record in self._short]
 
-    def near(self, target: _Target) -> list[Record]:
+    def near(self, target: Target) -> list[Record]:
         """Records that can say something about the target."""
         low = bisect_left(self._starts, min(target.pos, target.start) - _LONG)
         high = bisect_right(self._starts, target.end)
         return [record for record in (*self._short[low:high], *self._long) if target.near(record)]
 
 
-def _read_position(
-    target: _Target,
-    repeats: tuple[_Target, ...],
+def read_position(
+    target: Target,
+    repeats: tuple[Target, ...],
     records: Sequence[Record],
+    *,
     build: Build,
     absent: Absent,
     settings: Settings,
 ) -> Genotype:
+    """The genotype at one position, from the records near it."""
     position = target.position
     readings = [reading for record in records if (reading := target.read(record, repeats, settings)) is not None]
     base = position.reference(build)
@@ -203,8 +249,18 @@ def _read_position(
     )  # fmt: skip
 
 
+def targets_of(positions: Sequence[Position], build: Build) -> tuple[Target, ...]:
+    """The positions as they stand in a build."""
+    return tuple(Target.of(position, build) for position in positions)
+
+
+def repeats_of(targets: Sequence[Target]) -> tuple[Target, ...]:
+    """Those in which an insertion or deletion can be written at several places."""
+    return tuple(target for target in targets if target.indel and target.position.shift)
+
+
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
     """A position in one build, with the edits that make each documented allele."""
 
     position: Position
@@ -216,7 +272,7 @@ class _Target:
     end: int
 
     @classmethod
-    def of(cls, position: Position, build: Build) -> _Target:
+    def of(cls, position: Position, build: Build) -> Target:
         pos, ref = position.at(build), position.reference(build)
         others = [allele for allele in (position.ref, *position.alts) if allele != ref]
         edits = tuple((edits_of(pos, ref, allele), allele) for allele in others)
@@ -229,7 +285,7 @@ class _Target:
         """Whether the record can say something about the position."""
         return record.pos <= self.end and record.end >= min(self.pos, self.start)
 
-    def read(self, record: Record, repeats: tuple[_Target, ...], settings: Settings) -> _Reading | None:
+    def read(self, record: Record, repeats: tuple[Target, ...], settings: Settings) -> _Reading | None:
         """The record's two strands here; None if it says nothing about the position."""
         if not self._speaks(record):
             return None
@@ -268,21 +324,21 @@ class _Target:
 
     def _problem(self, record: Record, settings: Settings) -> str:
         if record.filter:
-            return f"line {record.line} failed the filter {record.filter}"
+            return f"{record.where} failed the filter {record.filter}"
         if record.quality is not None and record.quality < settings.min_genotype_quality:
             return f"genotype quality {record.quality:g} is below {settings.min_genotype_quality}"
         if record.depth is not None and record.depth < settings.min_read_depth:
             return f"read depth {record.depth:g} is below {settings.min_read_depth}"
         if record.gt is None:
-            return f"line {record.line} has no genotype"
+            return f"{record.where} has no genotype"
         block = record.end > record.pos + len(record.ref) - 1
         ours = self.ref[: record.pos + len(record.ref) - self.pos] if record.pos <= self.pos else ""
         theirs = record.ref[self.pos - record.pos : self.pos - record.pos + len(ours)] if ours else ""
         if ours and theirs != ours and not (block and not theirs):
-            return f"line {record.line} has the reference {theirs}, the definition {ours}"
+            return f"{record.where} has the reference {theirs}, the definition {ours}"
         return ""
 
-    def _strand(self, record: Record, call: str | None, repeats: tuple[_Target, ...]) -> str | None:
+    def _strand(self, record: Record, call: str | None, repeats: tuple[Target, ...]) -> str | None:
         if call is None or call == ".":
             return None
         index = int(call)
@@ -329,7 +385,7 @@ class _Target:
         return _rotated(wanted.deleted, move) == found.deleted and _rotated(wanted.inserted, move) == found.inserted
 
 
-def _leftmost(edit: Edit, repeats: tuple[_Target, ...]) -> Edit:
+def _leftmost(edit: Edit, repeats: tuple[Target, ...]) -> Edit:
     """An insertion or deletion inside a known repeat, moved to where the definition has it."""
     if len(edit.deleted) == len(edit.inserted):
         return edit

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from posologist.core.errors import InputError
 from posologist.core.settings import Settings
-from posologist.genome.build import Build, check_build
+from posologist.genome.build import BUILDS, Build, check_build
 from posologist.genome.calls import Calls, Part, calls_of, joined, part_of
 from posologist.genome.genecall import Outcome, outcome_of
 from posologist.genome.genotypes import (
@@ -127,7 +127,7 @@ class Cohort:
             the end, the variants are those of the other build.
         """
         gatherings = [_Gathering.of(gene, self._build) for gene in self._genes]
-        for line in self._lines.within(regions_of(self._genes, (self._build,))):
+        for line in self._lines.within(regions_of(self._genes, BUILDS)):
             for gathering in [g for g in gatherings if g.columns and not g.closed and _passed(g, line)]:
                 yield _close(gathering, self._caller)
             self._give(line, gatherings)
@@ -140,7 +140,11 @@ class Cohort:
     def _give(self, line: Line, gatherings: Sequence[_Gathering]) -> None:
         """Puts a line where it is wanted."""
         wanting = [gathering for gathering in gatherings if gathering.wants(line, _end_of(line))]
-        if not wanting:
+        if not wanting:  # a place of the other build: its variants tell a wrong one
+            fields = line.text.rstrip(b"\r\n").split(b"\t", 10)
+            if len(fields) > 9:
+                site = record_of(self._lines.path, line, fields[:9], fields[9])
+                self._sites.setdefault(line.chromosome, []).append(site)
             return
         late = next((gathering for gathering in wanting if gathering.closed), None)
         if late is not None:

@@ -24,11 +24,12 @@ from posologist.genome.genotypes import (
     Genotype,
     Target,
     absent_on,
+    indels_of,
     read_position,
     regions_of,
-    repeats_of,
     settled,
     targets_of,
+    unsettled,
 )
 from posologist.genome.vcf import Line, Lines, Record, Regions, record_of
 from posologist.knowledge.genes import Gene
@@ -251,9 +252,9 @@ class _Reader:
         self._absent: Absent = absent
         self._settings = settings
         self._targets = targets_of(gene.positions, build)
-        self._repeats = repeats_of(self._targets)
+        self._indels = indels_of(self._targets)
         self._near = [self._columns_near(target) for target in self._targets]
-        self._known: list[dict[tuple[int, ...], tuple[Genotype, Part]]] = [{} for _ in self._targets]
+        self._known: list[dict[tuple[int, ...], tuple[Genotype, Part, bool]]] = [{} for _ in self._targets]
         self._findings: dict[str, int] = {}
 
     def _columns_near(self, target: Target) -> tuple[int, ...]:
@@ -266,19 +267,19 @@ class _Reader:
             for place, (known, near) in enumerate(zip(self._known, self._near, strict=True))
             for key in (tuple(codes[n] for n in near),)
         ]
-        if any(genotype.copies == 1 for genotype, _ in entries):
-            return calls_of(self._gene, settled(self._gene, [genotype for genotype, _ in entries]))
-        return joined((part for _, part in entries), one_copy=False)
+        if any(alone for _, _, alone in entries):
+            return calls_of(self._gene, settled(self._gene, self._targets, [entry[0] for entry in entries]))
+        return joined((part for _, part, _ in entries), one_copy=False)
 
-    def _read(self, place: int, key: tuple[int, ...]) -> tuple[Genotype, Part]:
+    def _read(self, place: int, key: tuple[int, ...]) -> tuple[Genotype, Part, bool]:
         records = [self._columns[n].records[code] for n, code in zip(self._near[place], key, strict=True)]
         genotype = read_position(
-            self._targets[place], self._repeats, records,
+            self._targets[place], self._indels, records,
             build=self._build, absent=self._absent, settings=self._settings,
         )  # fmt: skip
         for text in genotype.findings:
             self._findings[text] = self._findings.get(text, 0) + 1
-        entry = (genotype, part_of(place, genotype))
+        entry = (genotype, part_of(place, genotype), unsettled(genotype))
         self._known[place][key] = entry
         return entry
 

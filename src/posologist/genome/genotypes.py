@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
@@ -167,18 +167,27 @@ def read_positions(
 ) -> tuple[Genotype, ...]:
     """As `read_gene`, for the positions given."""
     targets = targets_of(positions, build)
-    repeats = repeats_of(targets)
+    indels = indels_of(targets)
     return settled(
-        gene, [read_position(t, repeats, index.near(t), build=build, absent=absent, settings=settings) for t in targets]
+        gene,
+        targets,
+        [read_position(t, indels, index.near(t), build=build, absent=absent, settings=settings) for t in targets],
     )
 
 
-def settled(gene: Gene, genotypes: Sequence[Genotype]) -> tuple[Genotype, ...]:
-    """The genotypes of one gene, with one view of how many copies there are.
+def unsettled(genotype: Genotype) -> bool:
+    """Whether what the position says depends on the gene's other positions."""
+    return (genotype.copies == 1 and genotype.read) or DELETED in (genotype.first, genotype.second)
 
-    A single call where everyone has two copies is half a call. On the X chromosome it means one copy, unless other
-    positions of the gene differ between two strands.
+
+def settled(gene: Gene, targets: Sequence[Target], given: Sequence[Genotype]) -> tuple[Genotype, ...]:
+    """The genotypes of one gene, with one view of deleted bases and of how many copies there are.
+
+    A base that is deleted by a deletion that the gene documents, and that was found, counts as the reference's: the
+    allele with that deletion says nothing of it. A single call where everyone has two copies is half a call. On the
+    X chromosome it means one copy, unless other positions of the gene differ between two strands.
     """
+    genotypes = _spanned(targets, given)
     if not any(genotype.copies == 1 and genotype.read for genotype in genotypes):
         return tuple(genotypes)
     if not gene.one_copy_in_men:
@@ -186,6 +195,29 @@ def settled(gene: Gene, genotypes: Sequence[Genotype]) -> tuple[Genotype, ...]:
     if any(genotype.heterozygous for genotype in genotypes if genotype.copies == 2):
         return tuple(_doubled(genotype) for genotype in genotypes)
     return tuple(replace(genotype, second=None, block=None, copies=1) for genotype in genotypes)
+
+
+def _spanned(targets: Sequence[Target], genotypes: Sequence[Genotype]) -> Sequence[Genotype]:
+    """With the reference's base where a documented deletion, which was found, takes it away."""
+    if not any(DELETED in (genotype.first, genotype.second) for genotype in genotypes):
+        return genotypes
+    gaps = [
+        (edit.pos, edit.pos + len(edit.deleted))
+        for target, genotype in zip(targets, genotypes, strict=True)
+        for group, allele in target.edits
+        for edit in group
+        if allele in (genotype.first, genotype.second) and len(edit.deleted) > len(edit.inserted)
+    ]
+    return [
+        _undeleted(genotype) if any(start <= target.pos < end for start, end in gaps) else genotype
+        for target, genotype in zip(targets, genotypes, strict=True)
+    ]
+
+
+def _undeleted(genotype: Genotype) -> Genotype:
+    base = genotype.position.ref
+    first, second = (base if strand == DELETED else strand for strand in (genotype.first, genotype.second))
+    return replace(genotype, first=first, second=second, block=genotype.block if first != second else None)
 
 
 def _doubled(genotype: Genotype) -> Genotype:
@@ -221,7 +253,7 @@ class _Index:
 
 def read_position(
     target: Target,
-    repeats: tuple[Target, ...],
+    indels: Indels,
     records: Sequence[Record],
     *,
     build: Build,
@@ -230,7 +262,7 @@ def read_position(
 ) -> Genotype:
     """The genotype at one position, from the records near it."""
     position = target.position
-    readings = [reading for record in records if (reading := target.read(record, repeats, settings)) is not None]
+    readings = [reading for record in records if (reading := target.read(record, indels, settings)) is not None]
     base = position.reference(build)
     if not readings:
         if absent == "reference":
@@ -254,9 +286,20 @@ def targets_of(positions: Sequence[Position], build: Build) -> tuple[Target, ...
     return tuple(Target.of(position, build) for position in positions)
 
 
-def repeats_of(targets: Sequence[Target]) -> tuple[Target, ...]:
-    """Those in which an insertion or deletion can be written at several places."""
-    return tuple(target for target in targets if target.indel and target.position.shift)
+Indels = Mapping[Edit, tuple[str, Edit]]
+"""Documented insertions and deletions, in every place where they may be written: position id, and the leftmost form."""
+
+
+def indels_of(targets: Sequence[Target]) -> Indels:
+    """The insertions and deletions that the positions document."""
+    return {
+        Edit(edit.pos + move, _rotated(edit.deleted, move), _rotated(edit.inserted, move)): (target.position.id, edit)
+        for target in targets
+        for group, _ in target.edits
+        for edit in group
+        if len(group) == 1 and len(edit.deleted) != len(edit.inserted)
+        for move in range(target.position.shift + 1)
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +328,7 @@ class Target:
         """Whether the record can say something about the position."""
         return record.pos <= self.end and record.end >= min(self.pos, self.start)
 
-    def read(self, record: Record, repeats: tuple[Target, ...], settings: Settings) -> _Reading | None:
+    def read(self, record: Record, indels: Indels, settings: Settings) -> _Reading | None:
         """The record's two strands here; None if it says nothing about the position."""
         if not self._speaks(record):
             return None
@@ -298,8 +341,8 @@ class Target:
             text = f"{label}: genotype {record.gt} has {len(calls)} copies; the position is not used"
             return _Reading((None, None), False, "", record.line, (text,))
         copies = len(calls)
-        first = self._strand(record, calls[0], repeats)
-        strands = (first, self._strand(record, calls[1], repeats) if copies == 2 else first)
+        first = self._strand(record, calls[0], indels)
+        strands = (first, self._strand(record, calls[1], indels) if copies == 2 else first)
         findings: tuple[str, ...] = ()
         if copies == 2 and (strands[0] is None) != (strands[1] is None):
             findings = (f"{label}: only one of two copies was read ({record.gt})",)
@@ -334,11 +377,11 @@ class Target:
         block = record.end > record.pos + len(record.ref) - 1
         ours = self.ref[: record.pos + len(record.ref) - self.pos] if record.pos <= self.pos else ""
         theirs = record.ref[self.pos - record.pos : self.pos - record.pos + len(ours)] if ours else ""
-        if ours and theirs != ours and not (block and not theirs):
+        if ours and not _agree(ours, theirs) and not (block and not theirs):
             return f"{record.where} has the reference {theirs}, the definition {ours}"
         return ""
 
-    def _strand(self, record: Record, call: str | None, repeats: tuple[Target, ...]) -> str | None:
+    def _strand(self, record: Record, call: str | None, indels: Indels) -> str | None:
         if call is None or call == ".":
             return None
         index = int(call)
@@ -351,10 +394,13 @@ class Target:
             return DELETED
         if not alt.isalpha():
             return None
-        return self._meaning(tuple(_leftmost(edit, repeats) for edit in edits_of(record.pos, record.ref, alt)))
+        return self._meaning(edits_of(record.pos, record.ref, alt), indels)
 
-    def _meaning(self, found: tuple[Edit, ...]) -> str:
-        here = tuple(edit for edit in found if self._touches(edit))
+    def _meaning(self, found: tuple[Edit, ...], indels: Indels) -> str:
+        """What the edits make of the position; those that another position documents say nothing of this one."""
+        owned = [(edit, *indels.get(edit, ("", edit))) for edit in found]
+        mine = (leftmost for _, owner, leftmost in owned if owner in ("", self.position.id))
+        here = tuple(edit for edit in mine if self._touches(edit))
         if not here:
             return REFERENCE
         for wanted, allele in self.edits:
@@ -373,11 +419,6 @@ class Target:
             return deletes and self.start <= edit.pos <= self.end - self.position.shift
         return edit.pos <= self.end and last >= self.start
 
-    def canonical(self, edit: Edit) -> Edit | None:
-        """The edit as the definition writes it, if it is one of this position's, further right."""
-        matching = (group[0] for group, _ in self.edits if len(group) == 1 and self._same(group[0], edit))
-        return next(matching, None)
-
     def _same(self, wanted: Edit, found: Edit) -> bool:
         move = found.pos - wanted.pos
         if not 0 <= move <= self.position.shift:
@@ -385,11 +426,9 @@ class Target:
         return _rotated(wanted.deleted, move) == found.deleted and _rotated(wanted.inserted, move) == found.inserted
 
 
-def _leftmost(edit: Edit, repeats: tuple[Target, ...]) -> Edit:
-    """An insertion or deletion inside a known repeat, moved to where the definition has it."""
-    if len(edit.deleted) == len(edit.inserted):
-        return edit
-    return next((found for target in repeats if (found := target.canonical(edit)) is not None), edit)
+def _agree(ours: str, theirs: str) -> bool:
+    """Whether two reference sequences are the same; N is any base."""
+    return len(ours) == len(theirs) and all(a == b or "N" in (a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def _rotated(bases: str, move: int) -> str:

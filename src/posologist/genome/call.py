@@ -59,7 +59,8 @@ def match_gene(gene: Gene, calls: Calls) -> Match:
         return Match((), phased and bool(calls.read), missing, reason, findings)
     pairs = _explaining(gene, calls, blocks)
     if not pairs:
-        return Match((), phased, missing, "no pair of known alleles explains the calls", findings)
+        reason = "no pair of known alleles explains the calls"
+        return Match((), phased, missing, reason, (*findings, *_contained(gene, calls)))
     return Match(_ranked(gene, pairs), phased, missing, findings=findings)
 
 
@@ -119,6 +120,17 @@ def _explaining(gene: Gene, calls: Calls, blocks: Sequence[int]) -> list[tuple[P
         for b, b1, b2 in plausible[n:]
         if a1 & b2 & both == both and _blocks_fit(a1 & b2, b1 & a2, blocks)
     ]
+
+
+def _contained(gene: Gene, calls: Calls) -> tuple[str, ...]:
+    """What a reader may make of calls that fit no pair: the alleles whose bases were all found."""
+    found = {v.place: {v.first, v.second} for v in calls.varied}
+    names = dict.fromkeys(
+        p.allele.reported
+        for p in gene.patterns
+        if p.altered and all(n in found and found[n] & bases for n, bases in p.bases.items())
+    )
+    return (f"{gene.symbol}: the bases of {', '.join(names)} were found, but not as any known pair",) if names else ()
 
 
 def _strands(pattern: Pattern, gene: Gene, varied: Iterable[Varied]) -> tuple[int, int]:

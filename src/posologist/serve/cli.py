@@ -471,13 +471,23 @@ def explain(
 
 @knowledge_app.command("import", epilog="Example: posologist knowledge import rxnorm RxNorm/rrf --to my-knowledge")
 def import_source(
-    source: Annotated[str, typer.Argument(help="rxnorm")],
+    source: Annotated[str, typer.Argument(help="rxnorm or pharmcat")],
     path: Annotated[Path, typer.Argument(help="Folder with the source's files.")],
     to: Annotated[Path, typer.Option("--to", help="Knowledge folder to write into.")] = Path("knowledge"),
 ) -> None:
-    """Reads a source that we may not ship into a knowledge folder of your own."""
-    if source != "rxnorm":
-        raise InputError(f"no importer for '{source}'", where="SOURCE", hint="the one importer of this version: rxnorm")
-    from posologist.records.rxnorm import import_rxnorm
+    """Reads a source into a knowledge folder of your own: RxNorm's products, or a newer release of gene tables."""
+    if source == "rxnorm":
+        from posologist.records.rxnorm import import_rxnorm
 
-    emit(f"{import_rxnorm(path, to)} products written to {to}")
+        emit(f"{import_rxnorm(path, to)} products written to {to}")
+    elif source == "pharmcat":
+        from datetime import date
+
+        from posologist.knowledge.upstream import import_release
+
+        changes = import_release(path, to, retrieved=date.today().isoformat())
+        for change in changes:
+            emit(change.text())
+        emit(f"{len(changes)} genes written to {to / 'genes'}; use them with --knowledge {to}")
+    else:
+        raise InputError(f"no importer for '{source}'", where="SOURCE", hint="the importers: rxnorm, pharmcat")

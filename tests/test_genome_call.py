@@ -23,7 +23,7 @@ from posologist.genome.genecall import outcome_of
 from posologist.genome.genotypes import Genotype, read_gene
 from posologist.genome.translate import translate
 from posologist.genome.vcf import merge_regions, plain_chromosome, read_header, read_records
-from posologist.knowledge.genes import callable_genes, load_gene
+from posologist.knowledge.genes import Gene, callable_genes, load_gene
 from shared import shared_data
 
 # Alleles that the panel behind the genotypes cannot show: their positions are not in it, or were named later.

@@ -1,0 +1,143 @@
+"""A sample's genes in the layout of PharmCAT's calls-only TSV, for pipelines that read that table.
+
+Same columns, same order, same tokens: `no call`, `yes` / `no`, " OR " between diplotypes that cannot be told apart,
+" / " between what belongs to them. The first line begins with "PharmCAT", by which readers know that the column names
+stand in the second. Unlike there, no gene is left out: one that was not called has its row, with `no call`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from posologist.core.genotype import DiplotypeCandidate, GeneCall, GeneticProfile
+from posologist.core.values import GeneSymbol
+from posologist.knowledge.genes import Allele, Gene, callable_genes, load_gene, outside_genes
+
+COLUMNS = (
+    "Gene", "Source Diplotype", "Phenotype", "Activity Score",
+    "Haplotype 1", "Haplotype 1 Function", "Haplotype 1 Activity Value",
+    "Haplotype 2", "Haplotype 2 Function", "Haplotype 2 Activity Value",
+    "Outside Call", "Match Score", "Missing positions",
+    "Recommendation Lookup Diplotype", "Recommendation Lookup Phenotype", "Recommendation Lookup Activity Score",
+)  # fmt: skip
+NO_CALL = "no call"
+_CERTAIN = 0.9  # the probability at which a phenotype is stated (genome/document.py); below it diplotypes are added
+_NOTHING = ("", "", "")
+
+
+def profile_tsv(document: GeneticProfile) -> str:
+    """One line a gene, in the columns of PharmCAT's calls-only TSV.
+
+    `Source Diplotype` holds one diplotype where the calls leave no serious doubt, else every one that is needed to
+    reach a probability of 0.9, the tied ones included, and every candidate where no phenotype can be stated. The
+    `Recommendation Lookup` columns hold what guidance is looked up with: for DPYD and RYR1 the two alleles of lowest
+    function; nothing where nothing is certain. `Missing positions` is `yes` also where positions without a record
+    were taken as reference.
+    """
+    first = f"PharmCAT calls-only layout, written by posologist {document.versions.posologist}"
+    rows = [_row(symbol, call) for symbol, call in document.genes.items()]
+    return "\n".join([first, "\t".join(COLUMNS), *("\t".join(map(_cell, row)) for row in rows)])
+
+
+def _row(symbol: GeneSymbol, call: GeneCall) -> tuple[str, ...]:
+    missing = "yes" if call.missing_positions or not call.called or call.evidence_state != "called" else "no"
+    outside = "yes" if call.source == "outside call" else "no"
+    if not call.called:
+        return (symbol, NO_CALL, "", "", *_NOTHING, *_NOTHING, outside, "", missing, *_NOTHING)
+    gene = load_gene(symbol) if symbol in (*callable_genes(), *outside_genes()) else None
+    shown = _shown(call)
+    listing = any(" AND " in candidate.diplotype for candidate in shown)
+    sides = _sides(shown[0].diplotype, gene) if len(shown) == 1 and call.diplotype and not listing else ()
+    return (
+        symbol,
+        " OR ".join(candidate.diplotype for candidate in shown) if call.diplotype else "",
+        "" if listing else _phenotypes(call, shown),
+        "" if listing else _scores(call, shown),
+        *_haplotype(sides[:1], gene),
+        *_haplotype(sides[1:], gene),
+        outside,
+        "" if listing else " / ".join(str(_match_score(call, candidate, gene)) for candidate in shown),
+        missing,
+        *_lookup(call, shown),
+    )
+
+
+def _shown(call: GeneCall) -> tuple[DiplotypeCandidate, ...]:
+    """The candidates that stand in the row, best first."""
+    if call.phenotype is None:
+        return call.candidates
+    shown: list[DiplotypeCandidate] = []
+    for candidate in call.candidates:
+        tied = bool(shown) and candidate.probability == shown[-1].probability
+        if sum(c.probability for c in shown) >= _CERTAIN and not tied:
+            break
+        shown.append(candidate)
+    return tuple(shown)
+
+
+def _phenotypes(call: GeneCall, shown: Sequence[DiplotypeCandidate]) -> str:
+    """What each diplotype makes; empty for a single one whose phenotype the document does not state."""
+    if len(shown) == 1:
+        return call.phenotype or ""
+    return " / ".join(c.phenotype or " " for c in shown) if any(c.phenotype for c in shown) else ""
+
+
+def _scores(call: GeneCall, shown: Sequence[DiplotypeCandidate]) -> str:
+    if len(shown) == 1:
+        return _score(call.activity_score)
+    known = any(c.activity_score is not None for c in shown)
+    return " / ".join(_score(c.activity_score) or " " for c in shown) if known else ""
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else str(float(value))
+
+
+def _sides(diplotype: str, gene: Gene | None) -> tuple[str, ...]:
+    """The two alleles of a diplotype, the one of a haploid call; none where the text is not to be split in two."""
+    parts = diplotype.split("/")
+    ways = [("/".join(parts[:n]), "/".join(parts[n:])) for n in range(1, len(parts))]
+    known = [way for way in ways if gene is not None and gene.allele_names.issuperset(way)]
+    if known or len(ways) == 1:
+        return (known or ways)[0]
+    return () if ways else (diplotype,)
+
+
+def _haplotype(allele: Sequence[str], gene: Gene | None) -> tuple[str, str, str]:
+    if not allele:
+        return _NOTHING
+    function = gene.functions.get(allele[0]) if gene is not None else None
+    return (allele[0], function.function, _score(function.activity)) if function else (allele[0], "", "")
+
+
+def _match_score(call: GeneCall, candidate: DiplotypeCandidate, gene: Gene | None) -> int:
+    """Positions read that define the two alleles; 0 for a call made elsewhere.
+
+    A position at which the allele may also have the reference's base does not count: which of the two was read is
+    not in the document.
+    """
+    if gene is None or call.source != "vcf":
+        return 0
+    sides = _sides(candidate.diplotype, gene)
+    return sum(max((_defined(a, call, gene) for a in gene.alleles if a.reported == side), default=0) for side in sides)
+
+
+def _defined(allele: Allele, call: GeneCall, gene: Gene) -> int:
+    bases = dict(zip(gene.by_id, gene.bases[allele.name], strict=True))
+    decisive = [name for name in allele.defines if gene.by_id[name].ref not in bases[name] or len(bases[name]) == 1]
+    return len(set(gene.by_id if allele.everywhere else decisive) - set(call.missing_positions))
+
+
+def _lookup(call: GeneCall, shown: Sequence[DiplotypeCandidate]) -> tuple[str, str, str]:
+    """Diplotype, phenotype and score that guidance is looked up with; a score only where all diplotypes share it."""
+    if call.phenotype is None:
+        return _NOTHING
+    pair = "/".join(call.lowest_function or ())
+    alone = call.diplotype or "" if len(shown) == 1 else ""
+    shared = len({candidate.activity_score for candidate in shown}) == 1
+    return (pair or alone, call.phenotype, _score(call.activity_score) if shared or pair else "")
+
+
+def _cell(text: str) -> str:
+    """A cell cannot end its row or its column."""
+    return text.replace("\t", " ").replace("\r", " ").replace("\n", " ")

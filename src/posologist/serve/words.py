@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from posologist.core.genotype import ExpressedPhenotype, GeneCall
+from posologist.core.genotype import ExpressedPhenotype
 from posologist.core.recommendation import BannerFact, Finding, Option, RuledOut
 from posologist.core.values import Estimate, Quantity
 from posologist.serve.charts import number
@@ -92,11 +92,6 @@ def gene_short(gene: ExpressedPhenotype) -> str:
     words = gene_words(gene)
     plain = gene.clinical is not None and gene.genetic == gene.clinical
     return words.replace(" metaboliser", "").replace(" function", "") if plain else words
-
-
-def called_words(call: GeneCall) -> str:
-    """Diplotype of a call, or that the gene was not tested."""
-    return call.diplotype or "by phenotype" if call.called else "not called"
 
 
 def banner_words(fact: BannerFact) -> str:

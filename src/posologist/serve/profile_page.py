@@ -1,0 +1,247 @@
+"""A sample's genes and their guidance as one self-contained HTML file that a pharmacist would file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from importlib.resources import files
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from posologist.core.evidence import Citation, Evidence
+from posologist.core.genotype import GeneticProfile
+from posologist.core.guidance import GuidanceDocument, GuidanceItem
+from posologist.core.values import CitationKey
+from posologist.knowledge.genes import callable_genes, load_gene, outside_genes
+from posologist.serve import profile_words, words
+from posologist.serve.charts import number
+from posologist.serve.doors import Doors, anchor, count
+from posologist.serve.profile_view import DrugRow, GeneRow, bodies, drug_rows, gene_rows, reasons_for_silence
+from posologist.serve.style import content_policy, css_string, stylesheet
+
+_CANDIDATES_SHOWN = 8
+_NAMES_SHOWN = 40  # positions, or alleles without effect on guidance, before "and n more"
+_GROUPS = ("contraindicated", "serious", "monitor")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """One source of the page's claims: how many rest on it, how far it was checked, and what it is."""
+
+    key: str
+    citation: Citation | None
+    versions: tuple[str, ...]
+    statuses: tuple[str, ...]
+    claims: int
+
+
+def render_profile(
+    profile: GeneticProfile,
+    guidance: GuidanceDocument,
+    *,
+    citations: Mapping[CitationKey, Citation] | None = None,
+    day: date | None = None,
+    person: str = "",
+) -> str:
+    """HTML report of one sample: what needs attention, the genes, each gene, the guidance, the limits, the sources.
+
+    No script, no outside host; prints on A4 with the sample in the head of each page.
+
+    Parameters
+    ----------
+    guidance
+        Made from this profile.
+    citations
+        Titles and licences of the guidance's sources.
+    day
+        The day of the analysis, as the user states it; never the clock.
+    person
+        Name and identifier of the patient whose record chose between populations; empty without a record.
+    """
+    evidence = {**profile.evidence, **guidance.evidence}
+    style = stylesheet("profile.css") + _page_heads(profile, guidance, day, person)
+    drugs = drug_rows(guidance)
+    genes = gene_rows(profile, guidance)
+    return (
+        _environment()
+        .get_template("profile.html.j2")
+        .render(
+            p=profile,
+            g=guidance,
+            day=day,
+            person=person,
+            doors=Doors(evidence),
+            evidence=evidence,
+            style=Markup(style),
+            policy=content_policy(style),
+            genes=genes,
+            read=[row for row in genes if row.state != "not tested"],
+            untested=[row for row in genes if row.state == "not tested"],
+            drugs=drugs,
+            groups=_groups(drugs),
+            open=[row for row in drugs if not row.needs_attention and row.open_points],
+            usual=[row for row in drugs if row.applies and not row.needs_attention and not row.open_points],
+            unjudged=_unjudged(guidance),
+            silence=reasons_for_silence(guidance.no_guidance),
+            bodies=bodies(guidance),
+            read_from=_files(evidence),
+            assumed=[row for row in genes if row.call and row.call.evidence_state == "assumed reference"],
+            sources=_sources(evidence, {**_gene_citations(), **{str(k): c for k, c in (citations or {}).items()}}),
+        )
+    )
+
+
+def _page_heads(profile: GeneticProfile, guidance: GuidanceDocument, day: date | None, person: str) -> str:
+    """What stands above and below each printed page."""
+    sample = profile.sample or "without a name"
+    who = " · ".join(filter(None, (person, f"sample {sample}", str(day or ""))))
+    made = f"posologist {profile.versions.posologist} · knowledge {guidance.versions.knowledge}"
+    return (
+        f'@page{{@top-left{{content:"Pharmacogenetic report"}}@top-right{{content:"{css_string(who)}"}}'
+        f'@bottom-left{{content:"{css_string(made)}"}}}}\n'
+    )
+
+
+def _groups(drugs: Iterable[DrugRow]) -> list[tuple[str, list[DrugRow]]]:
+    """Drugs that need attention, by severity."""
+    rows = [row for row in drugs if row.needs_attention]
+    found = [(severity, [row for row in rows if row.severity == severity]) for severity in _GROUPS]
+    return [(severity, group) for severity, group in found if group]
+
+
+def _unjudged(guidance: GuidanceDocument) -> dict[str, list[str]]:
+    """Drugs of which a body could say nothing because genes have no result, by those genes."""
+    found: dict[str, list[str]] = {}
+    for entry in guidance.no_guidance:
+        names = found.setdefault(" and ".join(entry.genes), []) if entry.genes else []
+        if entry.drug not in names:
+            names.append(entry.drug)
+    return found
+
+
+def _files(evidence: Mapping[str, Evidence]) -> list[str]:
+    """Files from which genes were read."""
+    places = (e.source for e in evidence.values() if e.kind == "patient" and e.source not in ("", "genome"))
+    return sorted({place.partition(" sample ")[0].partition(":")[0] for place in places})
+
+
+def _gene_citations() -> dict[str, Citation]:
+    held = (load_gene(symbol) for symbol in (*callable_genes(), *outside_genes()))
+    return {str(citation.key): citation for gene in held for citation in gene.citations}
+
+
+def _sources(evidence: Mapping[str, Evidence], citations: Mapping[str, Citation]) -> list[SourceRow]:
+    """Every source of cited knowledge, in the order of its key."""
+    found: dict[str, list[Evidence]] = {}
+    for entry in evidence.values():
+        if entry.kind == "knowledge":
+            found.setdefault(entry.source.partition(":")[0].strip(), []).append(entry)
+    return [
+        SourceRow(
+            key=key,
+            citation=citations.get(key),
+            versions=tuple(sorted({e.version for e in entries if e.version})),
+            statuses=tuple(sorted({str(e.status) for e in entries if e.status})),
+            claims=len(entries),
+        )
+        for key, entries in sorted(found.items())
+    ]
+
+
+def _below(evidence: Mapping[str, Evidence], keys: Iterable[str]) -> Iterator[tuple[str, Evidence]]:
+    """What a call rests on in the file: positions read, not read, assumed."""
+    waiting, seen = list(keys), set[str]()
+    while waiting:
+        key = waiting.pop(0)
+        if key not in seen and key in evidence:
+            seen.add(key)
+            waiting.extend(evidence[key].because)
+            if evidence[key].kind in ("patient", "assumption"):
+                yield key, evidence[key]
+
+
+def _advice(item: GuidanceItem, doors: Doors) -> Markup:
+    """What an item asks for; its value is the link to its reason."""
+    before, hole, after = profile_words.advice(item).partition("{}")
+    if item.value is None or not hole:
+        return Markup("<b>{}</b>").format(before)
+    value = doors.number(profile_words.amount(item), item.value.because)
+    return Markup("<b>{}{}{}</b>").format(before, value, after)
+
+
+def _result(item: GuidanceItem, guidance: GuidanceDocument, doors: Doors) -> Markup:
+    """The results that an item rests on, each the link to its reason."""
+    links = [
+        doors.number(profile_words.result(symbol, guidance), guidance.genes[symbol].because) for symbol in item.genes
+    ]
+    return Markup("; ").join(links)
+
+
+def _others(row: DrugRow) -> list[str]:
+    """What else is asked for, in other words than the first: "Avoid (DPWG)"."""
+    first = profile_words.advice_words(row.leading[0])
+    found: dict[str, list[str]] = {}
+    for item in row.leading[1:]:
+        if profile_words.advice_words(item) != first:
+            found.setdefault(profile_words.advice_words(item), []).append(profile_words.strength(item))
+    return [f"{told} ({'; '.join(dict.fromkeys(by))})" for told, by in found.items()]
+
+
+def _by(row: DrugRow) -> list[str]:
+    """Bodies that ask for what the first item asks for, each with its strength."""
+    first = profile_words.advice_words(row.leading[0])
+    same = (item for item in row.leading if profile_words.advice_words(item) == first)
+    return list(dict.fromkeys(profile_words.strength(item) for item in same))
+
+
+def _share(probability: float) -> str:
+    """A probability or a frequency in percent."""
+    return f"{number(100 * probability)} %"
+
+
+def _ties(row: GeneRow) -> int:
+    """How many of the first candidates have the same probability; 1 where the first stands alone."""
+    candidates = row.call.candidates if row.call else ()
+    return sum(c.probability == candidates[0].probability for c in candidates)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    folder = files("posologist.serve") / "templates"
+    names = ("profile.html.j2", "profile_parts.html.j2")
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=DictLoader({name: (folder / name).read_text("utf-8") for name in names}),
+    )
+    environment.filters |= {
+        "number": number,
+        "count": count,
+        "share": _share,
+        "anchor": anchor,
+        "phenotype": words.phenotype,
+        "sentence": words.sentence,
+        "alleles": profile_words.alleles,
+        "rest": profile_words.rest,
+        "strength": profile_words.strength,
+        "deciding": profile_words.deciding,
+    }
+    environment.globals |= {
+        "advice": _advice,
+        "others": _others,
+        "by": _by,
+        "ties": _ties,
+        "below": _below,
+        "result": _result,
+        "reason": profile_words.state_reason,
+        "STATE": profile_words.STATE,
+        "SEVERITY": profile_words.SEVERITY,
+        "CANDIDATES": _CANDIDATES_SHOWN,
+        "NAMES": _NAMES_SHOWN,
+    }
+    return environment

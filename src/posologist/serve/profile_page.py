@@ -24,17 +24,17 @@ from posologist.serve.style import content_policy, css_string, stylesheet
 
 _CANDIDATES_SHOWN = 8
 _NAMES_SHOWN = 40  # positions, or alleles without effect on guidance, before "and n more"
+_SMALLEST = 0.001  # a smaller share is shown as "under"
+_LIKELY = 0.01  # a candidate that stands in the table of genes; all stand in the gene's own table
 _GROUPS = ("contraindicated", "serious", "monitor")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """One source of the page's claims: how many rest on it, how far it was checked, and what it is."""
+    """One source of the page's claims, and how many rest on it."""
 
     key: str
     citation: Citation | None
-    versions: tuple[str, ...]
-    statuses: tuple[str, ...]
     claims: int
 
 
@@ -133,22 +133,22 @@ def _gene_citations() -> dict[str, Citation]:
     return {str(citation.key): citation for gene in held for citation in gene.citations}
 
 
-def _sources(evidence: Mapping[str, Evidence], citations: Mapping[str, Citation]) -> list[SourceRow]:
-    """Every source of cited knowledge, in the order of its key."""
+def _sources(
+    evidence: Mapping[str, Evidence], citations: Mapping[str, Citation]
+) -> dict[tuple[str, str, str], list[SourceRow]]:
+    """Every source of cited knowledge, by licence, version and how far it was checked."""
     found: dict[str, list[Evidence]] = {}
     for entry in evidence.values():
         if entry.kind == "knowledge":
             found.setdefault(entry.source.partition(":")[0].strip(), []).append(entry)
-    return [
-        SourceRow(
-            key=key,
-            citation=citations.get(key),
-            versions=tuple(sorted({e.version for e in entries if e.version})),
-            statuses=tuple(sorted({str(e.status) for e in entries if e.status})),
-            claims=len(entries),
-        )
-        for key, entries in sorted(found.items())
-    ]
+    groups: dict[tuple[str, str, str], list[SourceRow]] = {}
+    for key, entries in sorted(found.items()):
+        citation = citations.get(key)
+        version = ", ".join(sorted({e.version for e in entries if e.version})) or (citation.version if citation else "")
+        status = ", ".join(sorted({str(e.status) for e in entries if e.status}))
+        group = groups.setdefault((citation.licence if citation else "", version, status), [])
+        group.append(SourceRow(key, citation, len(entries)))
+    return dict(sorted(groups.items()))
 
 
 def _below(evidence: Mapping[str, Evidence], keys: Iterable[str]) -> Iterator[tuple[str, Evidence]]:
@@ -197,9 +197,14 @@ def _by(row: DrugRow) -> list[str]:
     return list(dict.fromkeys(profile_words.strength(item) for item in same))
 
 
-def _share(probability: float) -> str:
-    """A probability or a frequency in percent."""
-    return f"{number(100 * probability)} %"
+def _share(probability: float) -> str | Markup:
+    """A probability or a frequency in percent; what is not certain is not rounded to certain, nor to nothing."""
+    text = number(100 * probability)
+    if text == "100" and probability < 1:
+        return "almost 100 %"
+    return f"{text} %" if probability >= _SMALLEST else Markup('under <span class="k">{}</span> %').format(
+        number(100 * _SMALLEST)
+    )
 
 
 def _ties(row: GeneRow) -> int:
@@ -243,5 +248,6 @@ def _environment() -> Environment:
         "SEVERITY": profile_words.SEVERITY,
         "CANDIDATES": _CANDIDATES_SHOWN,
         "NAMES": _NAMES_SHOWN,
+        "LIKELY": _LIKELY,
     }
     return environment

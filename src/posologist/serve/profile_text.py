@@ -68,7 +68,7 @@ def _gene_cells(row: GeneRow) -> tuple[str, ...]:
 
 def _phenotype(row: GeneRow) -> str:
     call = row.call
-    if call is not None and call.phenotype is None and row.symbol.startswith(("HLA-", "MT-")):
+    if call is not None and call.phenotype is None and row.by_allele:
         return "by allele"
     return phenotype(call.phenotype if call else None)
 

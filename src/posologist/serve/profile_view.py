@@ -12,6 +12,7 @@ from posologist.core.values import DrugId, GeneSymbol
 from posologist.knowledge.genes import callable_genes, load_gene, outside_genes
 from posologist.serve.words import NORMAL
 
+_BY_ALLELE = ("HLA-", "MT-RNR")
 _ORDER = ("matters", "differs", "uncertain", "normal", "not called", "not tested")
 
 
@@ -28,6 +29,11 @@ class GeneRow:
     state: str
     result: str
     positions: int
+
+    @property
+    def by_allele(self) -> bool:
+        """Whether guidance asks for single alleles of this gene, so that it has no phenotype."""
+        return self.symbol.startswith(_BY_ALLELE)
 
     @property
     def changed(self) -> bool:
@@ -116,7 +122,7 @@ def _result(symbol: GeneSymbol, state: str, phenotype: str | None, acting: bool)
     if acting:
         return "matters"
     if phenotype is None:
-        return "differs" if symbol.startswith(("HLA-", "MT-")) else "uncertain"
+        return "differs" if symbol.startswith(_BY_ALLELE) else "uncertain"
     return "normal" if phenotype in NORMAL else "differs"
 
 

@@ -107,11 +107,11 @@ def strength(item: GuidanceItem) -> str:
 def missing_words(name: str) -> str:
     """A fact that would decide a row: "whether stroke is a diagnosis", "HLA-A *31:01", "age"."""
     if name == _NOT_IN_A_RECORD:
-        return "what no record shows: ask the patient"
+        return "the patient’s answer (no record shows it)"
     function, _, rest = name.partition("(")
     arguments = [part.strip().replace("_", " ") for part in rest.removesuffix(")").split(",")]
     if function == "allele":
-        return f"HLA result: {' '.join(arguments)}" if arguments[0].startswith("HLA") else " ".join(arguments)
+        return f"{' '.join(arguments)} result"
     if function in _ABOUT_GENES:
         return f"{arguments[0]} result"
     if function == "dx":

@@ -60,9 +60,9 @@ def phenotype(text: str | None) -> str:
     """Phenotype in the clinician's words: "poor metaboliser"."""
     if text is None:
         return "not known"
-    words = text.replace("Metabolizer", "metaboliser").replace("Function", "function")
+    words = text.replace("Metabolizer", "metaboliser")
     words = words.replace("-", "−", 1) if words[:1] == "-" else words
-    return words[:1].lower() + words[1:] if words[:1].isalpha() and not words[:2].isupper() else words
+    return " ".join(word.lower() if word[1:].islower() else word for word in words.split(" "))
 
 
 def diplotype(text: str | None) -> str:

@@ -267,8 +267,6 @@ def phenotype(
 ) -> None:
     """Diplotypes and phenotypes of one sample, with what the file could not exclude."""
     from posologist.serve import inputs
-    from posologist.serve.profile_text import print_profile
-    from posologist.serve.profile_tsv import profile_tsv
 
     settings = inputs.settings_of(as_of)
     profile = inputs.genome_of(
@@ -287,8 +285,12 @@ def phenotype(
     if as_json:
         _print_json(profile)
     elif as_tsv:
+        from posologist.serve.profile_tsv import profile_tsv
+
         emit(profile_tsv(profile))
     elif html is None:
+        from posologist.serve.profile_text import print_profile
+
         print_profile(profile)
 
 
@@ -308,7 +310,6 @@ def guidance(
     from posologist.genome.outside import read_profile
     from posologist.recommend.pipeline import situation_of
     from posologist.serve import inputs
-    from posologist.serve.profile_text import print_guidance
 
     facts = inputs.knowledge_of(knowledge)
     situation, day = None, inputs.day_of(as_of)
@@ -324,12 +325,13 @@ def guidance(
     if html is not None:
         from posologist.serve.profile_page import render_profile
 
-        person = "" if situation is None else f"{situation.name} ({situation.patient_id})".strip()
-        page = render_profile(genes, document, citations=facts.citations, day=day, person=person)
+        page = render_profile(genes, document, citations=facts.citations, day=day, situation=situation)
         html.write_text(page, encoding="utf-8")
     if as_json:
         _print_json(document)
     elif html is None:
+        from posologist.serve.profile_text import print_guidance
+
         print_guidance(document)
 
 

@@ -14,7 +14,8 @@ from markupsafe import Markup
 from posologist.core.evidence import Citation, Evidence
 from posologist.core.genotype import GeneticProfile
 from posologist.core.guidance import GuidanceDocument, GuidanceItem
-from posologist.core.values import CitationKey
+from posologist.core.situation import Situation
+from posologist.core.values import CitationKey, DrugId
 from posologist.knowledge.genes import callable_genes, load_gene, outside_genes
 from posologist.serve import profile_words, words
 from posologist.serve.charts import number
@@ -44,7 +45,7 @@ def render_profile(
     *,
     citations: Mapping[CitationKey, Citation] | None = None,
     day: date | None = None,
-    person: str = "",
+    situation: Situation | None = None,
 ) -> str:
     """HTML report of one sample: what needs attention, the genes, each gene, the guidance, the limits, the sources.
 
@@ -58,9 +59,11 @@ def render_profile(
         Titles and licences of the guidance's sources.
     day
         The day of the analysis, as the user states it; never the clock.
-    person
-        Name and identifier of the patient whose record chose between populations; empty without a record.
+    situation
+        The patient with whom the guidance was made; None without a record.
     """
+    person = f"{situation.name} ({situation.patient_id})".strip() if situation is not None else ""
+    taken = frozenset(current.drug for current in situation.current) if situation is not None else frozenset[DrugId]()
     evidence = {**profile.evidence, **guidance.evidence}
     style = stylesheet("profile.css") + _page_heads(profile, guidance, day, person)
     drugs = drug_rows(guidance)
@@ -81,13 +84,14 @@ def render_profile(
             read=[row for row in genes if row.state != "not tested"],
             untested=[row for row in genes if row.state == "not tested"],
             drugs=drugs,
-            groups=_groups(drugs),
+            groups=_groups(drugs, taken),
+            taken=taken,
             open=[row for row in drugs if not row.needs_attention and row.open_points],
             usual=[row for row in drugs if row.applies and not row.needs_attention and not row.open_points],
             unjudged=_unjudged(guidance),
             silence=reasons_for_silence(guidance.no_guidance),
             bodies=bodies(guidance),
-            read_from=_files(evidence),
+            read_from=_files(profile.evidence),
             assumed=[row for row in genes if row.call and row.call.evidence_state == "assumed reference"],
             sources=_sources(evidence, {**_gene_citations(), **{str(k): c for k, c in (citations or {}).items()}}),
         )
@@ -105,9 +109,9 @@ def _page_heads(profile: GeneticProfile, guidance: GuidanceDocument, day: date |
     )
 
 
-def _groups(drugs: Iterable[DrugRow]) -> list[tuple[str, list[DrugRow]]]:
-    """Drugs that need attention, by severity."""
-    rows = [row for row in drugs if row.needs_attention]
+def _groups(drugs: Iterable[DrugRow], taken: frozenset[DrugId]) -> list[tuple[str, list[DrugRow]]]:
+    """Drugs that need attention, by severity; in each group those that the patient takes come first."""
+    rows = sorted((row for row in drugs if row.needs_attention), key=lambda row: row.drug not in taken)
     found = [(severity, [row for row in rows if row.severity == severity]) for severity in _GROUPS]
     return [(severity, group) for severity, group in found if group]
 
@@ -148,7 +152,10 @@ def _sources(
         status = ", ".join(sorted({str(e.status) for e in entries if e.status}))
         group = groups.setdefault((citation.licence if citation else "", version, status), [])
         group.append(SourceRow(key, citation, len(entries)))
-    return dict(sorted(groups.items()))
+    order = {
+        group: sorted(rows, key=lambda r: r.citation.title if r.citation else r.key) for group, rows in groups.items()
+    }
+    return dict(sorted(order.items()))
 
 
 def _below(evidence: Mapping[str, Evidence], keys: Iterable[str]) -> Iterator[tuple[str, Evidence]]:
@@ -202,8 +209,10 @@ def _share(probability: float) -> str | Markup:
     text = number(100 * probability)
     if text == "100" and probability < 1:
         return "almost 100 %"
-    return f"{text} %" if probability >= _SMALLEST else Markup('under <span class="k">{}</span> %').format(
-        number(100 * _SMALLEST)
+    return (
+        f"{text} %"
+        if probability >= _SMALLEST
+        else Markup('under <span class="k">{}</span> %').format(number(100 * _SMALLEST))
     )
 
 

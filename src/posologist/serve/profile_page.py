@@ -86,8 +86,9 @@ def render_profile(
             drugs=drugs,
             groups=_groups(drugs, taken),
             taken=taken,
-            open=[row for row in drugs if not row.needs_attention and row.open_points],
-            usual=[row for row in drugs if row.applies and not row.needs_attention and not row.open_points],
+            attention=[row for row in drugs if row.place == "attention"],
+            open=[row for row in drugs if row.place == "open"],
+            usual=[row for row in drugs if row.place == "usual"],
             unjudged=_unjudged(guidance),
             silence=reasons_for_silence(guidance.no_guidance),
             bodies=bodies(guidance),
@@ -111,7 +112,7 @@ def _page_heads(profile: GeneticProfile, guidance: GuidanceDocument, day: date |
 
 def _groups(drugs: Iterable[DrugRow], taken: frozenset[DrugId]) -> list[tuple[str, list[DrugRow]]]:
     """Drugs that need attention, by severity; in each group those that the patient takes come first."""
-    rows = sorted((row for row in drugs if row.needs_attention), key=lambda row: row.drug not in taken)
+    rows = sorted((row for row in drugs if row.place == "attention"), key=lambda row: row.drug not in taken)
     found = [(severity, [row for row in rows if row.severity == severity]) for severity in _GROUPS]
     return [(severity, group) for severity, group in found if group]
 

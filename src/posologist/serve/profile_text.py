@@ -100,7 +100,7 @@ def print_guidance(document: GuidanceDocument) -> None:
     if table.row_count:
         console.print(table)
     _print_open(console, rows)
-    usual = [row.drug for row in rows if row.applies and not row.needs_attention and not row.open_points]
+    usual = [row.drug for row in rows if row.place == "usual"]
     if usual:
         _line(console, "No change", ", ".join(usual), "dim")
     for why, drugs in reasons_for_silence(document.no_guidance).items():

@@ -65,9 +65,13 @@ class DrugRow:
     conflict: str
 
     @property
-    def needs_attention(self) -> bool:
-        """Whether something that holds asks for more than the usual dose."""
-        return bool(self.applies) and self.severity != "information"
+    def place(self) -> str:
+        """Where the drug stands: "attention", "open" (a fact is missing), "usual" or "silent" (nothing is said)."""
+        if self.applies and self.severity != "information":
+            return "attention"
+        if self.open_points or (self.undecided and not self.applies):
+            return "open"
+        return "usual" if self.applies else "silent"
 
     @property
     def leading(self) -> tuple[GuidanceItem, ...]:
@@ -76,8 +80,9 @@ class DrugRow:
 
     @property
     def open_points(self) -> tuple[GuidanceItem, ...]:
-        """Undecided items that could ask for a change."""
-        return tuple(item for item in self.undecided if item.severity != "information")
+        """Undecided items that could ask for a change; every undecided one where nothing holds."""
+        changing = tuple(item for item in self.undecided if item.severity != "information")
+        return changing if changing or self.applies else self.undecided
 
     def of(self, body: str) -> tuple[GuidanceItem, ...]:
         """What one body says: first what holds, then what is undecided."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from posologist.core.drug import Drug
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import ExpressedPhenotype, GeneCall, GeneticProfile, PhenotypeProfile
 from posologist.core.values import EvidenceKey, GeneSymbol
 from posologist.genome.translate import from_score
-from posologist.knowledge.genes import Gene, callable_genes, load_gene, outside_genes
+from posologist.knowledge.genes import Folders, Gene, callable_genes, load_gene, outside_genes
 from posologist.knowledge.load import Knowledge
 
 TESTED = GeneSymbol("tested")
@@ -44,7 +43,7 @@ def express(
     """
     if genome is not None:
         ledger.merge({EvidenceKey(key): entry for key, entry in genome.evidence.items()})
-    folder = knowledge.folder / "genes" if knowledge is not None else None
+    folder = knowledge.gene_folders if knowledge is not None else None
     called = genome.genes if genome is not None else {}
     symbols = dict.fromkeys([*callable_genes(folder), *outside_genes(folder), *called])
     taken = tuple(drugs)
@@ -92,7 +91,7 @@ def _expressed(
     call: GeneCall | None,
     modifiers: tuple[tuple[str, str, str], ...],
     ledger: Ledger,
-    folder: Path | None,
+    folder: Folders,
 ) -> ExpressedPhenotype:
     if call is None:
         key = ledger.add("patient", f"{symbol} was not tested", source="genome")

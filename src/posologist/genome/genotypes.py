@@ -7,8 +7,9 @@ spellings of a variant read the same. What was not read is None, never the refer
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from posologist.core.settings import Settings
@@ -22,6 +23,7 @@ OTHER = "other"
 DELETED = "*"
 """The position lies inside a deletion on this strand."""
 REFERENCE = "ref"
+_LONG = 100  # bases; a longer record is a reference block or a large deletion
 _ALLELE_NUMBER = re.compile(r"[0-9]{1,4}")
 _BLOCK_ALTS = frozenset({"<NON_REF>", "<*>"})
 
@@ -39,7 +41,8 @@ class Genotype:
     """The two alleles at a position, in the definition's spelling; None where a strand was not read.
 
     `block`: strands of positions with the same block belong together; None where both alleles are equal, or
-    the order is not known. `assumed`: no record, taken as reference on request.
+    the order is not known. `assumed`: no record, taken as reference on request. `copies` is 1 where the file says
+    that the person has one copy (men, X chromosome); then `second` is None.
     """
 
     position: Position
@@ -49,6 +52,7 @@ class Genotype:
     assumed: bool = False
     lines: tuple[int, ...] = ()
     findings: tuple[str, ...] = ()
+    copies: int = 2
 
     @property
     def read(self) -> bool:
@@ -57,13 +61,13 @@ class Genotype:
 
     @property
     def complete(self) -> bool:
-        """Whether both strands are known."""
-        return self.first is not None and self.second is not None
+        """Whether every strand is known."""
+        return self.first is not None and (self.second is not None or self.copies == 1)
 
     @property
     def heterozygous(self) -> bool:
         """Whether the two strands differ, or may differ."""
-        return self.first != self.second
+        return self.copies == 2 and self.first != self.second
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,8 @@ class _Reading:
     phased: bool
     phase_set: str
     line: int
-    findings: tuple[str, ...] = field(default=())
+    findings: tuple[str, ...] = ()
+    copies: int = 2
 
 
 def edits_of(pos: int, ref: str, alt: str) -> tuple[Edit, ...]:
@@ -111,9 +116,63 @@ def read_gene(
     absent
         What a position without a record is: "missing", or "reference" (then marked as assumed).
     """
-    targets = [_Target.of(position, build) for position in gene.positions]
+    return read_positions(gene.positions, _Index(records), gene, build=build, absent=absent, settings=settings)
+
+
+def read_extra(
+    gene: Gene, records: Sequence[Record], *, build: Build, absent: Absent, settings: Settings
+) -> tuple[Genotype, ...]:
+    """The genotype at positions that define no allele of the gene and that guidance asks for."""
+    return read_positions(gene.extra_positions, _Index(records), gene, build=build, absent=absent, settings=settings)
+
+
+def read_positions(
+    positions: Sequence[Position], index: _Index, gene: Gene, *, build: Build, absent: Absent, settings: Settings
+) -> tuple[Genotype, ...]:
+    """As `read_gene`, for the positions given."""
+    targets = [_Target.of(position, build) for position in positions]
     repeats = tuple(target for target in targets if target.indel and target.position.shift)
-    return tuple(_read_position(target, repeats, records, build, absent, settings) for target in targets)
+    genotypes = tuple(
+        _read_position(target, repeats, index.near(target), build, absent, settings) for target in targets
+    )
+    if not any(genotype.copies == 1 and genotype.read for genotype in genotypes):
+        return genotypes
+    if not gene.one_copy_in_men:
+        return tuple(_half_read(genotype) for genotype in genotypes)
+    if any(genotype.heterozygous for genotype in genotypes if genotype.copies == 2):
+        return tuple(_doubled(genotype) for genotype in genotypes)
+    return tuple(replace(genotype, second=None, block=None, copies=1) for genotype in genotypes)
+
+
+def _doubled(genotype: Genotype) -> Genotype:
+    """A single call on the X chromosome of someone with two copies elsewhere on it: taken as both."""
+    if genotype.copies == 2:
+        return genotype
+    text = f"{genotype.position.id}: one call where others are of two copies; taken for both"
+    return replace(genotype, second=genotype.first, copies=2, findings=(*genotype.findings, text))
+
+
+def _half_read(genotype: Genotype) -> Genotype:
+    """A single call where everyone has two copies: one of them was not read."""
+    if genotype.copies == 2:
+        return genotype
+    text = f"{genotype.position.id}: only one of two copies was read"
+    return replace(genotype, copies=2, findings=(*genotype.findings, text))
+
+
+class _Index:
+    """Records by position: short ones found by bisection, long ones (reference blocks, deletions) one by one."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._short = sorted((r for r in records if r.end - r.pos < _LONG), key=lambda r: (r.pos, r.line))
+        self._long = [r for r in records if r.end - r.pos >= _LONG]
+        self._starts = [record.pos for record in self._short]
+
+    def near(self, target: _Target) -> list[Record]:
+        """Records that can say something about the target."""
+        low = bisect_left(self._starts, min(target.pos, target.start) - _LONG)
+        high = bisect_right(self._starts, target.end)
+        return [record for record in (*self._short[low:high], *self._long) if target.near(record)]
 
 
 def _read_position(
@@ -125,24 +184,23 @@ def _read_position(
     settings: Settings,
 ) -> Genotype:
     position = target.position
-    readings = [
-        reading
-        for record in records
-        if target.near(record) and (reading := target.read(record, repeats, settings)) is not None
-    ]
+    readings = [reading for record in records if (reading := target.read(record, repeats, settings)) is not None]
+    base = position.reference(build)
     if not readings:
         if absent == "reference":
-            base = position.reference(build)
             return Genotype(position, base, base, assumed=True)
         return Genotype(position, None, None)
+    copies = 1 if all(reading.copies == 1 for reading in readings) else 2
     strands, block, conflict = _combine(readings, position)
     findings = [text for reading in readings for text in reading.findings]
     if conflict:
         findings.append(f"{position.id}: records contradict each other, so the position is not used")
-    base = position.reference(build)
     first, second = (base if strand == REFERENCE else strand for strand in strands)
     lines = tuple(dict.fromkeys(reading.line for reading in readings))
-    return Genotype(position, first, second, block, lines=lines, findings=tuple(dict.fromkeys(findings)))
+    return Genotype(
+        position, first, None if copies == 1 else second, None if copies == 1 else block, lines=lines,
+        findings=tuple(dict.fromkeys(findings)), copies=copies,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,16 +238,16 @@ class _Target:
         if problem:
             return _Reading((None, None), False, "", record.line, (f"{label}: {problem}; the position is not used",))
         calls, phased = _split_genotype(record.gt or ".")
-        if len(calls) == 1:
-            calls = (calls[0], None)
-        if len(calls) != 2:
+        if len(calls) > 2:
             text = f"{label}: genotype {record.gt} has {len(calls)} copies; the position is not used"
             return _Reading((None, None), False, "", record.line, (text,))
-        strands = (self._strand(record, calls[0], repeats), self._strand(record, calls[1], repeats))
+        copies = len(calls)
+        first = self._strand(record, calls[0], repeats)
+        strands = (first, self._strand(record, calls[1], repeats) if copies == 2 else first)
         findings: tuple[str, ...] = ()
-        if (strands[0] is None) != (strands[1] is None):
+        if copies == 2 and (strands[0] is None) != (strands[1] is None):
             findings = (f"{label}: only one of two copies was read ({record.gt})",)
-        return _Reading(strands, phased, record.phase_set or "|", record.line, findings)
+        return _Reading(strands, phased, record.phase_set or "|", record.line, findings, copies)
 
     def _speaks(self, record: Record) -> bool:
         """An SNV needs a record over it; an indel one that lists an indel here, or says that all is reference."""

@@ -67,10 +67,8 @@ def _gene_cells(row: GeneRow) -> tuple[str, ...]:
 
 
 def _phenotype(row: GeneRow) -> str:
-    call = row.call
-    if call is not None and call.phenotype is None and row.by_allele:
-        return "by allele"
-    return phenotype(call.phenotype if call else None)
+    stated = row.call.phenotype if row.call else None
+    return row.no_phenotype if stated is None else phenotype(stated)
 
 
 def _print_notes(console: Console, row: GeneRow) -> None:

@@ -21,18 +21,16 @@ COLUMNS = (
     "Recommendation Lookup Diplotype", "Recommendation Lookup Phenotype", "Recommendation Lookup Activity Score",
 )  # fmt: skip
 NO_CALL = "no call"
-_CERTAIN = 0.9  # the probability at which a phenotype is stated (genome/document.py); below it diplotypes are added
 _NOTHING = ("", "", "")
 
 
 def profile_tsv(document: GeneticProfile) -> str:
     """One line a gene, in the columns of PharmCAT's calls-only TSV.
 
-    `Source Diplotype` holds one diplotype where the calls leave no serious doubt, else every one that is needed to
-    reach a probability of 0.9, the tied ones included, and every candidate where no phenotype can be stated. The
-    `Recommendation Lookup` columns hold what guidance is looked up with: for DPYD and RYR1 the two alleles of lowest
-    function; nothing where nothing is certain. `Missing positions` is `yes` also where positions without a record
-    were taken as reference.
+    `Source Diplotype` holds the document's diplotype with those that are as probable; every candidate, the most
+    probable first, where they leave no phenotype to state. The `Recommendation Lookup` columns hold what guidance is
+    looked up with: for DPYD and RYR1 the two alleles of lowest function; nothing where nothing is certain.
+    `Missing positions` is `yes` also where positions without a record were taken as reference.
     """
     first = f"PharmCAT calls-only layout, written by posologist {document.versions.posologist}"
     rows = [_row(symbol, call) for symbol, call in document.genes.items()]
@@ -45,7 +43,8 @@ def _row(symbol: GeneSymbol, call: GeneCall) -> tuple[str, ...]:
     if not call.called:
         return (symbol, NO_CALL, "", "", *_NOTHING, *_NOTHING, outside, "", missing, *_NOTHING)
     gene = load_gene(symbol) if symbol in (*callable_genes(), *outside_genes()) else None
-    shown = _shown(call)
+    certain = call.phenotype is not None or gene is None or not gene.phenotypes
+    shown = _shown(call, certain)
     listing = any(" AND " in candidate.diplotype for candidate in shown)
     sides = _sides(shown[0].diplotype, gene) if len(shown) == 1 and call.diplotype and not listing else ()
     return (
@@ -58,21 +57,15 @@ def _row(symbol: GeneSymbol, call: GeneCall) -> tuple[str, ...]:
         outside,
         "" if listing else " / ".join(str(_match_score(call, candidate, gene)) for candidate in shown),
         missing,
-        *_lookup(call, shown),
+        *(_lookup(call, shown) if certain else _NOTHING),
     )
 
 
-def _shown(call: GeneCall) -> tuple[DiplotypeCandidate, ...]:
+def _shown(call: GeneCall, certain: bool) -> tuple[DiplotypeCandidate, ...]:
     """The candidates that stand in the row, best first."""
-    if call.phenotype is None:
+    if not certain:
         return call.candidates
-    shown: list[DiplotypeCandidate] = []
-    for candidate in call.candidates:
-        tied = bool(shown) and candidate.probability == shown[-1].probability
-        if sum(c.probability for c in shown) >= _CERTAIN and not tied:
-            break
-        shown.append(candidate)
-    return tuple(shown)
+    return tuple(c for c in call.candidates if c.probability == call.candidates[0].probability)
 
 
 def _phenotypes(call: GeneCall, shown: Sequence[DiplotypeCandidate]) -> str:
@@ -123,19 +116,16 @@ def _match_score(call: GeneCall, candidate: DiplotypeCandidate, gene: Gene | Non
 
 
 def _defined(allele: Allele, call: GeneCall, gene: Gene) -> int:
-    bases = dict(zip(gene.by_id, gene.bases[allele.name], strict=True))
-    decisive = [name for name in allele.defines if gene.by_id[name].ref not in bases[name] or len(bases[name]) == 1]
+    decisive = [name for name, code in allele.defines.items() if len(code) > 1 or code in "ACGT"]
     return len(set(gene.by_id if allele.everywhere else decisive) - set(call.missing_positions))
 
 
 def _lookup(call: GeneCall, shown: Sequence[DiplotypeCandidate]) -> tuple[str, str, str]:
     """Diplotype, phenotype and score that guidance is looked up with; a score only where all diplotypes share it."""
-    if call.phenotype is None:
-        return _NOTHING
     pair = "/".join(call.lowest_function or ())
     alone = call.diplotype or "" if len(shown) == 1 else ""
     shared = len({candidate.activity_score for candidate in shown}) == 1
-    return (pair or alone, call.phenotype, _score(call.activity_score) if shared or pair else "")
+    return (pair or alone, call.phenotype or "", _score(call.activity_score) if shared or pair else "")
 
 
 def _cell(text: str) -> str:

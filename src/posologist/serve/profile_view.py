@@ -10,9 +10,7 @@ from posologist.core.guidance import GuidanceDocument, GuidanceItem, NoGuidance
 from posologist.core.statement import SEVERITY_ORDER
 from posologist.core.values import DrugId, GeneSymbol
 from posologist.knowledge.genes import callable_genes, load_gene, outside_genes
-from posologist.serve.words import NORMAL
 
-_BY_ALLELE = ("HLA-", "MT-RNR")
 _ORDER = ("matters", "differs", "uncertain", "normal", "not called", "not tested")
 
 
@@ -20,7 +18,8 @@ _ORDER = ("matters", "differs", "uncertain", "normal", "not called", "not tested
 class GeneRow:
     """One gene. `state` says how well it was read, `result` what that makes of it.
 
-    `positions` is how many positions define the gene's alleles; 0 where it is not read from a VCF.
+    `positions` is how many positions define the gene's alleles; 0 where it is not read from a VCF. Of some genes
+    no phenotype is defined (`has_phenotypes`): to have none says nothing about them.
     """
 
     symbol: GeneSymbol
@@ -29,11 +28,14 @@ class GeneRow:
     state: str
     result: str
     positions: int
+    has_phenotypes: bool
 
     @property
-    def by_allele(self) -> bool:
-        """Whether guidance asks for single alleles of this gene, so that it has no phenotype."""
-        return self.symbol.startswith(_BY_ALLELE)
+    def no_phenotype(self) -> str:
+        """What stands where a phenotype is not stated."""
+        if self.symbol.startswith("HLA-"):
+            return "guidance goes by allele"
+        return "not certain" if self.has_phenotypes else "no phenotype is defined"
 
     @property
     def changed(self) -> bool:
@@ -104,11 +106,13 @@ def _gene_row(
     symbol: GeneSymbol, profile: GeneticProfile, expressed: ExpressedPhenotype | None, acting: bool
 ) -> GeneRow:
     call = profile.genes.get(symbol)
-    held = symbol in (*callable_genes(), *outside_genes())
-    positions = len(load_gene(symbol).positions) if held else 0
+    gene = load_gene(symbol) if symbol in (*callable_genes(), *outside_genes()) else None
+    positions = len(gene.positions) if gene else 0
+    has_phenotypes = bool(gene and gene.phenotypes)
     state = _state(call, positions, profile)
     shown = expressed.clinical if expressed is not None else call.phenotype if call is not None else None
-    return GeneRow(symbol, call, expressed, state, _result(symbol, state, shown, acting), positions)
+    result = _result(state, shown, acting, has_phenotypes)
+    return GeneRow(symbol, call, expressed, state, result, positions, has_phenotypes)
 
 
 def _state(call: GeneCall | None, positions: int, profile: GeneticProfile) -> str:
@@ -121,14 +125,14 @@ def _state(call: GeneCall | None, positions: int, profile: GeneticProfile) -> st
     return "not called" if tried and len(call.missing_positions) < max(positions, 1) else "not tested"
 
 
-def _result(symbol: GeneSymbol, state: str, phenotype: str | None, acting: bool) -> str:
+def _result(state: str, phenotype: str | None, acting: bool, has_phenotypes: bool) -> str:
     if state in ("not called", "not tested"):
         return state
     if acting:
         return "matters"
     if phenotype is None:
-        return "differs" if symbol.startswith(_BY_ALLELE) else "uncertain"
-    return "normal" if phenotype in NORMAL else "differs"
+        return "uncertain" if has_phenotypes else "differs"
+    return "normal" if phenotype.lower().startswith("normal") else "differs"
 
 
 def drug_rows(document: GuidanceDocument) -> tuple[DrugRow, ...]:

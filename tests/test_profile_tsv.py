@@ -141,19 +141,33 @@ def test_guidance_is_looked_up_with_the_two_alleles_of_lowest_function() -> None
     call = a_call(
         ("c.85T>C (*9A)/c.1905+1G>A (*2A)", 1.0, "Intermediate Metabolizer"),
         lowest_function=("Reference", "c.1905+1G>A (*2A)"),
+        phased=True,
     )
 
     assert row_of(call, "DPYD")["Recommendation Lookup Diplotype"] == "Reference/c.1905+1G>A (*2A)"
 
 
-def test_a_list_of_variants_names_no_haplotype() -> None:
-    call = a_call(("c.85T>C (*9A) AND c.1627A>G (*5)", 1.0, "Normal Metabolizer"), lowest_function=("a", "b"))
+def test_variants_that_are_not_phased_are_listed_and_name_no_haplotype() -> None:
+    both = "c.1627A>G (*5)"
+    call = a_call(
+        (f"{both}/[c.85T>C (*9A) + {both}]", 1.0, "Normal Metabolizer"), lowest_function=(both, both), phased=False
+    )
 
     row = row_of(call, "DPYD")
 
-    assert row["Source Diplotype"] == "c.85T>C (*9A) AND c.1627A>G (*5)"
+    assert row["Source Diplotype"] == f"c.85T>C (*9A) AND {both}/{both}"
     assert (row["Haplotype 1"], row["Phenotype"], row["Match Score"]) == ("", "", "")
+    assert row["Recommendation Lookup Diplotype"] == f"{both}/{both}"
     assert row["Recommendation Lookup Phenotype"] == "Normal Metabolizer"
+
+
+def test_a_worked_case_of_variants_that_are_not_phased() -> None:
+    vcf = shared_data("pgx", "cases", "vcf", "pipe_Ryr1_cacna1sMissing_ryr1Het4.vcf")
+
+    row = read_calls(profile_tsv(call_genome(vcf)))["RYR1"]
+
+    assert row["Source Diplotype"] == "c.97A>G AND c.152C>A AND c.418G>A AND c.14918C>T"
+    assert row["Recommendation Lookup Diplotype"] == "c.97A>G/c.14918C>T"
 
 
 def test_a_haploid_call_and_a_phenotype_alone_are_written_as_given() -> None:

@@ -1,12 +1,14 @@
 """A sample's genes in the layout of PharmCAT's calls-only TSV, for pipelines that read that table.
 
 Same columns, same order, same tokens: `no call`, `yes` / `no`, " OR " between diplotypes that cannot be told apart,
-" / " between what belongs to them. The first line begins with "PharmCAT", by which readers know that the column names
-stand in the second. Unlike there, no gene is left out: one that was not called has its row, with `no call`.
+" / " between what belongs to them, " AND " between variants of DPYD or RYR1 that are not phased. The first line
+begins with "PharmCAT", by which readers know that the column names stand in the second. Unlike there, no gene is
+left out: one that was not called has its row, with `no call`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from posologist.core.genotype import DiplotypeCandidate, GeneCall, GeneticProfile
@@ -45,11 +47,11 @@ def _row(symbol: GeneSymbol, call: GeneCall) -> tuple[str, ...]:
     gene = load_gene(symbol) if symbol in (*callable_genes(), *outside_genes()) else None
     certain = call.phenotype is not None or gene is None or not gene.phenotypes
     shown = _shown(call, certain)
-    listing = any(" AND " in candidate.diplotype for candidate in shown)
+    listing = _listing(call, gene)
     sides = _sides(shown[0].diplotype, gene) if len(shown) == 1 and call.diplotype and not listing else ()
     return (
         symbol,
-        " OR ".join(candidate.diplotype for candidate in shown) if call.diplotype else "",
+        listing or (" OR ".join(candidate.diplotype for candidate in shown) if call.diplotype else ""),
         "" if listing else _phenotypes(call, shown),
         "" if listing else _scores(call, shown),
         *_haplotype(sides[:1], gene),
@@ -66,6 +68,25 @@ def _shown(call: GeneCall, certain: bool) -> tuple[DiplotypeCandidate, ...]:
     if not certain:
         return call.candidates
     return tuple(c for c in call.candidates if c.probability == call.candidates[0].probability)
+
+
+def _listing(call: GeneCall, gene: Gene | None) -> str:
+    """The variants found, joined by " AND ", of a gene that is read by its lowest function and is not phased.
+
+    Every candidate holds the same variants; one that both strands have is written twice, with a slash.
+    """
+    if not call.lowest_function or call.phased or gene is None:
+        return ""
+    found = Counter(part for side in _sides(call.candidates[0].diplotype, gene) for part in _parts(side))
+    variants = {name: count for name, count in found.items() if name != gene.reference} or {gene.reference: 2}
+    order = {allele.reported: place for place, allele in enumerate(gene.alleles)}
+    names = sorted(variants, key=lambda name: order.get(name, len(order)))
+    return " AND ".join(f"{name}/{name}" if variants[name] > 1 else name for name in names)
+
+
+def _parts(side: str) -> tuple[str, ...]:
+    """The alleles of one strand: `[a + b]` is two."""
+    return tuple(side.removeprefix("[").removesuffix("]").split(" + ")) if side.startswith("[") else (side,)
 
 
 def _phenotypes(call: GeneCall, shown: Sequence[DiplotypeCandidate]) -> str:
@@ -111,8 +132,8 @@ def _match_score(call: GeneCall, candidate: DiplotypeCandidate, gene: Gene | Non
     """
     if gene is None or call.source != "vcf":
         return 0
-    sides = _sides(candidate.diplotype, gene)
-    return sum(max((_defined(a, call, gene) for a in gene.alleles if a.reported == side), default=0) for side in sides)
+    names = [name for side in _sides(candidate.diplotype, gene) for name in _parts(side)]
+    return sum(max((_defined(a, call, gene) for a in gene.alleles if a.reported == name), default=0) for name in names)
 
 
 def _defined(allele: Allele, call: GeneCall, gene: Gene) -> int:

@@ -210,6 +210,25 @@ def test_a_gene_without_a_result_is_never_normal_in_any_row(tmp_path: Path) -> N
         assert not any("normal" in " ".join(cells).lower() for cells in rows)
 
 
+def test_what_small_variants_would_fit_is_no_result_and_names_no_phenotype() -> None:
+    article = page(real("HG00436")).partition('id="d-CYP2D6"')[2].partition("</article>")[0]
+
+    assert not real("HG00436").genes[GeneSymbol("CYP2D6")].called
+    assert "this is no result" in article
+    assert "metaboliser" not in article
+
+
+def test_positions_that_define_no_allele_are_told_apart() -> None:
+    html = page(with_gene("CYP2C9", other_variants={"rs12777823": "G/A"}))
+
+    assert "Also read rs12777823 G/A; they define no allele." in text_of(html)
+
+
+def test_a_gene_without_a_defined_phenotype_is_not_called_uncertain() -> None:
+    assert table_row(page(real("HG00436")), "CYP4F2")[2] == "no phenotype is defined"
+    assert table_row(page(real("HG00436")), "DPYD")[2] == "not certain"
+
+
 def test_not_tested_not_called_and_normal_have_their_own_words_and_look(tmp_path: Path) -> None:
     html = page(call_genome(unread_vcf(tmp_path)))
     called = page(demo())
@@ -239,9 +258,7 @@ def test_alleles_that_are_not_excluded_stand_with_frequency_and_what_they_would_
 
     cell = table_row(page(with_gene("CYP2C19", not_excluded=left)), "CYP2C19")[5]
 
-    assert cell == (
-        "Would change guidance: *98 1.25 % Effect not known: *96 under 0.1 % Would not: *97 (frequency not held)"
-    )
+    assert cell == "Would change guidance: *98 1.25 % Effect not known: *96 under 0.1 % Would not: 1"
 
 
 def test_ties_and_probable_alternatives_stand_beside_the_diplotype() -> None:
@@ -481,9 +498,11 @@ def test_a_missing_fact_is_told_in_words(name: str, told: str) -> None:
     assert missing_words(name) == told
 
 
-def test_the_position_of_two_long_names_is_said_once() -> None:
+def test_what_two_long_names_share_is_said_once() -> None:
     assert alleles("rs9923231 reference (C)/rs9923231 variant (T)") == "rs9923231 reference (C) / variant (T)"
-    assert alleles("*1/*2") == "*1/*2"
+    assert alleles("rs9923231 reference (C)/rs9923231 reference (C)") == "rs9923231 reference (C), both copies"
+    assert alleles("*1/*1") == "*1/*1"
+    assert alleles(None) == "by phenotype"
 
 
 # The terminal

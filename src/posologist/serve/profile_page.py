@@ -209,11 +209,11 @@ def _share(probability: float) -> str | Markup:
     """A probability or a frequency in percent; what is not certain is not rounded to certain, nor to nothing."""
     text = number(100 * probability)
     if text == "100" and probability < 1:
-        return "almost 100 %"
+        return "almost 100\u00a0%"
     return (
         f"{text} %"
         if probability >= _SMALLEST
-        else Markup('under <span class="k">{}</span> %').format(number(100 * _SMALLEST))
+        else Markup('under <span class="k">{}</span>\u00a0%').format(number(100 * _SMALLEST))
     )
 
 

@@ -47,6 +47,7 @@ _FRACTIONS = {10.0: "a tenth of", 25.0: "a quarter of", 50.0: "half", 75.0: "thr
 _USUAL = ("initial dose", "start", "dose")
 _SILENT = frozenset({"the guideline makes no recommendation", "no action needed"})
 _GENE_FIRST = re.compile(r"[A-Z][A-Z0-9]+(?:-[A-Z0-9]+)?\b")
+_LONG = 12  # letters of an allele's name above which it is not written twice
 _NOT_IN_A_RECORD = "cannot_be_read_from_a_record"
 _ABOUT_GENES = ("gene", "activity")
 
@@ -132,10 +133,12 @@ def deciding(items: Iterable[GuidanceItem]) -> list[str]:
 
 
 def alleles(diplotype: str | None) -> str:
-    """A diplotype as people write it; the position of two long names is said once."""
+    """A diplotype as people write it; what two long names share is said once."""
     if diplotype is None:
         return "by phenotype"
     first, slash, second = diplotype.partition("/")
+    if slash and first == second and len(first) > _LONG:
+        return f"{first}, both copies"
     place, blank, _ = first.partition(" ")
     if slash and blank and place.startswith("rs") and second.startswith(f"{place} "):
         return f"{first} / {second.removeprefix(f'{place} ')}"

@@ -66,37 +66,51 @@ def render_profile(
     taken = frozenset(current.drug for current in situation.current) if situation is not None else frozenset[DrugId]()
     evidence = {**profile.evidence, **guidance.evidence}
     style = stylesheet("profile.css") + _page_heads(profile, guidance, day, person)
-    drugs = drug_rows(guidance)
-    genes = gene_rows(profile, guidance)
+    known = {**_gene_citations(), **{str(key): citation for key, citation in (citations or {}).items()}}
     return (
         _environment()
         .get_template("profile.html.j2")
         .render(
-            p=profile,
-            g=guidance,
             day=day,
             person=person,
+            taken=taken,
             doors=Doors(evidence),
             evidence=evidence,
+            sources=_sources(evidence, known),
             style=Markup(style),
             policy=content_policy(style),
-            genes=genes,
-            read=[row for row in genes if row.state != "not tested"],
-            untested=[row for row in genes if row.state == "not tested"],
-            drugs=drugs,
-            groups=_groups(drugs, taken),
-            taken=taken,
-            attention=[row for row in drugs if row.place == "attention"],
-            open=[row for row in drugs if row.place == "open"],
-            usual=[row for row in drugs if row.place == "usual"],
-            unjudged=_unjudged(guidance),
-            silence=reasons_for_silence(guidance.no_guidance),
-            bodies=bodies(guidance),
-            read_from=_files(profile.evidence),
-            assumed=[row for row in genes if row.call and row.call.evidence_state == "assumed reference"],
-            sources=_sources(evidence, {**_gene_citations(), **{str(k): c for k, c in (citations or {}).items()}}),
+            **_genes(profile, guidance),
+            **_drugs(guidance, taken),
         )
     )
+
+
+def _genes(profile: GeneticProfile, guidance: GuidanceDocument) -> dict[str, object]:
+    """What the page shows of the genes."""
+    rows = gene_rows(profile, guidance)
+    return {
+        "p": profile,
+        "genes": rows,
+        "read": [row for row in rows if row.state != "not tested"],
+        "untested": [row for row in rows if row.state == "not tested"],
+        "assumed": [row for row in rows if row.call and row.call.evidence_state == "assumed reference"],
+        "read_from": _files(profile.evidence),
+    }
+
+
+def _drugs(guidance: GuidanceDocument, taken: frozenset[DrugId]) -> dict[str, object]:
+    """What the page shows of the drugs; each stands in one place."""
+    rows = drug_rows(guidance)
+    return {
+        "g": guidance,
+        "groups": _groups(rows, taken),
+        "attention": [row for row in rows if row.place == "attention"],
+        "open": [row for row in rows if row.place == "open"],
+        "usual": [row for row in rows if row.place == "usual"],
+        "unjudged": _unjudged(guidance),
+        "silence": reasons_for_silence(guidance.no_guidance),
+        "bodies": bodies(guidance),
+    }
 
 
 def _page_heads(profile: GeneticProfile, guidance: GuidanceDocument, day: date | None, person: str) -> str:

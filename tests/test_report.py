@@ -7,26 +7,23 @@ import hashlib
 import re
 from functools import lru_cache
 from html.parser import HTMLParser
-from importlib.resources import files
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from patients import AS_OF, a_patient
-from posologist.core.genotype import GeneticProfile, Versions
 from posologist.core.recommendation import Finding, NotChecked, Option, Recommendation
 from posologist.core.settings import Settings
 from posologist.core.values import Estimate, EvidenceKey, Series
-from posologist.genome.document import call_genome
 from posologist.knowledge.load import load_knowledge
 from posologist.recommend.pipeline import recommend
 from posologist.serve.charts import axis_scale, common_axis, curve, interval, interval_bar, number, round_ticks
 from posologist.serve.demo import founding_recommendation
 from posologist.serve.doors import anchor
-from posologist.serve.report import content_policy, render_html, render_profile
-from posologist.serve.table import print_profile, print_table, profile_tsv
+from posologist.serve.report import render_html
+from posologist.serve.style import content_policy
+from posologist.serve.table import print_table
 from posologist.serve.words import unit
 from posologist.study.founding import place
 
@@ -224,32 +221,6 @@ def test_the_table_names_every_exclusion_by_drug(capsys: pytest.CaptureFixture[s
 
     for entry in founding().ruled_out:
         assert entry.drug.split(" + ")[0] in out
-
-
-def test_the_profile_says_not_called_where_a_gene_was_not_read(capsys: pytest.CaptureFixture[str]) -> None:
-    call = {"called": False, "diplotype": None, "phenotype": None, "evidence_state": "not called", "because": KEY}
-    profile = GeneticProfile.model_validate({
-        "schema": "posologist/phenotype/1", "sample": "s", "build": "GRCh38", "genes": {"CYP2C19": call},
-        "evidence": {}, "versions": Versions(posologist="0", knowledge="0"),
-    })  # fmt: skip
-
-    print_profile(profile)
-
-    assert "not called" in capsys.readouterr().out
-    assert profile_tsv(profile).splitlines()[1] == "CYP2C19\t\t\t\tnot called"
-
-
-def test_the_page_of_a_profile_is_whole_and_says_what_was_not_called() -> None:
-    folder = Path(str(files("posologist.serve.demo")))
-    html = render_profile(call_genome(folder / "genome.vcf"))
-
-    tags = read(html)
-
-    assert (tags.faults, tags.open) == ([], [])
-    assert {link[1:] for link in tags.links} <= set(tags.ids)
-    assert not tags.tags & {"script", "link", "img"}
-    assert "*1/*17" in html
-    assert '<span class="missing">not called</span>' in html  # CYP2D6, for which no laboratory's call was given
 
 
 @pytest.mark.parametrize(

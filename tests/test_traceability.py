@@ -18,15 +18,19 @@ from posologist.core.settings import Settings
 from posologist.core.simulation import DoseDocument, SimulationDocument
 from posologist.core.values import Count, EvidenceKey, Value
 from posologist.genome.document import call_genome
+from posologist.genome.guidance import guidance_document
+from posologist.knowledge.genes import callable_genes, load_gene, outside_genes
 from posologist.knowledge.load import Knowledge, load_knowledge
 from posologist.recommend.dose import dose_for, simulate_for
 from posologist.recommend.order import screen_order
 from posologist.recommend.pipeline import recommend
 from posologist.serve.demo import founding_recommendation
 from posologist.serve.explain import fault_below
-from posologist.serve.report import render_html, render_profile
+from posologist.serve.profile_page import render_profile
+from posologist.serve.report import render_html
 from posologist.serve.table import print_screening, print_table
 from posologist.study.founding import FoundingComparison, compare_with_published
+from shared import shared_data
 from tracing import evidence_faults, page_text, prose_faults, schema_faults, text_faults, tokens
 
 DOCUMENTS = [
@@ -110,12 +114,50 @@ def test_every_number_on_the_page_of_any_indication_stands_in_the_document(indic
     assert text_faults(page_text(render_html(document)), document) == []
 
 
-def test_every_number_on_the_page_of_a_profile_stands_in_it() -> None:
+def _demo_profile() -> GeneticProfile:
     folder = Path(str(files("posologist.serve.demo")))
-    profile = call_genome(folder / "genome.vcf", outside_calls=folder / "outside-calls.tsv")
+    return call_genome(folder / "genome.vcf", outside_calls=folder / "outside-calls.tsv")
 
-    assert evidence_faults(profile) == []
-    assert text_faults(page_text(render_profile(profile)), profile) == []
+
+@lru_cache
+def guided() -> tuple[GeneticProfile, GuidanceDocument]:
+    profile = _demo_profile()
+    return profile, guidance_document(profile, knowledge=knowledge())
+
+
+def _report_faults(html: str, profile: GeneticProfile, guidance: GuidanceDocument) -> list[str]:
+    """Numbers of a report's text that neither its documents nor the sources of their evidence hold."""
+    named = {entry.source for entry in (*profile.evidence.values(), *guidance.evidence.values())}
+    genes = [load_gene(symbol) for symbol in (*callable_genes(), *outside_genes())]
+    held = [*knowledge().citations.values(), *(citation for gene in genes for citation in gene.citations)]
+    cited = tokens(" ".join(f"{c.title} {c.where} {c.version} {c.licence}" for c in held if c.key in named))
+    text = page_text(html)
+    found = set(text_faults(text, profile)) & set(text_faults(text, guidance))
+    return sorted(fault for fault in found if fault.split()[0] not in cited)
+
+
+def test_every_number_on_the_report_of_a_profile_stands_in_its_documents() -> None:
+    profile, guidance = guided()
+
+    assert evidence_faults(profile) + evidence_faults(guidance) == []
+    assert _report_faults(render_profile(profile, guidance, citations=knowledge().citations), profile, guidance) == []
+
+
+@pytest.mark.parametrize("absent", ["missing", "reference"])
+@pytest.mark.parametrize("sample", ["HG00111", "HG00436", "NA06991"])
+def test_every_number_on_the_report_of_a_real_genome_stands_in_its_documents(sample: str, absent: str) -> None:
+    vcf = shared_data("pgx", "getrm", "genotypes.vcf.gz")
+    profile = call_genome(vcf, sample=sample, absent=absent)
+    guidance = guidance_document(profile, knowledge=knowledge())
+
+    assert _report_faults(render_profile(profile, guidance, citations=knowledge().citations), profile, guidance) == []
+
+
+def test_a_free_digit_on_a_report_is_seen() -> None:
+    profile, guidance = guided()
+    html = render_profile(profile, guidance).replace("</main>", "<p>about 37.25 % improve</p></main>")
+
+    assert _report_faults(html, profile, guidance) == ["37.25 is not in the document"]
 
 
 def test_every_number_in_the_table_stands_in_the_document(capsys: pytest.CaptureFixture[str]) -> None:

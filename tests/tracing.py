@@ -188,7 +188,8 @@ def _printed(name: str, value: Any, part: Value) -> set[str]:
         return set()
     if isinstance(value, int | float):
         shown = {_plain(number(value))}
-        if name in ("level", "value") and isinstance(part, Estimate | Series):
+        percent = name in ("level", "value") and isinstance(part, Estimate | Series)
+        if percent or name in ("probability", "frequency"):
             shown.add(_plain(number(100 * value)))
         return shown
     if isinstance(value, tuple):

@@ -275,8 +275,9 @@ def phenotype(
     absent: AbsentOption = "missing",
     build: BuildOption = "auto",
     as_json: JsonOption = False,
-    as_tsv: Annotated[bool, typer.Option("--tsv", help="Print one line a gene, tab-separated.")] = False,
-    html: Annotated[Path | None, typer.Option("--html", help="Write the page to this file.")] = None,
+    as_tsv: Annotated[bool, typer.Option("--tsv", help="Print PharmCAT's calls-only table.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the report, with the guidance, here.")] = None,
+    as_of: Annotated[str | None, typer.Option("--as-of", help="Day (YYYY-MM-DD) that the report shows.")] = None,
     all_samples: Annotated[bool, typer.Option("--all-samples", help="Every sample, as Parquet; needs --out.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Parquet file for --all-samples.")] = None,
     knowledge: KnowledgeOption = None,
@@ -287,23 +288,31 @@ def phenotype(
     if all_samples or out is not None:
         _phenotype_all(vcf, out, all_samples, sample or outside_calls or html, absent, build, knowledge)
         return
-    from posologist.serve.table import print_profile, profile_tsv
 
-    settings = inputs.settings_of(None)
+    settings = inputs.settings_of(as_of)
     profile = inputs.genome_of(
         vcf, sample=sample, absent=absent, outside_calls=outside_calls, build=build, settings=settings,
         folders=knowledge,
     )  # fmt: skip
     assert profile is not None
     if html is not None:
-        from posologist.serve.report import render_profile
+        from posologist.genome.guidance import guidance_document
+        from posologist.serve.profile_page import render_profile
 
-        html.write_text(render_profile(profile), encoding="utf-8")
+        facts = inputs.knowledge_of(knowledge)
+        page = render_profile(
+            profile, guidance_document(profile, knowledge=facts), citations=facts.citations, day=settings.as_of
+        )
+        html.write_text(page, encoding="utf-8")
     if as_json:
         _print_json(profile)
     elif as_tsv:
+        from posologist.serve.profile_tsv import profile_tsv
+
         emit(profile_tsv(profile))
     elif html is None:
+        from posologist.serve.profile_text import print_profile
+
         print_profile(profile)
 
 
@@ -341,26 +350,35 @@ def guidance(
     patient_id: PatientIdOption = None,
     knowledge: KnowledgeOption = None,
     as_json: JsonOption = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the report to this file.")] = None,
 ) -> None:
     """What CPIC and DPWG advise for these phenotypes, resolved to this patient where a record is given."""
     from posologist.genome.guidance import guidance_document
     from posologist.genome.outside import read_profile
     from posologist.recommend.pipeline import situation_of
     from posologist.serve import inputs
-    from posologist.serve.table import print_guidance
 
     facts = inputs.knowledge_of(knowledge)
-    situation = None
+    situation, day = None, inputs.day_of(as_of)
     if patient is not None:
         who, settings = inputs.patient_of(
             patient, patient_id, knowledge=facts, settings=inputs.settings_of(as_of), folders=knowledge
         )
         situation = situation_of(who, knowledge=facts, settings=settings)
+        day = situation.as_of
     names = [facts.drug(name).id for name in drug] if drug else None
-    document = guidance_document(read_profile(profile), names or (), knowledge=facts, situation=situation)
+    genes = read_profile(profile)
+    document = guidance_document(genes, names or (), knowledge=facts, situation=situation)
+    if html is not None:
+        from posologist.serve.profile_page import render_profile
+
+        page = render_profile(genes, document, citations=facts.citations, day=day, situation=situation)
+        html.write_text(page, encoding="utf-8")
     if as_json:
         _print_json(document)
-    else:
+    elif html is None:
+        from posologist.serve.profile_text import print_guidance
+
         print_guidance(document)
 
 

@@ -1,9 +1,7 @@
-"""A recommendation, or a sample's genes, as one self-contained HTML file that a clinician would file."""
+"""A recommendation as one self-contained HTML file that a clinician would file."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from functools import lru_cache
 from importlib.resources import files
@@ -12,14 +10,14 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from posologist.core.evidence import Evidence
-from posologist.core.genotype import ExpressedPhenotype, GeneticProfile
+from posologist.core.genotype import ExpressedPhenotype
 from posologist.core.recommendation import BannerFact, Finding, Option, Recommendation
 from posologist.core.values import Contributions, Estimate, GeneSymbol, Series
 from posologist.serve import words
 from posologist.serve.charts import axis_scale, common_axis, curve, interval, interval_bar, number, part_bar
 from posologist.serve.doors import Doors, anchor, count
+from posologist.serve.style import content_policy, stylesheet
 
-_FONT_WEIGHTS = (400, 600)  # the only ones in templates/fonts
 _TABLE_ROWS = 13  # rows of a curve's table twin
 _GENE_ORDER = ("matters", "abnormal", "uncertain", "normal", "untested")
 
@@ -28,7 +26,7 @@ def render_html(document: Recommendation) -> str:
     """HTML page of a recommendation: no script, no outside host, prints on A4."""
     changes = [option.effects[0].change for option in document.options if option.effects]
     lead = document.options[0] if document.options else None
-    style = _style()
+    style = stylesheet("style.css")
     return (
         _environment()
         .get_template("report.html.j2")
@@ -49,22 +47,6 @@ def render_html(document: Recommendation) -> str:
             sources=_sources(document, lead),
         )
     )
-
-
-def render_profile(document: GeneticProfile) -> str:
-    """HTML page of one sample's genes: what was called, how well, and what could not be excluded."""
-    style = _style()
-    return (
-        _environment()
-        .get_template("profile.html.j2")
-        .render(p=document, doors=Doors(document.evidence), style=Markup(style), policy=content_policy(style))
-    )
-
-
-def content_policy(style: str) -> str:
-    """Policy under which the page works: nothing from outside, no script, this one style sheet with its fonts."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; font-src data:; base-uri 'none'; form-action 'none'"
 
 
 def _genes(document: Recommendation) -> list[tuple[GeneSymbol, ExpressedPhenotype, str]]:
@@ -163,21 +145,9 @@ def _plan(option: Option) -> Markup:
 
 
 @lru_cache(maxsize=1)
-def _style() -> str:
-    """The style sheet with its two fonts inside, so that the page looks the same everywhere and asks no host."""
-    folder = files("posologist.serve") / "templates"
-    faces = "".join(
-        f"@font-face{{font-family:Inter;font-weight:{weight};src:url(data:font/woff2;base64,"
-        f"{base64.b64encode((folder / 'fonts' / f'inter-{weight}.woff2').read_bytes()).decode()})}}\n"
-        for weight in _FONT_WEIGHTS
-    )
-    return faces + (folder / "style.css").read_text("utf-8")
-
-
-@lru_cache(maxsize=1)
 def _environment() -> Environment:
     folder = files("posologist.serve") / "templates"
-    names = ("report.html.j2", "profile.html.j2", "parts.html.j2")
+    names = ("report.html.j2", "parts.html.j2")
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -194,7 +164,6 @@ def _environment() -> Environment:
         "quantity": words.quantity,
         "level": words.level,
         "lower_first": words.lower_first,
-        "called": words.called_words,
         "phenotype": words.phenotype,
         "gene": words.gene_words,
         "gene_short": words.gene_short,

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from posologist.core.genotype import GeneticProfile
 from posologist.core.recommendation import (
     Finding,
     NotChecked,
@@ -29,14 +28,11 @@ from posologist.serve.words import (
     SEVERITY,
     banner_words,
     by_rule,
-    called_words,
     finding_words,
     gene_state,
     gene_words,
     harm_words,
     level,
-    listed,
-    phenotype,
     quantity,
     rank_words,
     rule_words,
@@ -44,7 +40,6 @@ from posologist.serve.words import (
 )
 
 if TYPE_CHECKING:
-    from posologist.core.guidance import GuidanceDocument
     from posologist.study.founding import FoundingComparison
 
 _LABEL = 15  # columns of a label; a longer one wraps
@@ -240,56 +235,6 @@ def print_screening(document: Screening) -> None:
     _line(console, "Checked", ", ".join(document.drugs) or "no drug could be identified")
     _print_findings(console, document.findings, tuple(SEVERITY))
     _print_not_checked(console, document.not_checked)
-
-
-def print_profile(document: GeneticProfile) -> None:
-    """A sample's genes: diplotype, phenotype, how well it was read, and what the file could not exclude."""
-    console = PlainConsole()
-    console.print(Text(f"Sample {document.sample or 'not named'} · {document.build}", style="bold"))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for name in ("Gene", "Diplotype", "Phenotype", "Activity score", "State", "Not excluded"):
-        table.add_column(name, overflow="fold")
-    for symbol, call in document.genes.items():
-        score = "" if call.activity_score is None else number(call.activity_score)
-        open_alleles = listed([entry.allele for entry in call.not_excluded], 3)
-        table.add_row(
-            symbol, called_words(call), phenotype(call.phenotype), score, call.evidence_state, open_alleles or "–"
-        )
-    console.print(table)
-    for symbol, call in document.genes.items():
-        for text in call.findings[:_SHOWN]:
-            _line(console, symbol, text, "yellow")
-        if len(call.findings) > _SHOWN:
-            _line(console, symbol, f"and {number(len(call.findings) - _SHOWN)} more notes; {_ALL_OF_IT}", "dim")
-    for text in document.findings:
-        _line(console, "File", text, "yellow")
-
-
-def profile_tsv(document: GeneticProfile) -> str:
-    """One line a gene: gene, diplotype, phenotype, activity score, evidence state."""
-    rows = ["gene\tdiplotype\tphenotype\tactivity_score\tevidence_state"]
-    for symbol, call in document.genes.items():
-        score = "" if call.activity_score is None else f"{call.activity_score:g}"
-        rows.append("\t".join((symbol, call.diplotype or "", call.phenotype or "", score, call.evidence_state)))
-    return "\n".join(rows)
-
-
-def print_guidance(document: GuidanceDocument) -> None:
-    """What the guidelines advise for these genes, by drug; where they differ; where nothing can be said."""
-    console = PlainConsole()
-    console.print(Text(f"Sample {document.sample or 'not named'}", style="bold"))
-    _line(console, "Genes", " · ".join(f"{symbol} {gene_words(gene)}" for symbol, gene in document.genes.items()))
-    for item in document.guidance:
-        head = f"{item.drug}, {item.body}" + (f" {item.level}" if item.level else "")
-        open_point = f" Not decided without {', '.join(item.missing)}." if item.decision == "undecided" else ""
-        population = f" ({item.population})" if item.population else ""
-        _line(console, head, f"{item.text}{population}{open_point}", _STYLE[item.severity])
-    for conflict in document.conflicts:
-        _line(console, "Bodies differ", f"{conflict.drug}: {conflict.text}", _STYLE["serious"])
-    for silent in document.no_guidance[:_SHOWN]:
-        _line(console, "Nothing to say", f"{silent.drug}: {silent.why}", "dim")
-    if len(document.no_guidance) > _SHOWN:
-        console.print(f"and {number(len(document.no_guidance) - _SHOWN)} more drugs; all of them: --json", style="dim")
 
 
 def print_dose(document: DoseDocument) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from posologist.core.genotype import ExpressedPhenotype, GeneCall
+from posologist.core.genotype import ExpressedPhenotype
 from posologist.core.recommendation import BannerFact, Finding, Option, RuledOut
 from posologist.core.values import Estimate, Quantity
 from posologist.serve.charts import number
@@ -60,9 +60,9 @@ def phenotype(text: str | None) -> str:
     """Phenotype in the clinician's words: "poor metaboliser"."""
     if text is None:
         return "not known"
-    words = text.replace("Metabolizer", "metaboliser").replace("Function", "function")
+    words = text.replace("Metabolizer", "metaboliser")
     words = words.replace("-", "−", 1) if words[:1] == "-" else words
-    return words[:1].lower() + words[1:] if words[:1].isalpha() and not words[:2].isupper() else words
+    return " ".join(word.lower() if word[1:].islower() else word for word in words.split(" "))
 
 
 def diplotype(text: str | None) -> str:
@@ -92,11 +92,6 @@ def gene_short(gene: ExpressedPhenotype) -> str:
     words = gene_words(gene)
     plain = gene.clinical is not None and gene.genetic == gene.clinical
     return words.replace(" metaboliser", "").replace(" function", "") if plain else words
-
-
-def called_words(call: GeneCall) -> str:
-    """Diplotype of a call, or that the gene was not tested."""
-    return call.diplotype or "by phenotype" if call.called else "not called"
 
 
 def banner_words(fact: BannerFact) -> str:

@@ -1,0 +1,33 @@
+"""The style sheet of a page with its fonts inside, and the policy under which only that one works."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from importlib.resources import files
+
+_FONT_WEIGHTS = (400, 600)  # the only ones in templates/fonts
+
+
+@lru_cache(maxsize=4)
+def stylesheet(name: str) -> str:
+    """Fonts, colours and one style sheet of the templates: the page looks the same everywhere and asks no host."""
+    folder = files("posologist.serve") / "templates"
+    faces = "".join(
+        f"@font-face{{font-family:Inter;font-weight:{weight};src:url(data:font/woff2;base64,"
+        f"{base64.b64encode((folder / 'fonts' / f'inter-{weight}.woff2').read_bytes()).decode()})}}\n"
+        for weight in _FONT_WEIGHTS
+    )
+    return faces + (folder / "tokens.css").read_text("utf-8") + (folder / name).read_text("utf-8")
+
+
+def content_policy(style: str) -> str:
+    """Policy under which the page works: nothing from outside, no script, this one style sheet with its fonts."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; font-src data:; base-uri 'none'; form-action 'none'"
+
+
+def css_string(text: str) -> str:
+    """Text inside quotes of a style sheet; all but plain letters, digits and blanks is escaped by its code point."""
+    return "".join(c if c.isascii() and (c.isalnum() or c == " ") else f"\\{ord(c):06x} " for c in text)

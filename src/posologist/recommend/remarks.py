@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from posologist.core.patient import Patient
 from posologist.core.recommendation import Finding, NotChecked
 from posologist.core.values import DrugId
-from posologist.knowledge.expression import expression
+from posologist.knowledge.expression import GENE_QUERIES, expression
 from posologist.recommend.candidates import applies
 from posologist.recommend.case import Assessed, Case
 from posologist.recommend.effects import Scale
 from posologist.recommend.summary import BANNER, Call
-
-GENE_QUERIES = ("gene", "activity", "allele")
 
 
 def remarks_on(

@@ -12,7 +12,7 @@ from posologist.core.drug import Drug
 from posologist.core.recommendation import Finding, NotChecked, RuledOut
 from posologist.core.statement import SEVERITY_ORDER, Statement
 from posologist.core.values import DrugId, EvidenceKey, Quantity
-from posologist.knowledge.expression import Scalar, expression
+from posologist.knowledge.expression import GENE_QUERIES, Scalar, expression
 from posologist.knowledge.match import PatientSubject, severe_allergy
 from posologist.knowledge.statements import NOT_READABLE
 from posologist.recommend.candidates import treating
@@ -393,8 +393,10 @@ def spelled(case: Case, name: str) -> str:
     if score is not None:
         lacking = [i for i in score.inputs if i not in case.situation.facts]
         return f"{score.name} ({', '.join(i.replace('_', ' ') for i in lacking) or 'outside its range'})"
-    if function in ("gene", "activity", "allele"):
+    if function in GENE_QUERIES:
         return f"{argument} genotype"
+    if function == "taken":
+        return f"since when {argument} is taken"
     if name in _UNUSUAL:
         return _UNUSUAL[name]
     return argument.replace("_", " ") if rest else name.replace("_", " ")

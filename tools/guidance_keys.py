@@ -225,4 +225,9 @@ def found(gene: str, keys: set[str], context: Context) -> str:
         if named:
             listed_names = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} or {named[-1]}"
             parts.append(listed_names + ending.lower())
-    return ", ".join([*parts, *(w if w.startswith(("*", "-", "rs")) else w.lower() for w in plain_words)])
+    return ", ".join([*parts, *(w if w.startswith(("*", "-", "rs")) else _lower(w) for w in plain_words)])
+
+
+def _lower(words: str) -> str:
+    """In small letters, but for abbreviations."""
+    return " ".join(word if word.isupper() else word.lower() for word in words.split())

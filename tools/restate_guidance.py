@@ -340,7 +340,8 @@ def statement(group: Group, number: int, context: Context, dpyd: DpydTable) -> d
     }
     if outcome.value is not None:
         entry |= {"value": float(outcome.value), "unit": outcome.unit}
-    entry |= {"text": f"{label(group, context)}: {outcome.text} ({row.body})"}
+    told = row.body if row.body != "FDA" else "FDA label" if row.level == "label" else "FDA table"
+    entry |= {"text": f"{label(group, context)}: {outcome.text} ({told})"}
     population = RULES["populations"][row.population]["words"]
     if population:
         entry["population"] = population

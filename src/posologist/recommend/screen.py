@@ -354,11 +354,12 @@ def not_checked_of(case: Case, hits: Iterable[Hit]) -> list[NotChecked]:
     entries = [
         NotChecked(
             what="; ".join(sorted({h.statement.text.rstrip(".") for h in group})),
-            why=f"not known: {', '.join(spelled(case, name) for name in missing)}",
-            would_need=", ".join(spelled(case, name) for name in missing),
+            why=f"not known: {lacking}",
+            would_need=lacking,
             drugs=tuple(sorted({d for h in group for d in h.drugs})),
         )
         for missing, group in sorted(by_missing.items())
+        for lacking in [", ".join(dict.fromkeys(spelled(case, name) for name in missing))]
     ]
     entries += [
         NotChecked(

@@ -175,7 +175,7 @@ def test_two_copies_of_a_decreased_dpyd_allele_warn_of_a_lower_dose() -> None:
     assert _asked(one, "CPIC") == {"start"}
 
 
-# --------------------------------------------------------------------------------------------- populations of the record
+# -------------------------------------------------------------------------------------------- populations of the record
 
 
 def test_carbamazepine_rows_follow_how_long_it_is_taken() -> None:

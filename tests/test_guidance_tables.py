@@ -164,7 +164,7 @@ def _expected(guideline: Guideline, calls: dict[str, Result]) -> list[dict[str, 
 
 
 def _lookup(guideline: Guideline, gene: str, result: Result | None) -> str:
-    """The key under which a guideline lists a result: its diplotype if it has a row of its own, else its look-up key."""
+    """The key under which a guideline lists a result: its diplotype if that has a row, else its look-up key."""
     if result is None:
         return _NOT_TESTED
     listed = {key[guideline.genes.index(gene)] for key in guideline.rows}

@@ -355,11 +355,12 @@ def statement(group: Group, number: int, context: Context, dpyd: DpydTable) -> d
 def without_rows(body: str, drug: str, genes: tuple[str, ...], citation: str) -> dict[str, Any]:
     """A guideline that holds no coded row, as a Statement that holds for nobody."""
     named = "-".join(genes)
+    asked = " and ".join(f'allele(tested, "{gene}")' for gene in genes)
     return {
         "id": f"{body.lower()}.{drug}.{named}.0",
         "kind": "gene",
         "about": [drug],
-        "when": "false",
+        "when": f"false and {asked}",
         "action": "no recommendation",
         "severity": "information",
         "text": f"{' and '.join(genes)}: the guideline has no coded recommendation ({body})",
@@ -367,6 +368,12 @@ def without_rows(body: str, drug: str, genes: tuple[str, ...], citation: str) ->
         "status": "secondary",
         "since": CODED,
     }
+
+
+def genes_by_hand(body: str, drug: str) -> set[str]:
+    """Genes of a drug on which a statement is written by hand."""
+    same = [a for a in RULES["added"] if a["body"].upper() == body and drug in a["about"]]
+    return {gene for added in same for gene in added["genes"].split("-")}
 
 
 def toml_value(value: Any) -> str:
@@ -400,9 +407,9 @@ def files_of(harvest: Harvest, dpyd: DpydTable) -> dict[str, list[dict[str, Any]
         entry = statement(group, counts[stem], known[row.citation, row.drug], dpyd)
         files.setdefault(f"{row.body.lower()}-{row.genes[0]}", []).append(entry)
         counts[stem] += 1
-    by_hand = {(added["body"].upper(), *added["about"]) for added in RULES["added"]}
-    for body, drug, genes, citation in harvest.empty:
-        if (body, drug) not in by_hand:
+    for body, drug, listed, citation in harvest.empty:
+        genes = tuple(gene for gene in listed if gene not in genes_by_hand(body, drug))
+        if genes:
             files.setdefault(f"{body.lower()}-{genes[0]}", []).append(without_rows(body, drug, genes, citation))
     for added in RULES["added"]:
         stem = (added["body"], *added["about"], added["genes"])

@@ -16,7 +16,7 @@ from posologist.genome.express import TESTED, express
 from posologist.knowledge.expression import GENE_QUERIES, UNKNOWN, Match, Scalar, expression
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.match import INDETERMINATE, PatientSubject
-from posologist.knowledge.statements import NOT_READABLE
+from posologist.knowledge.statements import NOT_READABLE, body_of, has_no_row
 
 _BY_RESULT = ("gene(", "activity(", "indeterminate(")
 _DIRECTION = {
@@ -167,7 +167,7 @@ def _guidelines(statements: Sequence[Statement]) -> Iterable[list[Statement]]:
     """Statements by body and genes: what one body says about a drug for the same genes."""
     found: dict[tuple[str, frozenset[GeneSymbol]], list[Statement]] = {}
     for statement in statements:
-        found.setdefault((_body(statement), frozenset(_genes(statement))), []).append(statement)
+        found.setdefault((body_of(statement), frozenset(_genes(statement))), []).append(statement)
     return found.values()
 
 
@@ -195,16 +195,12 @@ def _has_result(expressed: PhenotypeProfile, gene: GeneSymbol) -> bool:
 
 def _silence(drug: DrugId, row: Statement, unknown: tuple[GeneSymbol, ...]) -> NoGuidance:
     """Why a guideline says nothing for this person."""
-    body = _body(row)
+    body = body_of(row)
     if unknown:
         named = ", ".join(unknown)
         return NoGuidance(drug=drug, body=body, why=f"{body}: cannot be decided without {named}", genes=unknown)
-    why = row.text if row.when == "false" else f"{body}: no row on file for these results"
+    why = row.text if has_no_row(row) else f"{body}: no row on file for these results"
     return NoGuidance(drug=drug, body=body, why=why, genes=_genes(row))
-
-
-def _body(statement: Statement) -> str:
-    return str(statement.source).split("-")[0].upper()
 
 
 def _item(
@@ -224,7 +220,7 @@ def _item(
     return GuidanceItem(
         drug=drug,
         genes=genes,
-        body=_body(statement),
+        body=body_of(statement),
         decision="applies" if match.truth else "undecided",
         action=statement.action,
         severity=statement.severity,

@@ -83,9 +83,7 @@ def _aged(years: float, weight: float | None = None) -> Situation:
 
 
 def _document(profile: GeneticProfile, drug: str, situation: Situation | None = None) -> GuidanceDocument:
-    return guidance_document(
-        profile, [_knowledge().drug(drug).id], knowledge=_knowledge(), situation=situation
-    )  # fmt: skip
+    return guidance_document(profile, [_knowledge().drug(drug).id], knowledge=_knowledge(), situation=situation)
 
 
 def _asked(document: GuidanceDocument, body: str) -> set[str]:
@@ -249,6 +247,13 @@ def test_usual_dose_of_one_body_hides_no_serious_row_of_another() -> None:
     assert any(f.severity == "serious" and "(CPIC)" in f.title for f in screened.findings)
 
 
+@pytest.mark.parametrize("drug", ["gentamicin", "neomycin", "netilmicin"])
+def test_every_aminoglycoside_is_avoided_where_mt_rnr1_raises_the_risk(drug: str) -> None:
+    profile = _profile(MT_RNR1=("1555A>G", "increased risk of aminoglycoside-induced hearing loss", None))
+
+    assert _asked(_document(profile, drug), "CPIC") == {"avoid"}
+
+
 def test_thiopurine_rows_say_that_a_revision_is_not_held() -> None:
     document = _document(_profile(TPMT=("*3A/*3A", "Poor Metabolizer", None)), "azathioprine")
     notes = {i.body: i.note for i in document.guidance}
@@ -292,9 +297,8 @@ def test_fluorouracil_is_questioned_and_its_start_lowered_where_dpyd_works_littl
 def test_dose_of_a_drug_takes_up_gene_guidance() -> None:
     patient = a_patient(sbp=120, dbp=70, creatinine=1.0, weight=70, height=175)
     profile = _profile(CYP2C19=("*2/*2", "Poor Metabolizer", None))
-    document = dose_for(
-        patient, "citalopram", genome=profile, knowledge=_knowledge(), settings=Settings(as_of=AS_OF)
-    )  # fmt: skip
+    asked = Settings(as_of=AS_OF)
+    document = dose_for(patient, "citalopram", genome=profile, knowledge=_knowledge(), settings=asked)
 
     assert any("at most 20 mg a day" in f.title for f in document.findings)
 

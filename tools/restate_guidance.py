@@ -18,7 +18,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,6 +158,14 @@ def read_coded(pgx: Path, harvest: Harvest) -> None:
                 harvest.rows += coded_rows(row, body, citation, harvest)
 
 
+def extend(harvest: Harvest) -> None:
+    """Rows of a class guideline for the drugs that it took up later."""
+    for extension in RULES["extended"]:
+        same = [r for r in harvest.rows if (r.body, r.drug) == (extension["body"], extension["like"])]
+        for name in extension["drugs"]:
+            harvest.rows += [replace(row, drug=harvest.drug(name), since=LATER) for row in same]
+
+
 def coded_rows(row: dict[str, Any], body: str, citation: str, harvest: Harvest) -> Iterator[Row]:
     """One coded recommendation as a row for each of its drugs."""
     text = plain(row["text"]["html"])
@@ -172,10 +180,8 @@ def coded_rows(row: dict[str, Any], body: str, citation: str, harvest: Harvest) 
     level = level if level in ("Strong", "Moderate", "Optional") else ""
     for chemical in row["relatedChemicals"]:
         drug = harvest.drug(chemical["name"])
-        plan = Row(
-            body, drug, genes, keys, str(row["population"]), level, tuple(outcomes(body, text)), citation
-        )  # fmt: skip
-        yield amended(plan, harvest)
+        asked = tuple(outcomes(body, text))
+        yield amended(Row(body, drug, genes, keys, str(row["population"]), level, asked, citation), harvest)
 
 
 def amended(row: Row, harvest: Harvest) -> Row:
@@ -186,10 +192,7 @@ def amended(row: Row, harvest: Harvest) -> Row:
         if same and all(keys[gene] in listed for gene, listed in change["keys"].items()):
             harvest.citations[change["source"]] = dict(change["citation"])
             new = tuple(Outcome(o["action"], o["value"], o["unit"], o["text"], "") for o in change["outcomes"])
-            return Row(
-                row.body, row.drug, row.genes, row.keys, row.population, row.level, new, change["source"],
-                change["since"],
-            )  # fmt: skip
+            return replace(row, outcomes=new, citation=change["source"], since=change["since"])
     return row
 
 
@@ -427,6 +430,7 @@ def main() -> None:
     pgx = Path(sys.argv[1])
     harvest = Harvest(load_knowledge())
     read_coded(pgx, harvest)
+    extend(harvest)
     read_later(pgx, harvest)
     files = files_of(harvest, DpydTable.read(pgx))
     OUT.mkdir(parents=True, exist_ok=True)

@@ -154,6 +154,7 @@ def test_guideline_that_has_no_row_for_a_result_says_so() -> None:
         ("Reference/c.1905+1G>A (*2A)", 1.0, {"start"}),
         ("c.85T>C (*9A)/c.1905+1G>A (*2A)", 1.0, {"start"}),  # *9A works normally: DPWG's reference
         ("c.2846A>T/c.2846A>T", 1.0, {"avoid"}),  # two that work less: DPWG asks for DPD activity
+        ("c.2846A>T/c.1129-5923C>G", 1.0, {"avoid"}),
         ("c.2846A>T/c.1905+1G>A (*2A)", 0.5, {"avoid"}),
         ("Reference/c.557A>G", 1.5, set()),  # DPWG does not know the allele
         ("Reference/Reference", 2.0, {"no recommendation"}),

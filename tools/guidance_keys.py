@@ -68,7 +68,8 @@ class DpydTable:
             raise SystemExit(f"DPYD {key}: alleles of several activities make it")
         low, high = makers.pop()
         if low == high < 1:
-            named = [allele("DPYD", "/".join(pair)) for pair in pairs]
+            either = dict.fromkeys("/".join(pair) for names in pairs for pair in (names, names[::-1]))
+            named = [allele("DPYD", name) for name in either]
             return f"{score} and ({' or '.join(named)})"
         parts = [self._any(value) for value in (low, high) if value < 1]
         return " and ".join([score, *parts])

@@ -64,9 +64,9 @@ def _alleles(
 
 
 def _named(call: GeneCall) -> tuple[str, ...]:
-    """Alleles and diplotype of a call, the diplotype in both orders; of DPYD and RYR1 the two that guidance goes by."""
+    """Alleles and diplotype of a call; of DPYD and RYR1 the two alleles that guidance goes by, and their pair."""
     pair = tuple(call.lowest_function or (part.strip() for part in str(call.diplotype).split("/")))
-    return tuple(dict.fromkeys([*pair, str(call.diplotype), "/".join(pair), "/".join(reversed(pair))]))
+    return tuple(dict.fromkeys([*pair, str(call.diplotype), "/".join(pair)]))
 
 
 def _by_allele(gene: ExpressedPhenotype) -> bool:

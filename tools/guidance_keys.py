@@ -29,11 +29,13 @@ class Context:
 
     body: str
     exact: bool = False
+    keys: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     scores: dict[str, set[float]] = field(default_factory=lambda: defaultdict(set))
     diplotypes: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def add(self, gene: str, key: str) -> None:
         """Take up a key that has a row."""
+        self.keys[gene].add(key)
         score = score_of(key)
         if key.startswith("diplotype"):
             self.diplotypes[gene].add(key)

@@ -322,11 +322,13 @@ def wrapped_or(text: str) -> str:
 
 
 def label(group: Group, context: Context) -> str:
-    """Genes and what was found, for people."""
+    """Genes and what was found, for people; a gene of which every key asks for the same is not named."""
     genes = group.row.genes
     if len(genes) > 1 and len(rectangles(group)) > 1:
         return f"{' and '.join(genes)} taken together"
-    return "; ".join(f"{g} {found(g, {k[n] for k in group.keys}, context)}" for n, g in enumerate(genes))
+    keys = {gene: {k[n] for k in group.keys} for n, gene in enumerate(genes)}
+    telling = {g: k for g, k in keys.items() if k != context.keys[g] or "No Result" not in k} or keys
+    return "; ".join(f"{gene} {found(gene, listed, context)}" for gene, listed in telling.items())
 
 
 def statement(group: Group, number: int, context: Context, dpyd: DpydTable) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""Restates CPIC and DPWG recommendations as Statements in our own words.
+"""Restates CPIC, DPWG and FDA recommendations as Statements in our own words.
 
     python tools/restate_guidance.py PGX_FOLDER
 
-Reads the per-guideline set of 2024-05 (ClinPGx annotations), keeps the pairs of a gene that we read and a drug that
-we hold, classifies each recommendation by `guidance_rules.toml`, joins rows that ask for the same, and writes
-`knowledge/data/guidance/<body>-<gene>.toml`. No sentence of a source is copied. Stops at a recommendation that no
-rule understands.
+Reads the per-guideline set of 2024-05 (ClinPGx annotations) and the rows of the release of 2025-11 that two worked
+patients matched (FDA, and guidelines that are newer), classifies each recommendation by `guidance_rules.toml`, joins
+rows that ask for the same, and writes `knowledge/data/guidance/<body>-<gene>.toml`. No sentence of a source is copied.
+Stops at a recommendation that no rule understands, at a gene without a place and at a drug that is not held; every
+row that is left out is counted with its reason.
 """
 
 from __future__ import annotations
@@ -15,80 +16,85 @@ import html
 import json
 import re
 import sys
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import rtoml
+from guidance_keys import Context, DpydTable, condition_for, found, key_of
 
-from posologist.knowledge.load import load_knowledge
-
-Outcome = tuple[str, float | str | None, str, str, str]
-ACUTE_DISEASE = "dx(acs) or dx(myocardial_infarction)"
-ACUTE = f'{ACUTE_DISEASE} or indication == "acs-pci-antiplatelet"'
-STABLE = "dx(peripheral_vascular_disease) or dx(stable_angina) or dx(coronary_artery_disease)"
-CEREBRAL = "dx(stroke) or dx(tia)"
-# Where the record shows none of these reasons for clopidogrel, the strictest row holds.
-CONDITIONS = {
-    "strict": f"{ACUTE} or {CEREBRAL} or not ({STABLE})",
-    "lenient": f"({STABLE}) and not ({ACUTE_DISEASE} or {CEREBRAL})",
-    "not_readable": "cannot_be_read_from_a_record",
-}
+from posologist.knowledge.load import Knowledge, load_knowledge
 
 RULES = rtoml.load(Path(__file__).with_name("guidance_rules.toml"))
 OUT = Path(__file__).resolve().parents[1] / "src/posologist/knowledge/data/guidance"
-GENES = ("CYP2C19", "CYP2C9", "CYP2D6", "CYP3A5", "SLCO1B1", "TPMT", "VKORC1")
-GENES += ("ABCG2", "CYP2B6", "CYP3A4", "HLA-A", "HLA-B", "NUDT15")  # by outside call
+GENES = ("CYP2C19", "CYP2C9", "CYP2D6", "CYP3A5", "SLCO1B1", "TPMT", "VKORC1", "ABCG2", "CYP2B6", "CYP3A4", "HLA-A")
+GENES += ("HLA-B", "NUDT15", "CFTR", "CYP4F2", "DPYD", "G6PD", "IFNL3", "MT-RNR1", "NAT2", "RYR1", "CACNA1S", "UGT1A1")
 SEVERITY = {"contraindicated": "contraindicated", "avoid": "serious", "alternative": "serious"}
 QUIET = {"standard": "information", "no recommendation": "information"}
-SKIPPED: set[str] = set()
 RETRIEVED = "2026-11-20"
-POPULATIONS = {
-    "general": ("", ""),
-    "None": ("", ""),
-    "adults": ("adults", "age >= 18"),
-    "pediatrics": ("children", "age < 18"),
-    "CVI ACS PCI": (
-        "acute coronary syndrome or PCI, or no other reason on record",
-        f"{ACUTE} or not ({STABLE} or {CEREBRAL})",
-    ),
-    "CVI non-ACS non-PCI": (
-        "cardiovascular, neither acute coronary syndrome nor PCI",
-        f"({STABLE}) and not ({ACUTE_DISEASE})",
-    ),
-    "NVI": ("stroke or TIA", CEREBRAL),
-    "PHT naive": ("not taking phenytoin for 3 months yet", ""),
-    "PHT use >3mos": ("taking phenytoin for more than 3 months", ""),
-    "CBZ naive": ("not taking carbamazepine for 3 months yet", ""),
-    "CBZ use >3mos": ("taking carbamazepine for more than 3 months", ""),
-    "CBZ-no alternatives": ("no other drug is possible", ""),
-    "OXC naive": ("not taking oxcarbazepine for 3 months yet", ""),
-    "OXC use >3 mos": ("taking oxcarbazepine for more than 3 months", ""),
+CODED, LATER = "2024-05", "2025-11"
+FDA_LEVELS = {
+    "Therapeutic Management": "association: management",
+    "Safety or Response": "association: safety or response",
+    "Pharmacokinetic Properties": "association: kinetics only",
 }
 
 
-@dataclass
-class Context:
-    """What a guideline lists for a drug: scores by gene, and diplotypes with a row of their own."""
+class Outcome(NamedTuple):
+    """What a recommendation asks for; `severity` is empty where the action's own holds."""
+
+    action: str
+    value: float | None
+    unit: str
+    text: str
+    when: str
+    severity: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recommendation for one drug, with its look-up keys in the order of its genes."""
 
     body: str
-    scores: dict[str, set[float]] = field(default_factory=lambda: defaultdict(set))
-    diplotypes: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    drug: str
+    genes: tuple[str, ...]
+    keys: tuple[str, ...]
+    population: str
+    level: str
+    outcomes: tuple[Outcome, ...]
+    citation: str
+    since: str = CODED
+    exact: bool = False
 
 
 @dataclass
 class Group:
     """Rows of one drug that ask for the same."""
 
-    body: str
-    drug: str
-    genes: tuple[str, ...]
+    row: Row
     outcome: Outcome
-    level: str
-    population: str
-    citation: str
     keys: list[tuple[str, ...]] = field(default_factory=list)
+
+
+@dataclass
+class Harvest:
+    """Everything that was read: rows, guidelines without a row, citations, and what was left out and why."""
+
+    knowledge: Knowledge
+    rows: list[Row] = field(default_factory=list)
+    empty: list[tuple[str, str, tuple[str, ...], str]] = field(default_factory=list)
+    citations: dict[str, dict[str, str]] = field(default_factory=dict)
+    pairs: set[tuple[str, str, tuple[str, ...]]] = field(default_factory=set)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def drug(self, name: str) -> str:
+        """Id of a drug by the source's name; stops the tool for one that is not held."""
+        known = self.knowledge.names.get(name.lower())
+        if known is None:
+            raise SystemExit(f"drug '{name}' is not held: add it to knowledge/data/screening")
+        return str(known)
 
 
 def plain(markup: str) -> str:
@@ -105,7 +111,7 @@ def outcomes(body: str, text: str) -> list[Outcome]:
             return [filled(outcome, match) for outcome in rule["outcomes"]]
         if match:
             words = RULES["percent"][match[3]]
-            return [(words["action"], float(match[1]), "percent", match[1] + words["text"], "")]
+            return [Outcome(words["action"], float(match[1]), "percent", match[1] + words["text"], "")]
     raise SystemExit(f"no rule for {body}: {text}")
 
 
@@ -116,124 +122,184 @@ def filled(outcome: dict[str, Any], match: re.Match[str]) -> Outcome:
         number = float(str(match[int(value[-1])]))
         value = 100.0 - number if value.startswith("-") else round(number * 100, 6) if value.startswith("x") else number
     words = re.sub(r"\$(\d)", lambda m: str(match[int(m[1])]), outcome["text"])
-    condition = outcome.get("when", "")
-    return (outcome["action"], value, outcome.get("unit", ""), words, CONDITIONS.get(condition, condition))
+    when = outcome.get("when", "")
+    named = spelled(f"${when}") if when in RULES["conditions"] else when
+    return Outcome(outcome["action"], value, outcome.get("unit", ""), words, named, outcome.get("severity", ""))
 
 
-def key_of(gene: str, value: Any) -> str:
-    """One look-up key as text."""
-    if isinstance(value, dict):
-        names = [name for name, count in value.items() for _ in range(int(count))]
-        return "diplotype " + "/".join(sorted(names, key=lambda n: int(re.sub(r"\D", "", n))))
-    return str(value).replace("≥", "")
+def spelled(text: str) -> str:
+    """A condition with `$name` and `$name(argument)` replaced by what [conditions] says."""
+
+    def one(match: re.Match[str]) -> str:
+        return spelled(RULES["conditions"][match[1]].replace("%", match[2] or ""))
+
+    return re.sub(r"\$([a-z_]+)(?:\((\w+)\))?", one, text)
 
 
-def score_of(key: str) -> float | None:
-    """The key as an activity score."""
-    return float(key) if re.fullmatch(r"[\d.]+", key) else None
+def ordered(lookup: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Genes and keys of a row, in our order; stops the tool at a gene without a place in it."""
+    genes = tuple(sorted(lookup, key=GENES.index))
+    return genes, tuple(key_of(lookup[gene]) for gene in genes)
 
 
-def condition_for(gene: str, keys: frozenset[str], context: Context) -> str:
-    """Expression that holds for any of the keys of one gene."""
-    parts = []
-    scores = {s for k in keys if (s := score_of(k)) is not None}
-    phenotypes = {k for k in keys if is_phenotype(k)} | ({"Indeterminate"} if "n/a" in keys else set())
-    for phenotype, members in phenotype_scores(gene, context).items():
-        if members and members <= scores:
-            phenotypes.add(phenotype)
-            scores -= members
-    at_limit = context.body == "DPWG" and gene == "CYP2D6"  # score 2.5: normal for DPWG, ultrarapid for CPIC
-    parts += [interval_text(gene, run) for run in intervals(sorted(scores), sorted(context.scores[gene]))]
-    if at_limit and "Ultrarapid Metabolizer" in phenotypes:
-        phenotypes.discard("Ultrarapid Metabolizer")
-        parts.append(f'gene({gene}) == "Ultrarapid Metabolizer" and not activity({gene}) == 2.5')
-    if at_limit and "Normal Metabolizer" in phenotypes:
-        parts.append(f"activity({gene}) == 2.5")
-    if phenotypes:
-        listed = ", ".join(json.dumps(p) for p in sorted(phenotypes))
-        text = f"gene({gene}) in ({listed})" if len(phenotypes) > 1 else f"gene({gene}) == {listed}"
-        excluded = sorted(context.diplotypes[gene] - keys)
-        if excluded:
-            text += " and not (" + " or ".join(allele(gene, d) for d in excluded) + ")"
-        parts.append(text)
-    parts += [allele(gene, k) for k in sorted(keys) if k.startswith("diplotype")]
-    parts += [f'allele("{gene}", "{k.split()[0]}")' for k in sorted(keys) if k.endswith(" positive")]
-    parts += [f'not allele("{gene}", "{k.split()[0]}")' for k in sorted(keys) if k.endswith(" negative")]
-    if "No Result" in keys:
-        parts.append(f'not allele(tested, "{gene}")')
-    return parts[0] if len(parts) == 1 else "(" + " or ".join(wrapped(p) for p in parts) + ")"
+def read_coded(pgx: Path, harvest: Harvest) -> None:
+    """Take up the per-guideline set."""
+    with gzip.open(pgx / "guidance/guidelines_2024-05.jsonl.gz", "rt", encoding="utf-8") as stream:
+        for line in stream:
+            document = json.loads(line)
+            guideline = document["guideline"]
+            body, citation = guideline["source"], add_citation(harvest.citations, document)
+            genes = tuple(sorted((g["symbol"] for g in guideline["relatedGenes"]), key=GENES.index))
+            names = [chemical["name"] for chemical in guideline["relatedChemicals"]]
+            harvest.pairs |= {(body, name, genes) for name in names}
+            if not document["recommendations"]:
+                harvest.empty += [(body, harvest.drug(name), genes, citation) for name in names]
+            for row in document["recommendations"]:
+                harvest.rows += coded_rows(row, body, citation, harvest)
 
 
-def phenotype_scores(gene: str, context: Context) -> dict[str, set[float]]:
-    """The scores of each phenotype among those that the guideline lists."""
-    listed = context.scores[gene]
-    normal = 2.5 if context.body == "DPWG" else 2.25
-    limits = {
-        "CYP2D6": {
-            "Poor": (0, 0),
-            "Intermediate": (0.25, 1),
-            "Normal": (1.25, normal),
-            "Ultrarapid": (normal + 0.25, 99),
-        },
-        "CYP2C9": {"Poor": (0, 0.5), "Intermediate": (1, 1.5), "Normal": (2, 2)},
-    }.get(gene, {})
-    return {f"{name} Metabolizer": {s for s in listed if low <= s <= high} for name, (low, high) in limits.items()}
+def extend(harvest: Harvest) -> None:
+    """Rows of a class guideline for the drugs that it took up later."""
+    for extension in RULES["extended"]:
+        same = [r for r in harvest.rows if (r.body, r.drug) == (extension["body"], extension["like"])]
+        for name in extension["drugs"]:
+            harvest.rows += [replace(row, drug=harvest.drug(name), since=LATER) for row in same]
 
 
-def wrapped(text: str) -> str:
-    """In parentheses where `and` stands inside."""
-    return f"({text})" if " and " in text else text
+def coded_rows(row: dict[str, Any], body: str, citation: str, harvest: Harvest) -> Iterator[Row]:
+    """One coded recommendation as a row for each of its drugs."""
+    text = plain(row["text"]["html"])
+    genes, keys = ordered(row["lookupKey"])
+    if text.startswith("xN is not"):
+        harvest.skipped["CYP2D6 copies not counted (xN): asks for the count, which the activity score holds"] += 1
+        return
+    if all(key == "No Result" for key in keys):
+        harvest.skipped["no gene of the guideline has a result"] += 1
+        return
+    level = (row["classification"] or {}).get("term") or ""
+    level = level if level in ("Strong", "Moderate", "Optional") else ""
+    for chemical in row["relatedChemicals"]:
+        drug = harvest.drug(chemical["name"])
+        asked = tuple(outcomes(body, text))
+        yield amended(Row(body, drug, genes, keys, str(row["population"]), level, asked, citation), harvest)
 
 
-def allele(gene: str, key: str) -> str:
-    """The person has this diplotype."""
-    return f'allele("{gene}", "{key.removeprefix("diplotype ")}")'
+def amended(row: Row, harvest: Harvest) -> Row:
+    """The row as its body changed it after the text that is held."""
+    keys = dict(zip(row.genes, row.keys, strict=True))
+    for change in RULES["amended"]:
+        same = change["body"] == row.body and row.drug in change["drugs"] and set(change["keys"]) == set(keys)
+        if same and all(keys[gene] in listed for gene, listed in change["keys"].items()):
+            harvest.citations[change["source"]] = dict(change["citation"])
+            new = tuple(Outcome(o["action"], o["value"], o["unit"], o["text"], "") for o in change["outcomes"])
+            return replace(row, outcomes=new, citation=change["source"], since=change["since"])
+    return row
 
 
-def is_phenotype(key: str) -> bool:
-    """Whether a key is a phenotype in words."""
-    special = key in ("n/a", "No Result") or key.startswith("diplotype") or key.endswith(("positive", "negative"))
-    return score_of(key) is None and not special
+def read_later(pgx: Path, harvest: Harvest) -> None:
+    """Take up the rows of the later release: FDA, and guidelines that the coded set does not have."""
+    by_hand = {(added["body"].upper(), *added["about"]) for added in RULES["added"]}
+    with gzip.open(pgx / "guidance/guidance_v3.1_examples.jsonl.gz", "rt", encoding="utf-8") as stream:
+        for line in stream:
+            row = json.loads(line)
+            body = row["source"].split()[0]
+            genes = tuple(sorted({gene for part in row["lookupKey"] for gene in part}, key=GENES.index))
+            if (body, row["drug"]) in by_hand:
+                harvest.skipped[f"{body} {row['drug']}, release of 2025: restated by hand"] += 1
+            elif body != "FDA" and (body, row["drug"], genes) in harvest.pairs:
+                harvest.skipped["release of 2025: the coded set has the pair"] += 1
+            else:
+                harvest.rows += later_rows(row, body, harvest)
 
 
-def intervals(scores: list[float], grid: list[float]) -> list[tuple[float, float | None]]:
-    """Runs of scores that follow each other in the grid: first, and the next score after the last (None: no end)."""
-    runs: list[tuple[float, float | None]] = []
-    for score in scores:
-        after = next((g for g in grid if g > score), None)
-        if runs and runs[-1][1] == score:
-            runs[-1] = (runs[-1][0], after)
-        else:
-            runs.append((score, after))
-    return runs
+def later_rows(row: dict[str, Any], body: str, harvest: Harvest) -> Iterator[Row]:
+    """One row of the later release; it holds for the result it was read for, and no other."""
+    citation = f"{body.lower()}-{row['guideline_id']}"
+    harvest.citations[citation] = {
+        "title": row["guideline"].replace("Annotation of ", ""),
+        "where": row["url"],
+        "kind": "guideline" if body != "FDA" else "label" if "Label" in row["source"] else "database",
+        "version": LATER,
+        "licence": "CC0-1.0 (CPIC content)" if body == "CPIC" else "facts restated; source ClinPGx, CC BY-SA 4.0",
+        "retrieved": RETRIEVED,
+    }
+    level = row["classification"] if row["classification"] in ("Strong", "Moderate", "Optional") else ""
+    if body == "FDA":
+        level = next((words for name, words in FDA_LEVELS.items() if name in row["guideline"]), "label")
+    asked = tuple(outcomes(body, plain(row["recommendation"])))
+    drug = harvest.drug(row["drug"])
+    for lookup in row["lookupKey"]:
+        genes, keys = ordered(lookup)
+        yield Row(body, drug, genes, keys, "None", level, asked, citation, LATER, exact=True)
 
 
-def interval_text(gene: str, run: tuple[float, float | None]) -> str:
-    """Expression of one run of scores."""
-    low, after = run
-    name = f"activity({gene})"
-    if after is None:
-        return f"{name} >= {low:g}"
-    if low == 0:
-        return f"{name} == 0" if after <= 0.5 else f"{name} < {after:g}"
-    return f"{low:g} <= {name} < {after:g}"
+def add_citation(citations: dict[str, dict[str, str]], document: dict[str, Any]) -> str:
+    """Citation of a guideline; its key."""
+    guideline = document["guideline"]
+    latest = max(document["citations"], key=lambda c: c.get("year") or 0, default=None)
+    if guideline["source"] == "CPIC" and latest and latest.get("pmid"):
+        key = f"cpic-{latest['pmid']}"
+        citations[key] = {
+            "title": latest["title"].rstrip("."),
+            "where": f"PMID {latest['pmid']}, {latest['journal']} {latest['year']}; coded rows in ClinPGx",
+            "kind": "guideline",
+            "version": CODED,
+            "licence": "CC0-1.0 (CPIC content)",
+            "retrieved": RETRIEVED,
+        }
+        return key
+    key = f"{guideline['source'].lower()}-{guideline['id']}"
+    own = "CC0-1.0 (CPIC content)" if guideline["source"] == "CPIC" else "facts restated; source ClinPGx, CC BY-SA 4.0"
+    citations[key] = {
+        "title": guideline["name"].replace("Annotation of ", ""),
+        "where": guideline["url"],
+        "kind": "guideline",
+        "version": CODED,
+        "licence": own,
+        "retrieved": RETRIEVED,
+    }
+    return key
 
 
-def profile(group: Group, context: Context) -> str:
+def contexts(rows: list[Row]) -> dict[tuple[str, str], Context]:
+    """What each guideline lists for each drug."""
+    known: dict[tuple[str, str], Context] = {}
+    for row in rows:
+        context = known.setdefault((row.citation, row.drug), Context(row.body, exact=row.exact))
+        for gene, key in zip(row.genes, row.keys, strict=True):
+            context.add(gene, key)
+    return known
+
+
+def grouped(rows: list[Row]) -> list[Group]:
+    """Groups of rows that ask for the same."""
+    groups: dict[tuple[Any, ...], Group] = {}
+    for row in rows:
+        for outcome in row.outcomes:
+            identity = (row.body, row.drug, row.genes, outcome, row.level, row.population, row.citation)
+            group = groups.setdefault(identity, Group(row, outcome))
+            if row.keys not in group.keys:
+                group.keys.append(row.keys)
+    return sorted(
+        groups.values(),
+        key=lambda g: (g.row.body, g.row.genes, g.row.drug, g.row.population, min(g.keys), g.outcome.action),
+    )
+
+
+def profile(group: Group, context: Context, dpyd: DpydTable) -> str:
     """The `when` of a group: unions of rectangles of keys, then population and condition."""
-    first, *rest = group.genes
+    first, *rest = group.row.genes
     if not rest:
-        text = condition_for(first, frozenset(k[0] for k in group.keys), context)
+        text = condition_for(first, frozenset(k[0] for k in group.keys), context, dpyd)
     else:
-        second = rest[0]
-        rows = rectangles(group)
+        rows = sorted(rectangles(group).items(), key=lambda item: (sorted(item[0]), sorted(item[1])))
         parts = [
-            f"{wrapped_or(condition_for(first, a, context))} and "
-            f"{wrapped_or(condition_for(second, frozenset(b), context))}"
-            for a, b in sorted(rows.items(), key=lambda item: (sorted(item[0]), sorted(item[1])))
+            f"{wrapped_or(condition_for(first, a, context, dpyd))} and "
+            f"{wrapped_or(condition_for(rest[0], frozenset(b), context, dpyd))}"
+            for a, b in rows
         ]
         text = parts[0] if len(parts) == 1 else " or ".join(f"({p})" for p in parts)
-    for extra in (POPULATIONS[group.population][1], group.outcome[4]):
+    for extra in (spelled(RULES["populations"][group.row.population]["when"]), group.outcome.when):
         if extra:
             text = f"({text}) and ({extra})"
     return text
@@ -256,137 +322,63 @@ def wrapped_or(text: str) -> str:
 
 
 def label(group: Group, context: Context) -> str:
-    """Genes and what was found, for people."""
-    if len(group.genes) > 1 and len(rectangles(group)) > 1:
-        return f"{' and '.join(group.genes)} taken together"
-    return "; ".join(f"{g} {found(g, {k[n] for k in group.keys}, context)}" for n, g in enumerate(group.genes))
+    """Genes and what was found, for people; a gene of which every key asks for the same is not named."""
+    genes = group.row.genes
+    if len(genes) > 1 and len(rectangles(group)) > 1:
+        return f"{' and '.join(genes)} taken together"
+    keys = {gene: {k[n] for k in group.keys} for n, gene in enumerate(genes)}
+    telling = {g: k for g, k in keys.items() if k != context.keys[g] or "No Result" not in k} or keys
+    return "; ".join(f"{gene} {found(gene, listed, context)}" for gene, listed in telling.items())
 
 
-def found(gene: str, keys: set[str], context: Context) -> str:
-    """Keys of one gene in words: "poor or likely poor metabolizer", "activity score 0.25 to 1", "*1/*2"."""
-    listed = {s for k in keys if (s := score_of(k)) is not None}
-    for phenotype, members in phenotype_scores(gene, context).items():
-        if members and members <= listed:
-            keys = keys | {phenotype}
-            listed -= members
-    scores, parts = sorted(listed), list[str]()
-    if scores:
-        parts.append("activity score " + (f"{scores[0]:g}" if len(scores) == 1 else f"{scores[0]:g} to {scores[-1]:g}"))
-    words = [k.removeprefix("diplotype ") for k in sorted(keys) if score_of(k) is None]
-    words = [{"n/a": "indeterminate", "No Result": "not tested"}.get(k, k) for k in words]
-    plain_words = [w for w in words if not w.lower().endswith((" metabolizer", " function"))]
-    for ending in (" Metabolizer", " Function"):
-        named = [w.removesuffix(ending).lower() for w in words if w.endswith(ending)]
-        if named:
-            listed_names = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} or {named[-1]}"
-            parts.append(listed_names + ending.lower())
-    return ", ".join([*parts, *(w if w.startswith(("*", "-")) else w.lower() for w in plain_words)])
-
-
-def collect(
-    pgx: Path, drugs: set[str]
-) -> tuple[list[Group], dict[str, dict[str, str]], dict[tuple[str, str], Context]]:
-    """Groups of equal recommendations, citations, and what each guideline lists."""
-    groups: dict[tuple[Any, ...], Group] = {}
-    citations: dict[str, dict[str, str]] = {}
-    named: dict[tuple[str, str], Context] = {}
-    with gzip.open(pgx / "guidance/guidelines_2024-05.jsonl.gz", "rt", encoding="utf-8") as stream:
-        for line in stream:
-            document = json.loads(line)
-            guideline = document["guideline"]
-            if not {g["symbol"] for g in guideline["relatedGenes"]} & set(GENES):
-                continue
-            key = add_citation(citations, document)
-            for row in document["recommendations"]:
-                take(row, guideline["source"], key, drugs, groups, named)
-    return list(groups.values()), citations, named
-
-
-def take(
-    row: dict[str, Any],
-    body: str,
-    citation: str,
-    drugs: set[str],
-    groups: dict[tuple[Any, ...], Group],
-    named: dict[tuple[str, str], Context],
-) -> None:
-    """Put one recommendation into its groups."""
-    text = plain(row["text"]["html"]) if row["text"] else ""
-    genes = tuple(sorted(row["lookupKey"], key=GENES.index))
-    keys = tuple(key_of(gene, row["lookupKey"][gene]) for gene in genes)
-    unusual = any(" and " in key for key in keys)  # two HLA alleles at once: no recommendation is made for them
-    if not text or unusual or text.startswith("xN is not") or all(k == "No Result" for k in keys):
-        return
-    level = (row["classification"] or {}).get("term") or ""
-    level = level if level in ("Strong", "Moderate", "Optional") else ""
-    for chemical in row["relatedChemicals"]:
-        drug = chemical["name"]
-        if drug not in drugs:
-            SKIPPED.add(drug)
-            continue
-        context = named.setdefault((citation, drug), Context(body))
-        for gene, key in zip(genes, keys, strict=True):
-            if key.startswith("diplotype"):
-                context.diplotypes[gene].add(key)
-            elif (score := score_of(key)) is not None:
-                context.scores[gene].add(score)
-        for outcome in outcomes(body, text):
-            population = str(row["population"])
-            population = "adults" if population == "child >40kg_adult" else population
-            identity = (body, drug, genes, outcome, level, population)
-            group = groups.setdefault(identity, Group(body, drug, genes, outcome, level, population, citation))
-            if keys not in group.keys:
-                group.keys.append(keys)
-
-
-def add_citation(citations: dict[str, dict[str, str]], document: dict[str, Any]) -> str:
-    """Citation of a guideline; its key."""
-    guideline = document["guideline"]
-    latest = max(document["citations"], key=lambda c: c.get("year") or 0, default=None)
-    if guideline["source"] == "CPIC" and latest and latest.get("pmid"):
-        key = f"cpic-{latest['pmid']}"
-        citations[key] = {
-            "title": latest["title"].rstrip("."),
-            "where": f"PMID {latest['pmid']}, {latest['journal']} {latest['year']}; coded rows in ClinPGx",
-            "kind": "guideline",
-            "version": "2024-05",
-            "licence": "CC0-1.0 (CPIC content)",
-            "retrieved": RETRIEVED,
-        }
-        return key
-    key = f"{guideline['source'].lower()}-{guideline['id']}"
-    citations[key] = {
-        "title": guideline["name"].replace("Annotation of ", ""),
-        "where": guideline["url"],
-        "kind": "guideline",
-        "version": "2024-05",
-        "licence": "facts restated; source ClinPGx, CC BY-SA 4.0",
-        "retrieved": RETRIEVED,
-    }
-    return key
-
-
-def statement(group: Group, number: int, context: Context) -> dict[str, Any]:
+def statement(group: Group, number: int, context: Context, dpyd: DpydTable) -> dict[str, Any]:
     """One group as a Statement."""
-    action, value, unit, words, _ = group.outcome
-    genes = "-".join(group.genes)
+    row, outcome = group.row, group.outcome
+    genes = "-".join(row.genes)
     entry: dict[str, Any] = {
-        "id": f"{group.body.lower()}.{group.drug}.{genes}.{number}",
+        "id": f"{row.body.lower()}.{row.drug}.{genes}.{number}",
         "kind": "gene",
-        "about": [group.drug],
-        "when": profile(group, context),
-        "action": action,
-        "severity": SEVERITY.get(action) or QUIET.get(action, "monitor"),
+        "about": [row.drug],
+        "when": profile(group, context, dpyd),
+        "action": outcome.action,
+        "severity": outcome.severity or SEVERITY.get(outcome.action) or QUIET.get(outcome.action, "monitor"),
     }
-    if value is not None:
-        entry |= {"value": float(value), "unit": unit}
-    entry |= {"text": f"{label(group, context)}: {words} ({group.body})"}
-    population = POPULATIONS[group.population][0]
+    if outcome.value is not None:
+        entry |= {"value": float(outcome.value), "unit": outcome.unit}
+    told = row.body if row.body != "FDA" else "FDA label" if row.level == "label" else "FDA table"
+    entry |= {"text": f"{label(group, context)}: {outcome.text} ({told})"}
+    population = RULES["populations"][row.population]["words"]
     if population:
         entry["population"] = population
-    if group.level:
-        entry["level"] = group.level
-    return entry | {"source": group.citation, "status": "secondary", "since": "2024-05"}
+    if row.level:
+        entry["level"] = row.level
+    entry |= {"source": row.citation, "status": "secondary", "since": row.since}
+    note = next((r["note"] for r in RULES["revised"] if r["body"] == row.body and row.drug in r["drugs"]), "")
+    return entry | ({"note": note} if note else {})
+
+
+def without_rows(body: str, drug: str, genes: tuple[str, ...], citation: str) -> dict[str, Any]:
+    """A guideline that holds no coded row, as a Statement that holds for nobody."""
+    named = "-".join(genes)
+    asked = " and ".join(f'allele(tested, "{gene}")' for gene in genes)
+    return {
+        "id": f"{body.lower()}.{drug}.{named}.0",
+        "kind": "gene",
+        "about": [drug],
+        "when": f"false and {asked}",
+        "action": "no recommendation",
+        "severity": "information",
+        "text": f"{' and '.join(genes)}: the guideline has no coded recommendation ({body})",
+        "source": citation,
+        "status": "secondary",
+        "since": CODED,
+    }
+
+
+def genes_by_hand(body: str, drug: str) -> set[str]:
+    """Genes of a drug on which a statement is written by hand."""
+    same = [a for a in RULES["added"] if a["body"].upper() == body and drug in a["about"]]
+    return {gene for added in same for gene in added["genes"].split("-")}
 
 
 def toml_value(value: Any) -> str:
@@ -409,33 +401,49 @@ def write(name: str, entries: list[dict[str, Any]], citations: dict[str, dict[st
     (OUT / f"{name}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def main() -> None:
-    """Write every file of gene guidance."""
-    pgx = Path(sys.argv[1])
-    drugs = {str(drug) for drug in load_knowledge().drugs}
-    groups, citations, named = collect(pgx, drugs)
+def files_of(harvest: Harvest, dpyd: DpydTable) -> dict[str, list[dict[str, Any]]]:
+    """Statements by file name."""
     files: dict[str, list[dict[str, Any]]] = {}
     counts: Counter[tuple[str, ...]] = Counter()
-    ordered = sorted(groups, key=lambda g: (g.body, g.genes, g.drug, g.population, min(g.keys), g.outcome[0]))
-    for group in ordered:
-        stem = (group.body, group.drug, *group.genes)
-        files.setdefault(f"{group.body.lower()}-{group.genes[0]}", []).append(
-            statement(group, counts[stem], named[group.citation, group.drug])
-        )
+    known = contexts(harvest.rows)
+    for group in grouped(harvest.rows):
+        row = group.row
+        stem = (row.body, row.drug, *row.genes)
+        entry = statement(group, counts[stem], known[row.citation, row.drug], dpyd)
+        files.setdefault(f"{row.body.lower()}-{row.genes[0]}", []).append(entry)
         counts[stem] += 1
+    for body, drug, listed, citation in harvest.empty:
+        genes = tuple(gene for gene in listed if gene not in genes_by_hand(body, drug))
+        if genes:
+            files.setdefault(f"{body.lower()}-{genes[0]}", []).append(without_rows(body, drug, genes, citation))
     for added in RULES["added"]:
-        stem = (added.pop("body"), *added["about"], added.pop("genes"))
-        where, citation = added.pop("file"), added.pop("citation", None)
-        entry = {"id": f"{stem[0]}.{stem[1]}.{stem[2]}.{counts[stem]}", "kind": "gene", **added}
-        files[where].append(entry)
+        stem = (added["body"], *added["about"], added["genes"])
+        plain_fields = {k: v for k, v in added.items() if k not in ("file", "body", "genes", "citation")}
+        entry = {"id": f"{stem[0]}.{stem[1]}.{stem[2]}.{counts[stem]}", "kind": "gene", **plain_fields}
+        files[added["file"]].append(entry)
         counts[stem] += 1
-        if citation:
-            citations[entry["source"]] = citation
+        if "citation" in added:
+            harvest.citations[entry["source"]] = dict(added["citation"])
+    return files
+
+
+def main() -> None:
+    """Write every file of gene guidance, and say what was left out."""
+    pgx = Path(sys.argv[1])
+    harvest = Harvest(load_knowledge())
+    read_coded(pgx, harvest)
+    extend(harvest)
+    read_later(pgx, harvest)
+    files = files_of(harvest, DpydTable.read(pgx))
     OUT.mkdir(parents=True, exist_ok=True)
-    for name, found in sorted(files.items()):
-        write(name, found, citations)
-    print("drugs that are not held:", ", ".join(sorted(SKIPPED)))
-    print(sum(len(found) for found in files.values()), "statements in", len(files), "files")
+    for name, entries in sorted(files.items()):
+        write(name, entries, harvest.citations)
+    print(len(harvest.rows), "rows of", len({(r.body, r.drug, r.genes) for r in harvest.rows}), "drug-gene-body sets")
+    for reason, count in sorted(harvest.skipped.items()):
+        print(f"left out {count}: {reason}")
+    for body, drug, genes, _ in harvest.empty:
+        print(f"no coded row: {body} {drug} {'-'.join(genes)}")
+    print(sum(len(entries) for entries in files.values()), "statements in", len(files), "files")
 
 
 if __name__ == "__main__":

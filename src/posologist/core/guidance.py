@@ -17,7 +17,8 @@ Decision = Literal["applies", "undecided"]
 class GuidanceItem(Value):
     """One recommendation that applies, or that could apply and could not be decided.
 
-    `missing` names the facts that would decide it. `body` is the guideline body ("CPIC", "DPWG").
+    `missing` names the facts that would decide it. `body` is who says it ("CPIC", "DPWG", "FDA"), `source` the
+    citation of the guideline or label: one row of it may ask for several things. `note` tells what to know of it.
     """
 
     drug: DrugId
@@ -31,6 +32,8 @@ class GuidanceItem(Value):
     level: str = ""
     population: str = ""
     missing: Many[str] = ()
+    note: str = ""
+    source: str
     statement: str
     because: Because
 
@@ -44,9 +47,10 @@ class GuidanceConflict(Value):
 
 
 class NoGuidance(Value):
-    """A drug for which nothing can be said, and why: no guideline on file, or the gene was not called."""
+    """A drug on which a body says nothing, and why: no guideline, no row for the result, or a gene was not called."""
 
     drug: DrugId
+    body: str = ""
     why: str
     genes: Many[GeneSymbol] = ()
 

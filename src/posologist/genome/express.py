@@ -57,13 +57,15 @@ def _alleles(
     called: dict[GeneSymbol, GeneCall], genes: dict[GeneSymbol, ExpressedPhenotype]
 ) -> dict[GeneSymbol, tuple[str, ...]]:
     """What `allele(...)` answers from: each gene's alleles and its diplotype, and the genes that have a result."""
-    found: dict[GeneSymbol, tuple[str, ...]] = {
-        symbol: tuple(dict.fromkeys([*(part.strip() for part in call.diplotype.split("/")), call.diplotype]))
-        for symbol, call in called.items()
-        if call.called and call.diplotype
-    }
+    found = {symbol: _named(call) for symbol, call in called.items() if call.called and call.diplotype}
     results = [str(symbol) for symbol, gene in genes.items() if gene.clinical is not None or _by_allele(gene)]
     return {**found, TESTED: tuple(results)}
+
+
+def _named(call: GeneCall) -> tuple[str, ...]:
+    """Alleles and diplotype of a call; of DPYD and RYR1 the two alleles that guidance goes by, and their pair."""
+    pair = tuple(call.lowest_function or (part.strip() for part in str(call.diplotype).split("/")))
+    return tuple(dict.fromkeys([*pair, str(call.diplotype), "/".join(pair)]))
 
 
 def _by_allele(gene: ExpressedPhenotype) -> bool:

@@ -13,11 +13,12 @@ from posologist.core.statement import SEVERITY_ORDER, Statement
 from posologist.core.values import DrugId, EvidenceKey, GeneSymbol, Quantity
 from posologist.core.version import VERSION
 from posologist.genome.express import TESTED, express
-from posologist.knowledge.expression import UNKNOWN, Match, Scalar, expression
+from posologist.knowledge.expression import GENE_QUERIES, UNKNOWN, Match, Scalar, expression
 from posologist.knowledge.load import Knowledge
-from posologist.knowledge.match import PatientSubject
+from posologist.knowledge.match import INDETERMINATE, PatientSubject
+from posologist.knowledge.statements import NOT_READABLE, body_of, has_no_row
 
-_GENE_QUERIES = ("gene", "activity", "allele")
+_BY_RESULT = ("gene(", "activity(", "indeterminate(")
 _DIRECTION = {
     "contraindicated": "another drug",
     "avoid": "another drug",
@@ -43,14 +44,21 @@ class GeneSubject:
         return UNKNOWN
 
     def query(self, function: str, arguments: tuple[Any, ...]) -> Scalar:
-        """Answers gene, activity and allele; UNKNOWN for all else."""
+        """Answers gene, activity, indeterminate and allele; UNKNOWN for all else."""
         symbol = GeneSymbol(str(arguments[0]))
         if function == "allele":
             alleles = self._profile.alleles.get(symbol)
             return UNKNOWN if alleles is None else str(arguments[1]) in alleles
-        gene = self._profile.genes.get(symbol) if function in _GENE_QUERIES else None
-        value = None if gene is None else gene.clinical if function == "gene" else gene.clinical_score
-        return UNKNOWN if value is None else value
+        gene = self._profile.genes.get(symbol) if function in GENE_QUERIES else None
+        if gene is None or gene.clinical is None:
+            return UNKNOWN if gene is None or function != "activity" else _known(gene.clinical_score)
+        if function == "indeterminate":
+            return gene.clinical == INDETERMINATE
+        return gene.clinical if function == "gene" else _known(gene.clinical_score)
+
+
+def _known(value: float | None) -> Scalar:
+    return UNKNOWN if value is None else value
 
 
 def guidance_document(
@@ -79,8 +87,7 @@ def guidance_document(
         expressed = _expressed(profile, drug, situation, knowledge, ledger)
         if not statements:
             silent.append(NoGuidance(drug=drug, why="no gene guidance is on file"))
-        for source in dict.fromkeys(statement.source for statement in statements):
-            rows = [statement for statement in statements if statement.source == source]
+        for rows in _guidelines(statements):
             found, unknown = _items(drug, rows, expressed, situation, knowledge, ledger)
             items.extend(found)
             if not found:
@@ -127,35 +134,73 @@ def _items(
     ledger: Ledger,
 ) -> tuple[list[GuidanceItem], tuple[GeneSymbol, ...]]:
     """Rows of one guideline that hold or could hold, and the genes that others cannot be decided without."""
-    genes_only = GeneSubject(expressed)
+    subject = GeneSubject(expressed)
     patient = None
     if situation is not None:
-        others = tuple(c.drug for c in situation.current if c.drug != drug and c.drug in knowledge.drugs)
-        patient = PatientSubject(situation, expressed, knowledge, medicines=others, ledger=ledger)
+        patient = _patient(drug, expressed, situation, knowledge, ledger)
     found: list[GuidanceItem] = []
     missing_genes: dict[GeneSymbol, None] = {}
     for statement in statements:
-        match = expression(statement.when).match(patient or genes_only)
-        if match.truth is False:
+        match = expression(statement.when).match(patient or subject)
+        absent = [] if match.truth is not None else _absent(match)
+        if match.truth is False or any(_has_no_phenotype(expressed, gene) for gene in absent):
             continue
-        absent = [m for m in match.missing if m.startswith(("gene(", "activity("))]
-        if match.truth is None and absent:
-            missing_genes.update({GeneSymbol(m.split("(")[1].rstrip(")")): None for m in absent})
+        if absent and not any(_has_result(expressed, gene) for gene in _genes(statement)):
+            missing_genes.update(dict.fromkeys(absent))
             continue
         because = patient.because(match) if patient is not None else ()
         found.append(_item(drug, statement, match, expressed, because, ledger))
     return found, tuple(missing_genes)
 
 
+def _patient(
+    drug: DrugId, expressed: PhenotypeProfile, situation: Situation, knowledge: Knowledge, ledger: Ledger
+) -> PatientSubject:
+    """The patient without the drug in question; whether it would be started, where the medicines are known."""
+    present = tuple(current.drug for current in situation.current)
+    others = tuple(d for d in present if d != drug and d in knowledge.drugs)
+    facts = {"starting": drug not in present} if situation.medication_list_given else {}
+    return PatientSubject(situation, expressed, knowledge, medicines=others, plan_facts=facts, ledger=ledger)
+
+
+def _guidelines(statements: Sequence[Statement]) -> Iterable[list[Statement]]:
+    """Statements by body and genes: what one body says about a drug for the same genes."""
+    found: dict[tuple[str, frozenset[GeneSymbol]], list[Statement]] = {}
+    for statement in statements:
+        found.setdefault((body_of(statement), frozenset(_genes(statement))), []).append(statement)
+    return found.values()
+
+
+def _genes(statement: Statement) -> tuple[GeneSymbol, ...]:
+    """The genes that a statement asks about."""
+    asked = [q[1] for q in sorted(expression(statement.when).queries, key=str) if q[0] in GENE_QUERIES]
+    return tuple(dict.fromkeys(GeneSymbol(str(a[1] if a[0] == TESTED else a[0])) for a in asked))
+
+
+def _absent(match: Match) -> list[GeneSymbol]:
+    """Genes whose phenotype or score a match lacked."""
+    labels = [m for m in match.missing if m.startswith(_BY_RESULT)]
+    return list(dict.fromkeys(GeneSymbol(label.split("(")[1].rstrip(")")) for label in labels))
+
+
+def _has_no_phenotype(expressed: PhenotypeProfile, gene: GeneSymbol) -> bool:
+    """Whether a gene's result is there and names no phenotype: no row but one for that can hold."""
+    return gene in expressed.genes and expressed.genes[gene].clinical == INDETERMINATE
+
+
+def _has_result(expressed: PhenotypeProfile, gene: GeneSymbol) -> bool:
+    known = expressed.genes.get(gene)
+    return known is not None and (known.clinical is not None or known.diplotype is not None)
+
+
 def _silence(drug: DrugId, row: Statement, unknown: tuple[GeneSymbol, ...]) -> NoGuidance:
     """Why a guideline says nothing for this person."""
+    body = body_of(row)
     if unknown:
-        return NoGuidance(drug=drug, why=f"{_body(row)}: cannot be decided without {', '.join(unknown)}", genes=unknown)
-    return NoGuidance(drug=drug, why=f"{_body(row)}: has no row for these results")
-
-
-def _body(statement: Statement) -> str:
-    return str(statement.source).split("-")[0].upper()
+        named = ", ".join(unknown)
+        return NoGuidance(drug=drug, body=body, why=f"{body}: cannot be decided without {named}", genes=unknown)
+    why = row.text if has_no_row(row) else f"{body}: no row on file for these results"
+    return NoGuidance(drug=drug, body=body, why=why, genes=_genes(row))
 
 
 def _item(
@@ -166,17 +211,16 @@ def _item(
     because: tuple[EvidenceKey, ...],
     ledger: Ledger,
 ) -> GuidanceItem:
-    asked = [q[1] for q in sorted(expression(statement.when).queries, key=str) if q[0] in _GENE_QUERIES]
-    names = [str(a[1] if a[0] == TESTED else a[0]) for a in asked]
-    genes = tuple(dict.fromkeys(GeneSymbol(name) for name in names if name in expressed.genes))
+    genes = _genes(statement)
+    read = [expressed.genes[gene] for gene in genes if gene in expressed.genes]
     source = ledger.add(
         "knowledge", statement.text, source=statement.source, version=statement.since, status=statement.status
     )
-    keys = tuple(dict.fromkeys([source, *(k for g in genes for k in expressed.genes[g].because), *because]))
+    keys = tuple(dict.fromkeys([source, *(key for gene in read for key in gene.because), *because]))
     return GuidanceItem(
         drug=drug,
         genes=genes,
-        body=_body(statement),
+        body=body_of(statement),
         decision="applies" if match.truth else "undecided",
         action=statement.action,
         severity=statement.severity,
@@ -186,10 +230,17 @@ def _item(
         text=statement.text,
         level=statement.level,
         population=statement.population,
-        missing=match.missing if match.truth is None else (),
+        missing=_missing(statement, match) if match.truth is None else (),
+        note=statement.note,
+        source=statement.source,
         statement=statement.id,
         because=keys,
     )
+
+
+def _missing(statement: Statement, match: Match) -> tuple[str, ...]:
+    """Facts that would decide a row; what no record holds is named by the row's population."""
+    return tuple(statement.population or "what no record holds" if m == NOT_READABLE else m for m in match.missing)
 
 
 def _conflicts(items: Iterable[GuidanceItem]) -> tuple[GuidanceConflict, ...]:

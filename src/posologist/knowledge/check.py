@@ -209,7 +209,7 @@ def _expression(where: str, text: str, own: frozenset[str], known: _Known) -> It
 def _query(where: str, function: str, name: str, known: _Known) -> Iterator[Found]:
     if function == "dx" and name not in known.knowledge.codes.conditions:
         yield where, f"condition '{name}' is not in conditions.toml", "error"
-    if function in ("on", "recent"):
+    if function in ("on", "recent", "taken"):
         yield from _group_problems(where, (name,), known)
     if function == "allergy" and name.partition(":")[0] not in known.allergens:  # "group:reaction" asks for both
         yield where, f"'{name}' is neither an allergy group nor a drug", "error"

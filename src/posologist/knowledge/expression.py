@@ -7,9 +7,11 @@ Python's expression syntax, restricted: numbers, strings, names, `and or not`, c
 `dx(code)`             a condition of the record, with what it implies: dx(ckd)
 `on(group)`            takes a drug, class or enzyme role: on("strong CYP3A4 inhibitor"), on(aspirin)
 `recent(group, h)`     takes it, or took it within the last h hours
+`taken(group, d)`      takes it now, and has for more than d days: taken(phenytoin, 90)
 `allergy(group)`       allergy or intolerance to a drug or allergy group is recorded
 `gene(SYMBOL)`         phenotype as expressed: gene(CYP2D6) == "Poor Metabolizer"
 `activity(SYMBOL)`     activity score
+`indeterminate(SYMBOL)` has a result whose alleles name no phenotype
 `allele(SYMBOL, a)`    carries the allele: allele("HLA-B", "*57:01")
 `min max exp log sqrt` mathematics
 =====================  =========================================================================
@@ -18,7 +20,7 @@ Bare names are facts of the patient: `age` (years), `sex`, `weight` (kg), `heigh
 (mL/min/1.73 m2), `crcl` (mL/min), `sbp`, `dbp`, `heart_rate`, `potassium`, ..., `pregnant`, `dialysis`, and of the
 plan: `dose_per_day`, `route`, `form`, `indication`, `starting` (false for a drug already taken). Truth is
 three-valued (Kleene): what is not known is unknown, and `unknown or true` is true. Arguments of dx, on, recent,
-allergy, gene, activity, allele may be written bare or quoted.
+taken, allergy, gene, activity, indeterminate, allele may be written bare or quoted.
 """
 
 from __future__ import annotations
@@ -55,10 +57,11 @@ class Subject(Protocol):
         """Value of a bare name, or UNKNOWN. Raises KeyError for a name that no patient can have."""
 
     def query(self, function: str, arguments: tuple[Any, ...]) -> Scalar:
-        """Value of dx, on, recent, allergy, gene, activity or allele, or UNKNOWN."""
+        """Value of one of `QUERIES`, or UNKNOWN."""
 
 
-QUERIES = frozenset({"dx", "on", "recent", "allergy", "gene", "activity", "allele"})
+GENE_QUERIES = ("gene", "activity", "indeterminate", "allele")
+QUERIES = frozenset({"dx", "on", "recent", "taken", "allergy", *GENE_QUERIES})
 _MATHS: dict[str, Callable[..., Any]] = {
     "min": lambda *a: _reduce(np.minimum, a),
     "max": lambda *a: _reduce(np.maximum, a),

@@ -17,6 +17,8 @@ from posologist.knowledge.derive import condition_state
 from posologist.knowledge.expression import UNKNOWN, Match, Scalar, expression
 from posologist.knowledge.load import Knowledge
 
+INDETERMINATE = "Indeterminate"
+"""The phenotype of a result whose alleles name none: read as unknown by `gene`, asked for by `indeterminate`."""
 _SEVERE_REACTIONS = ("angioedema", "anaphylaxis")
 
 
@@ -69,7 +71,7 @@ class PatientSubject:
         return UNKNOWN if known is None else known.value
 
     def query(self, function: str, arguments: tuple[Any, ...]) -> Scalar:
-        """Answer of dx, on, recent, allergy, gene, activity or allele."""
+        """Answer of one of the queries of an expression."""
         name = str(arguments[0])
         if function == "dx":
             return self._condition(name)
@@ -77,6 +79,8 @@ class PatientSubject:
             return name in self._groups
         if function == "recent":
             return self._recently(name, float(arguments[1]))
+        if function == "taken":
+            return self._taken_longer(name, float(arguments[1]))
         if function == "allergy":
             return self._allergy(name)
         return self._gene(function, GeneSymbol(name), arguments)
@@ -89,6 +93,15 @@ class PatientSubject:
         if any(h is not None and h <= hours for h in ago):
             return True
         return UNKNOWN if None in ago else False
+
+    def _taken_longer(self, group: str, days: float) -> Scalar:
+        """Taken now, and for more than `days`; unknown without a medication list or without the day of starting."""
+        if not self._situation.medication_list_given:
+            return UNKNOWN
+        taken = [c for c in self._situation.current if group in self._knowledge.groups_of(c.drug)]
+        if any(c.since is not None and (self._situation.as_of - c.since).days > days for c in taken):
+            return True
+        return UNKNOWN if any(c.since is None for c in taken) else False
 
     def _condition(self, code: str) -> Scalar:
         if code in self._situation.conditions:
@@ -109,8 +122,10 @@ class PatientSubject:
         expressed = self._profile.genes.get(gene)
         if expressed is None:
             return UNKNOWN
+        if function == "indeterminate":
+            return UNKNOWN if expressed.clinical is None else expressed.clinical == INDETERMINATE
         value = expressed.clinical if function == "gene" else expressed.clinical_score
-        return UNKNOWN if value in (None, "Indeterminate") else value
+        return UNKNOWN if value in (None, INDETERMINATE) else value
 
     def match(self, when: str) -> Match:
         """Three-valued truth of a profile for this patient."""
@@ -133,6 +148,10 @@ class PatientSubject:
         if function == "allergy":
             found = situation.allergies.get(arguments[0])
             return (found or self._absent(f"no allergy to {arguments[0]} is recorded"),)
+        if function == "taken":
+            taken = [c for c in situation.current if arguments[0] in self._knowledge.groups_of(c.drug)]
+            none = f"no {arguments[0]} among the medicines taken now"
+            return tuple(c.because for c in taken) or (self._absent(none),)
         if function in ("on", "recent"):
             return self._medicine_evidence(arguments[0])
         expressed = self._profile.genes.get(GeneSymbol(arguments[0]))

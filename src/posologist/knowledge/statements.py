@@ -8,6 +8,9 @@ from posologist.core.statement import Action, Severity, Statement, StatementKind
 NOT_READABLE = "cannot_be_read_from_a_record"
 """Name of a fact that no record holds: a profile over it stays unknown for everybody."""
 
+_NOBODY = "false and "
+"""Begins the profile of a guideline that holds no row: it names the genes and holds for nobody."""
+
 _SEVERITY: dict[Action, Severity] = {
     "contraindicated": "contraindicated",
     "avoid": "serious",
@@ -29,6 +32,16 @@ _SEVERITY: dict[Action, Severity] = {
 def severity_of(action: Action) -> Severity:
     """Severity of an action where its source states none."""
     return _SEVERITY[action]
+
+
+def has_no_row(statement: Statement) -> bool:
+    """Whether a statement only says that a guideline on these genes exists, without a coded recommendation."""
+    return statement.when.startswith(_NOBODY)
+
+
+def body_of(statement: Statement) -> str:
+    """Who says it, from its citation: "CPIC", "DPWG", "FDA"."""
+    return str(statement.source).split("-")[0].upper()
 
 
 def drug_statements(drug: Drug) -> tuple[Statement, ...]:

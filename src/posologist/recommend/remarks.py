@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from posologist.core.patient import Patient
 from posologist.core.recommendation import Finding, NotChecked
 from posologist.core.values import DrugId
-from posologist.knowledge.expression import expression
+from posologist.knowledge.expression import GENE_QUERIES, expression
 from posologist.recommend.candidates import applies
 from posologist.recommend.case import Assessed, Case
 from posologist.recommend.effects import Scale
 from posologist.recommend.summary import BANNER, Call
-
-GENE_QUERIES = ("gene", "activity", "allele")
 
 
 def remarks_on(
@@ -98,11 +96,13 @@ def unread_calls(case: Case) -> list[NotChecked]:
     if case.genome is None:
         return []
 
-    def read_by_rules() -> frozenset[str]:
-        queries = (q for s in case.knowledge.statements for q in expression(s.when).queries)
-        return frozenset(str(arguments[0]) for function, arguments in queries if function in GENE_QUERIES)
+    def read_by_rules() -> tuple[frozenset[str], frozenset[str]]:
+        queries = {q for s in case.knowledge.statements for q in expression(s.when).queries if q[0] in GENE_QUERIES}
+        by_allele = {str(arguments[0]) for function, arguments in queries if function == "allele"}
+        by_result = {str(arguments[0]) for function, arguments in queries if function != "allele"}
+        return frozenset(by_allele | by_result), frozenset(by_allele - by_result)
 
-    known = case.knowledge.remember("genes read by rules", read_by_rules)
+    known, by_allele = case.knowledge.remember("genes read by rules", read_by_rules)
     found = []
     for gene, call in sorted(case.genome.genes.items()):
         told = call.diplotype or call.phenotype
@@ -110,7 +110,7 @@ def unread_calls(case: Case) -> list[NotChecked]:
             continue
         if gene not in known:
             why, need = "no rule on file reads this gene", "the laboratory's or a pharmacist's advice"
-        elif call.phenotype is None:
+        elif call.phenotype is None and gene not in by_allele:
             why, need = "the report gives no phenotype that the rules know", "the phenotype from the laboratory"
         else:
             continue

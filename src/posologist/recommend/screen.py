@@ -12,7 +12,7 @@ from posologist.core.drug import Drug
 from posologist.core.recommendation import Finding, NotChecked, RuledOut
 from posologist.core.statement import SEVERITY_ORDER, Statement
 from posologist.core.values import DrugId, EvidenceKey, Quantity
-from posologist.knowledge.expression import Scalar, expression
+from posologist.knowledge.expression import GENE_QUERIES, Scalar, expression
 from posologist.knowledge.match import PatientSubject, severe_allergy
 from posologist.knowledge.statements import NOT_READABLE
 from posologist.recommend.candidates import treating
@@ -354,11 +354,12 @@ def not_checked_of(case: Case, hits: Iterable[Hit]) -> list[NotChecked]:
     entries = [
         NotChecked(
             what="; ".join(sorted({h.statement.text.rstrip(".") for h in group})),
-            why=f"not known: {', '.join(spelled(case, name) for name in missing)}",
-            would_need=", ".join(spelled(case, name) for name in missing),
+            why=f"not known: {lacking}",
+            would_need=lacking,
             drugs=tuple(sorted({d for h in group for d in h.drugs})),
         )
         for missing, group in sorted(by_missing.items())
+        for lacking in [", ".join(dict.fromkeys(spelled(case, name) for name in missing))]
     ]
     entries += [
         NotChecked(
@@ -393,8 +394,10 @@ def spelled(case: Case, name: str) -> str:
     if score is not None:
         lacking = [i for i in score.inputs if i not in case.situation.facts]
         return f"{score.name} ({', '.join(i.replace('_', ' ') for i in lacking) or 'outside its range'})"
-    if function in ("gene", "activity", "allele"):
+    if function in GENE_QUERIES:
         return f"{argument} genotype"
+    if function == "taken":
+        return f"since when {argument} is taken"
     if name in _UNUSUAL:
         return _UNUSUAL[name]
     return argument.replace("_", " ") if rest else name.replace("_", " ")

@@ -12,24 +12,36 @@ from typing import Any
 from pydantic import BaseModel
 
 from posologist.core.drug import Fact
-from posologist.core.values import Value
+from posologist.core.statement import Statement
+from posologist.core.values import Many, Value
 from posologist.knowledge.check import Problem, check_folders
 from posologist.knowledge.load import Knowledge, load_knowledge
+from posologist.knowledge.statements import body_of, has_no_row
 from posologist.serve.output import emit
 from posologist.study.cases import CaseResult, run_cases
 
 _SHOWN_WARNINGS = 20
-_GENE = re.compile(r"\b(?:gene|activity|allele)\(['\"]?([A-Z][A-Z0-9-]+)")
+_GENE = re.compile(r"\b(?:gene|activity|indeterminate|allele)\(['\"]?([A-Z][A-Z0-9-]+)")
+_TESTED_GENE = re.compile(r"\ballele\(tested, ['\"]?([A-Z][A-Z0-9-]+)")
+
+
+class BodyCoverage(Value):
+    """Gene guidance of one body: pairs of drug and gene with a row, its statements, and pairs without a row."""
+
+    pairs: int
+    statements: int
+    without_row: Many[str] = ()
 
 
 class Inventory(Value):
-    """How much is held: drugs by depth, rankable drugs per indication, facts by status, guidance per gene."""
+    """How much is held: drugs by depth, rankable drugs per indication, facts by status, guidance per gene and body."""
 
     drugs: dict[str, int]
     rankable: dict[str, int]
     facts: dict[str, int]
     statements: int
     guidance: dict[str, int]
+    bodies: dict[str, BodyCoverage]
     cases_passed: int
     cases_failed: int
 
@@ -84,6 +96,7 @@ def _inventory(knowledge: Knowledge, results: tuple[CaseResult, ...]) -> Invento
         facts=dict(sorted(Counter(fact.status for drug in drugs for fact in _facts(drug)).items())),
         statements=len(knowledge.statements),
         guidance=dict(sorted(_guidance(knowledge).items())),
+        bodies=_bodies(knowledge),
         cases_passed=sum(result.agrees for result in results),
         cases_failed=sum(not result.agrees for result in results),
     )
@@ -114,6 +127,35 @@ def _guidance(knowledge: Knowledge) -> Counter[str]:
     )
 
 
+def _bodies(knowledge: Knowledge) -> dict[str, BodyCoverage]:
+    """What each body says, by the citations of the gene statements."""
+    found: dict[str, list[Statement]] = {}
+    for statement in knowledge.statements:
+        if statement.kind == "gene":
+            found.setdefault(body_of(statement), []).append(statement)
+    return {body: _coverage(statements) for body, statements in sorted(found.items())}
+
+
+def _coverage(statements: list[Statement]) -> BodyCoverage:
+    held = {pair for s in statements if not has_no_row(s) for pair in _drug_genes(s)}
+    empty = {pair for s in statements if has_no_row(s) for pair in _drug_genes(s)}
+    return BodyCoverage(
+        pairs=len(held),
+        statements=sum(not has_no_row(s) for s in statements),
+        without_row=tuple(f"{drug} {gene}" for drug, gene in sorted(empty - held)),
+    )
+
+
+def _drug_genes(statement: Statement) -> set[tuple[str, str]]:
+    named = {*_GENE.findall(statement.when), *_TESTED_GENE.findall(statement.when)}
+    return {(drug, gene) for drug in statement.about for gene in named}
+
+
+def _body_words(coverage: BodyCoverage) -> str:
+    empty = "; guideline without a coded row: " + ", ".join(coverage.without_row) if coverage.without_row else ""
+    return f"{coverage.pairs} pairs of drug and gene, {coverage.statements} statements{empty}"
+
+
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
@@ -125,6 +167,8 @@ def _print(inventory: Inventory | None, errors: list[Problem], warnings: list[Pr
         emit(f"Facts       {_counted(inventory.facts)}")
         emit(f"Statements  {inventory.statements}")
         emit(f"Guidance    {_counted(inventory.guidance)}")
+        for body, coverage in inventory.bodies.items():
+            emit(f"{body:<12}{_body_words(coverage)}")
         emit(f"Cases       {inventory.cases_passed} passed, {inventory.cases_failed} failed")
     for problem in errors:
         emit(f"error: {problem}")

@@ -11,7 +11,7 @@ Python's expression syntax, restricted: numbers, strings, names, `and or not`, c
 `gene(SYMBOL)`         phenotype as expressed: gene(CYP2D6) == "Poor Metabolizer"
 `activity(SYMBOL)`     activity score
 `allele(SYMBOL, a)`    carries the allele: allele("HLA-B", "*57:01")
-`min max exp log sqrt` mathematics
+`min max exp log sqrt floor` mathematics
 =====================  =========================================================================
 
 Bare names are facts of the patient: `age` (years), `sex`, `weight` (kg), `height` (cm), `bmi`, `egfr`
@@ -65,6 +65,7 @@ _MATHS: dict[str, Callable[..., Any]] = {
     "exp": np.exp,
     "log": np.log,
     "sqrt": np.sqrt,
+    "floor": np.floor,
 }
 
 

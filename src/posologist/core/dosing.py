@@ -35,7 +35,7 @@ class AlleleCount(Value):
 
 
 class Term(Value):
-    """A named value; where it is not known, `otherwise` stands for it if the algorithm states one, and `text` says so."""
+    """A named value. Where it is not known, `otherwise` stands for it if the algorithm states one; `text` says so."""
 
     name: str
     value: str
@@ -136,7 +136,8 @@ class ComputedRow(Value):
     """What one algorithm, label table or guideline comes to for this patient.
 
     `share_low` and `share_high` are percents of the usual start; `low` and `high` the amounts; `dose` the amount where
-    it is one, with the published spread of the algorithm where there is one.
+    it is one, with the published spread of the algorithm where there is one. `genetic` is False for an algorithm
+    without genotype.
     """
 
     name: str
@@ -154,6 +155,7 @@ class ComputedRow(Value):
     level: str = ""
     schedule: str = ""
     needs: Many[str] = ()
+    genetic: bool = True
     verified: bool = True
     because: Because
 

@@ -7,13 +7,14 @@ already says as a Statement is taken from there and stands beside the computed r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from posologist.core.dosing import (
     Caution,
     ComputedDose,
     ComputedRow,
+    Decision,
     DoseFormula,
     DoseStep,
     GenotypeDose,
@@ -30,13 +31,14 @@ from posologist.core.situation import Situation
 from posologist.core.statement import Statement
 from posologist.core.values import DrugId, Estimate, EvidenceKey, GeneSymbol, Quantity, rounded
 from posologist.knowledge.derive import cited_leaf
-from posologist.knowledge.dosing import DosingFacts, FormulaResult, formula_dose
+from posologist.knowledge.dosing import DosingFacts, FormulaResult, formula_dose, formula_in_use
 from posologist.knowledge.expression import Values, expression
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.match import PatientSubject
 
 Number = TypeVar("Number", Estimate, Quantity, Estimate | Quantity | None, Quantity | None)
 _BY_SIZE = {"kg": "weight", "m2": "bsa"}
+_AGAINST = ("avoid", "alternative")
 _DAYS_OF = {"mg/week": 7.0}
 _STATEMENT_ACTIONS: dict[str, ShareAction] = {
     "start": "start", "percent": "start", "increase": "start", "standard": "standard", "avoid": "avoid",
@@ -87,7 +89,13 @@ class _Asked:
         return () if expressed is None or not expressed.diplotype else (_alleles(expressed.diplotype),)
 
     def looked_for(self, gene: GeneSymbol, alleles: Iterable[str]) -> bool | None:
-        """Whether a file excluded each allele or found it; a laboratory's call does not say what was looked for."""
+        """Whether a file excluded each allele, or both strands hold another variant allele.
+
+        A laboratory's call with a reference allele does not say what was looked for.
+        """
+        readings = self.readings(gene)
+        if readings and all("*1" not in alleles for alleles in readings):
+            return True
         call = None if self.genome is None else self.genome.genes.get(gene)
         if call is None or not call.called or call.source != "vcf":
             return None
@@ -140,6 +148,7 @@ def computed_dose(
     usual: DoseRule | None = None,
     indication: str = "none",
     medicines: Iterable[DrugId] = (),
+    patient: PatientSubject | None = None,
     genome: GeneticProfile | None = None,
 ) -> ComputedDose | None:
     """The starting dose that the patient's genes ask for, or None for a drug without such a table.
@@ -149,7 +158,9 @@ def computed_dose(
     usual
         Dose rule whose start the shares are of; without one, the guideline's own usual start where it states it.
     medicines
-        What is taken besides the drug.
+        What is taken besides the drug; not needed with `patient`.
+    patient
+        The patient under the plan in question, where the caller has it.
     genome
         The calls themselves: tells ties, and which alleles a file could not exclude.
 
@@ -162,16 +173,13 @@ def computed_dose(
     table = knowledge.dosing_of(drug.id)
     if table is None:
         return None
-    taken = tuple(medicines)
     started = drug.id not in {current.drug for current in situation.current}
-    patient = PatientSubject(
-        situation, profile, knowledge, medicines=taken, ledger=ledger,
+    subject = patient or PatientSubject(
+        situation, profile, knowledge, medicines=medicines, ledger=ledger,
         plan_facts={"indication": indication, "starting": started},
     )  # fmt: skip
-    asked = _Asked(drug, table, situation, profile, knowledge, ledger, genome, patient, None)
-    asked = _Asked(
-        drug, table, situation, profile, knowledge, ledger, genome, patient, _usual_start(asked, usual)
-    )
+    asked = _Asked(drug, table, situation, profile, knowledge, ledger, genome, subject, None)
+    asked = replace(asked, usual=_usual_start(asked, usual))
     rows = [*_formula_rows(asked), *_share_rows(asked), *_range_rows(asked), *_statement_rows(asked)]
     return _document(asked, _with_used(rows))
 
@@ -191,11 +199,15 @@ def _usual_start(asked: _Asked, rule: DoseRule | None) -> _Usual | None:
 
 
 def _formula_rows(asked: _Asked) -> list[ComputedRow]:
-    return [_formula_row(asked, formula) for formula in asked.table.formulas]
+    """A row for each algorithm; the one that the dose rests on is marked as used."""
+    table = asked.table
+    results = {formula.id: formula_dose(table, formula, asked.patient, asked) for formula in table.formulas}
+    values = {name: result.value for name, result in results.items()}
+    used = formula_in_use(table, values, asked.patient, asked)
+    return [_formula_row(asked, f, results[f.id], "used" if f.id == used else "applies") for f in table.formulas]
 
 
-def _formula_row(asked: _Asked, formula: DoseFormula) -> ComputedRow:
-    result = formula_dose(asked.table, formula, asked.patient, asked)
+def _formula_row(asked: _Asked, formula: DoseFormula, result: FormulaResult, decision: Decision) -> ComputedRow:
     steps = "; ".join((*formula.steps, formula.formula))
     leaf = asked.leaf(f"{formula.name}: {steps}", formula)
     keys = (leaf, *asked.because(result.facts))
@@ -207,7 +219,8 @@ def _formula_row(asked: _Asked, formula: DoseFormula) -> ComputedRow:
             name=formula.name, body=formula.body, kind="algorithm", decision="not computed", text=why, needs=needs,
             because=keys,
         )  # fmt: skip
-    return _with_steps(asked, formula, result, rounded(result.value, 4), keys)
+    row = _with_steps(asked, formula, result, rounded(result.value, 4), keys)
+    return row.model_copy(update={"decision": decision, "genetic": formula.genetic})
 
 
 def _with_steps(
@@ -216,6 +229,7 @@ def _with_steps(
     """The algorithm's dose after the guideline's steps: its own spread without one, the steps' range with one."""
     text = f"{formula.name}: {value:g} {formula.unit}"
     base = asked.ledger.add("derived", text, because=keys)
+    because: tuple[EvidenceKey, ...]
     applied, reasons = _steps(asked, formula)
     words = [term.text for term in result.facts.replaced]
     if applied:
@@ -230,8 +244,8 @@ def _with_steps(
         dose, low, high, because = _spread(asked, formula, value, base)
         words += [formula.spread.text] if formula.spread is not None else ["no accuracy is published"]
     return ComputedRow(
-        name=formula.name, body=formula.body, kind="algorithm", decision="used" if result.used else "applies",
-        dose=dose, low=Quantity(value=rounded(low, 4), unit=formula.unit, because=because),
+        name=formula.name, body=formula.body, kind="algorithm", decision="applies", dose=dose,
+        low=Quantity(value=rounded(low, 4), unit=formula.unit, because=because),
         high=Quantity(value=rounded(high, 4), unit=formula.unit, because=because), steps=tuple(reasons),
         text="; ".join(words), because=because, verified=formula.status != "to verify",
     )  # fmt: skip
@@ -322,9 +336,7 @@ def _share_rows(asked: _Asked) -> list[ComputedRow]:
     return found
 
 
-def _share_row(
-    asked: _Asked, share: Share, keys: tuple[EvidenceKey, ...], words: tuple[str, ...] = ()
-) -> ComputedRow:
+def _share_row(asked: _Asked, share: Share, keys: tuple[EvidenceKey, ...], words: tuple[str, ...] = ()) -> ComputedRow:
     """A guideline's share, or amount, in the units of this patient."""
     usual, percent = asked.usual, share.unit == "percent"
     row = ComputedRow(
@@ -411,16 +423,18 @@ def _needs(missing: Iterable[str]) -> tuple[str, ...]:
         function, _, rest = label.partition("(")
         gene = rest.rstrip(")").split(", ")[0]
         genetic = function in ("gene", "activity", "allele")
-        found.append(f"{gene} genotype" if genetic else (gene or label).replace("_", " "))
+        other = f"a {gene} result among the alleles that are held" if function == "outside" else gene or label
+        found.append(f"{gene} genotype" if genetic else other.replace("_", " "))
     return tuple(dict.fromkeys(found))
 
 
 def _with_used(rows: Sequence[ComputedRow]) -> list[ComputedRow]:
     """Rows of which at most one is used: the first algorithm so marked, else the first row of another kind with a dose.
 
-    Where a guideline says to avoid the drug, none is.
+    Where the first guideline says to avoid the drug, none is.
     """
-    avoided = any(row.action == "avoid" and row.decision == "applies" for row in rows)
+    shares = [row for row in rows if row.kind == "share of the usual start"]
+    avoided = bool(shares) and any(row.action == "avoid" for row in shares if row.body == shares[0].body)
     algorithms = [n for n, row in enumerate(rows) if row.decision == "used"]
     others = [n for n, row in enumerate(rows) if row.kind != "algorithm" and row.low is not None]
     chosen = None if avoided else next(iter((*algorithms, *others)), None)
@@ -435,9 +449,9 @@ def _with_used(rows: Sequence[ComputedRow]) -> list[ComputedRow]:
 def _document(asked: _Asked, rows: list[ComputedRow]) -> ComputedDose:
     used = next((row for row in rows if row.decision == "used"), None)
     usual = asked.usual
-    lacking = [need for row in rows if row.decision in ("not computed", "undecided") or row is used for need in row.needs]
+    wanting = [row for row in rows if row.decision in ("not computed", "undecided") or row is used]
+    lacking = [need for row in wanting for need in row.needs]
     done = used is not None and not used.needs
-    formulas = {formula.name: formula for formula in asked.table.formulas}
     known = {gene for gene in asked.table.genes if asked.readings(gene) or _has_phenotype(asked, gene)}
     return ComputedDose(
         drug=asked.drug.id,
@@ -448,8 +462,8 @@ def _document(asked: _Asked, rows: list[ComputedRow]) -> ComputedDose:
         low=None if used is None else _a_day(used.low),
         high=None if used is None else _a_day(used.high),
         by="" if used is None else used.name,
-        genetic=used is not None and (used.name not in formulas or formulas[used.name].genetic),
-        ranked=done and used is not None and used.verified and used.action in ("start", "standard"),
+        genetic=used is not None and used.genetic,
+        ranked=done and used is not None and used.verified and not any(r.action in _AGAINST for r in rows),
         rows=tuple(rows),
         open=_open(asked),
         needs=() if done else tuple(dict.fromkeys(lacking)),

@@ -55,7 +55,12 @@ class DosingFacts:
         if name in self._terms:
             return self._term(self._terms[name])
         if name in self._counts:
-            return self._noted(name, self._count(self._counts[name]), self._counts[name].gene)
+            count = self._counts[name]
+            value = self._count(count)
+            if value is UNKNOWN and self._diplotypes.readings(count.gene):
+                self.missing.append(f"outside({count.gene})")
+                return value
+            return self._noted(name, value, count.gene)
         if name in self._looked_for:
             count = self._looked_for[name]
             answer = self._diplotypes.looked_for(count.gene, count.alleles)
@@ -105,19 +110,27 @@ class FormulaResult(NamedTuple):
 
     value: float | None
     valid: bool | None
-    used: bool
     facts: DosingFacts
 
 
-def formula_dose(
-    table: GenotypeDose, formula: DoseFormula, patient: Subject, diplotypes: Diplotypes
-) -> FormulaResult:
+def formula_dose(table: GenotypeDose, formula: DoseFormula, patient: Subject, diplotypes: Diplotypes) -> FormulaResult:
     """Dose of one algorithm for a patient; None where a fact is missing, or the arithmetic comes to nought."""
     facts = DosingFacts(table, patient, diplotypes, terms=formula.terms)
     result: ScoreResult = compute(formula, facts)
-    wanted = DosingFacts(table, patient, diplotypes, terms=formula.terms).match(formula.use).truth is True
     computed = result.value is not None and result.valid is True and float(result.value) > 0
-    return FormulaResult(float(result.value) if computed else None, result.valid, wanted and computed, facts)
+    return FormulaResult(float(result.value) if computed else None, result.valid, facts)
+
+
+def formula_in_use(
+    table: GenotypeDose, values: Mapping[str, float | None], patient: Subject, diplotypes: Diplotypes
+) -> str | None:
+    """Id of the first algorithm with a dose whose `use` holds; `use` may compare doses by the ids in `values`."""
+    doses = {name: UNKNOWN if value is None else value for name, value in values.items()}
+    for formula in table.formulas:
+        facts = DosingFacts(table, patient, diplotypes, terms=formula.terms, added=doses)
+        if values.get(formula.id) is not None and facts.match(formula.use).truth is True:
+            return formula.id
+    return None
 
 
 class GivenDiplotypes:

@@ -2,8 +2,8 @@
 
 A folder has the layout of `knowledge/data`: `drugs/<id>.toml`, `screening/*.toml`, `interactions/*.toml`,
 `guidance/*.toml`, `indications/*.toml`, `scores/*.toml`, `dosing/*.toml`, and beside them `citations.toml`,
-`sources.toml`, `classes.toml`, `allergies.toml`, `conditions.toml`, `laboratory.toml`. Later folders add, or replace what has the
-same id. TOML has no null: a nullable field that is left out is None, and None says "not stated".
+`sources.toml`, `classes.toml`, `allergies.toml`, `conditions.toml`, `laboratory.toml`. Later folders add, or replace
+what has the same id. TOML has no null: a nullable field that is left out is None, and None says "not stated".
 """
 
 from __future__ import annotations

@@ -195,6 +195,11 @@ class ComputedDose(Value):
     assumptions: Many[Reason] = ()
 
     @property
+    def told(self) -> bool:
+        """Whether it says anything that can be acted on: an amount, a share, or that the drug is to be avoided."""
+        return any(row.low is not None or row.share_low is not None or row.action != "start" for row in self.rows)
+
+    @property
     def used(self) -> ComputedRow | None:
         """The row that the dose rests on."""
         return next((row for row in self.rows if row.decision == "used"), None)

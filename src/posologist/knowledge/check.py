@@ -133,8 +133,7 @@ def _problems_of(value: BaseModel, known: _Known) -> Iterator[Found]:
         for drug in value.drugs:
             yield from _group_problems("drugs", (drug,), known)
     if isinstance(value, GenotypeDose):
-        yield from _group_problems("drugs", value.drugs, known)
-        yield from _dosing_problems(value)
+        yield from _dosing_problems(value, known)
     if isinstance(value, Statement):
         yield from _group_problems("about", value.about, known)
         yield from _group_problems("other", value.other, known)
@@ -142,7 +141,10 @@ def _problems_of(value: BaseModel, known: _Known) -> Iterator[Found]:
         yield from _indication_problems(value, known)
 
 
-def _dosing_problems(table: GenotypeDose) -> Iterator[Found]:
+def _dosing_problems(table: GenotypeDose, known: _Known) -> Iterator[Found]:
+    for drug in table.drugs:
+        if drug not in known.knowledge.drugs:
+            yield "drugs", f"no drug '{drug}' is on file, so that nothing is computed for it", "warning"
     for number, formula in enumerate(table.formulas):
         for example in formula.examples:
             error = dose_example_error(table, formula, example)

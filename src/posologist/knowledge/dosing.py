@@ -16,6 +16,8 @@ from posologist.core.values import GeneSymbol
 from posologist.knowledge.expression import UNKNOWN, Match, Scalar, Subject, expression
 from posologist.knowledge.scores import Given, ScoreResult, compute
 
+GENE_QUERIES = frozenset({"gene", "activity", "allele", "indeterminate"})
+
 
 class Diplotypes(Protocol):
     """What is known of a person's alleles."""
@@ -70,7 +72,7 @@ class DosingFacts:
     def query(self, function: str, arguments: tuple[Any, ...]) -> Scalar:
         """As the patient answers."""
         label = f"{function}({', '.join(map(str, arguments))})"
-        gene = GeneSymbol(str(arguments[0])) if function in ("gene", "activity", "allele") else None
+        gene = GeneSymbol(str(arguments[0])) if function in GENE_QUERIES else None
         return self._noted(label, self._patient.query(function, arguments), gene)
 
     def match(self, when: str) -> Match:
@@ -149,17 +151,18 @@ class GivenDiplotypes:
         return None
 
 
-class _Alone(Given):
+class AsGiven(Given):
     """Given facts, and no medicine beside those that are given."""
 
     def query(self, function: str, arguments: tuple[Any, ...]) -> Scalar:
+        """The given answer; a medicine that is not named is not taken."""
         answer = super().query(function, arguments)
         return False if answer is UNKNOWN and function == "on" else answer
 
 
 def dose_example_error(table: GenotypeDose, formula: DoseFormula, example: ScoreExample) -> str | None:
     """What is wrong when a worked example is recomputed, or None where it agrees within its tolerance."""
-    result = formula_dose(table, formula, _Alone(example.given), GivenDiplotypes(example.given))
+    result = formula_dose(table, formula, AsGiven(example.given), GivenDiplotypes(example.given))
     if result.value is None:
         return f"{formula.id}: no value for {example.given}; missing {', '.join(result.facts.missing) or 'nothing'}"
     if abs(result.value - example.expect) > example.tolerance:

@@ -19,6 +19,7 @@ from posologist.core.values import DrugId
 from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
 from posologist.recommend.case import Case
+from posologist.recommend.computed import dose_words
 from posologist.recommend.limits import LimitOutcome, limits_for
 from posologist.recommend.pipeline import NO_INDICATION, case_of
 from posologist.recommend.screen import drug_hits, findings_of, interaction_hits, not_checked_of
@@ -82,6 +83,9 @@ def dose_for(
     versions = Versions(posologist=VERSION, knowledge=knowledge.version)
     if limits is None and outcome.computed is None:
         raise ModelError(outcome.problem, where=drug.id, hint="name another indication with --for")
+    if limits is None and outcome.computed is not None and not outcome.computed.told:
+        needs = f"; from genes: {dose_words(outcome.computed)}"
+        raise ModelError(f"{outcome.problem}{needs}", where=drug.id, hint="name another indication with --for")
     if limits is None:
         document = _computed_alone(case, drug.id, outcome, versions)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from cases import advice, genome, knowledge, order, record, settings
+from cases import advice, genome, knowledge, order, read, record, settings
 from patients import a_medicine, a_patient
 from posologist.core.dosing import ComputedDose, ComputedRow, DoseFormula, GenotypeDose
 from posologist.core.errors import ModelError
@@ -25,9 +26,10 @@ from posologist.genome.dosing import a_day, computed_dose
 from posologist.knowledge.dosing import AsGiven, GivenDiplotypes, dose_example_error, formula_dose
 from posologist.knowledge.expression import expression
 from posologist.recommend.dose import dose_for
-from posologist.recommend.pipeline import NO_INDICATION, case_of
+from posologist.recommend.pipeline import NO_INDICATION, case_of, recommend
+from posologist.serve.table import print_dose
 from shared import shared_data
-from tracing import evidence_faults, schema_faults
+from tracing import evidence_faults, schema_faults, text_faults
 
 GG = "rs9923231 reference (C)/rs9923231 reference (C)"
 AG = "rs9923231 reference (C)/rs9923231 variant (T)"
@@ -572,6 +574,14 @@ def test_dose_answers_with_the_computed_dose_and_traces_every_number(drug: str, 
     assert evidence_faults(document) == []
 
 
+def test_every_number_printed_of_a_dose_stands_in_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    document = dosed("warfarin", VKORC1=AG, CYP2C9="*1/*8", CYP4F2="*1/*3")
+
+    print_dose(document)
+
+    assert text_faults(capsys.readouterr().out, document) == []
+
+
 def test_the_schema_of_a_computed_dose_holds_no_bare_number() -> None:
     assert schema_faults(ComputedDose) == []
 
@@ -581,7 +591,8 @@ def test_warfarin_starts_at_the_computed_dose_in_tablets() -> None:
 
     assert document.computed is not None
     assert document.computed.dose is not None
-    assert document.start == document.computed.regimen == "2 mg orally once daily"
+    assert document.computed.regimen is not None
+    assert document.start == document.computed.regimen.text == "2 mg orally once daily"
     assert document.computed.dose.value == pytest.approx(2, abs=0.25)
 
 
@@ -631,6 +642,24 @@ def test_an_order_above_a_guidelines_share_is_serious() -> None:
 
 def test_without_genes_an_order_is_not_held_against_them() -> None:
     assert _gene_findings("warfarin 10 mg po q24h") == []
+
+
+def test_where_warfarin_may_be_ranked_it_starts_at_the_computed_dose() -> None:
+    """Its file is not verified enough to be ranked; here it is taken to be."""
+    facts = knowledge()
+    warfarin = facts.drug("warfarin").model_copy(update={"depth": "rankable", "cases": ()})
+    verified = replace(facts, drugs={**facts.drugs, warfarin.id: warfarin})
+    resources = record(age=70, problems=("I48.91", "Z95.2"), height=170, weight=70)
+    genes = genome(VKORC1=AA, CYP2C9="*1/*3")
+
+    document = recommend(
+        read(resources), "atrial-fibrillation-stroke-prevention", genome=genes, knowledge=verified, settings=settings()
+    )
+
+    (start,) = [s for option in document.options for s in option.plan.start if s.drug == "warfarin"]
+    assert start.regimen.text == "2 mg orally once daily"
+    reasons = [document.evidence[key].text for key in start.because]
+    assert any("IWPC pharmacogenetic algorithm" in text for text in reasons)
 
 
 def test_in_atrial_fibrillation_the_computed_warfarin_start_is_told() -> None:

@@ -174,7 +174,8 @@ class ComputedDose(Value):
     """A starting dose computed from genes (part of document `posologist/dose/1`).
 
     `dose`, `low` and `high` are those of the row that is used; None where none can be computed: `needs` names what is
-    missing. `ranked` is False where a fact behind it is not verified or the guideline prefers another drug.
+    missing. `ranked` is False where a fact behind it is not verified or the guideline prefers another drug. `regimen`
+    is the one in tablets that comes nearest.
     """
 
     drug: DrugId
@@ -187,7 +188,7 @@ class ComputedDose(Value):
     by: str = ""
     genetic: bool = False
     ranked: bool = False
-    regimen: str | None = None
+    regimen: Reason | None = None
     rows: Many[ComputedRow] = ()
     open: Many[OpenBound] = ()
     needs: Many[str] = ()

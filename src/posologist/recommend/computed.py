@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from posologist.core.dosing import ComputedDose
 from posologist.core.drug import DoseRule, Drug
-from posologist.core.recommendation import Finding
+from posologist.core.recommendation import Finding, Reason
 from posologist.core.regimen import Limits, Regimen
-from posologist.core.values import DrugId, EvidenceKey
+from posologist.core.values import DrugId, EvidenceKey, rounded
 from posologist.genome.dosing import computed_dose
 from posologist.knowledge.match import PatientSubject
 from posologist.recommend.candidates import candidate_rules
@@ -30,7 +30,11 @@ def computed_for(case: Case, drug: Drug, subject: PatientSubject, rule: DoseRule
     if found is None:
         return None
     regimen = nearest_regimen(drug, found, rule)
-    return found if regimen is None else found.model_copy(update={"regimen": regimen.text})
+    if regimen is None:
+        return found
+    text = f"{regimen.text}: of what can be dispensed the nearest to {dose_words(found)}"
+    key = case.ledger.add("derived", text, because=reasons_of(found))
+    return found.model_copy(update={"regimen": Reason(text=regimen.text, because=(key,))})
 
 
 def nearest_regimen(drug: Drug, computed: ComputedDose, rule: DoseRule | None) -> Regimen | None:
@@ -101,13 +105,15 @@ def computed_findings(case: Case) -> list[Finding]:
         computed = computed_for(case, drug, case.subject(drug_id, (*case.present, drug_id)), rule)
         if computed is None or not computed.genes or computed.low is None:
             continue
+        key = case.ledger.add("derived", f"{drug.name}: {dose_words(computed)}", because=reasons_of(computed))
+        regimen = () if computed.regimen is None else computed.regimen.because
         found.append(
             Finding(
                 severity="information",
                 title=f"{drug.name}, should it be chosen: {dose_words(computed)}",
-                detail=f"by {computed.by}" + (f"; {computed.regimen}" if computed.regimen else ""),
+                detail=f"by {computed.by}" + (f"; {computed.regimen.text}" if computed.regimen else ""),
                 drugs=(drug_id,),
-                because=reasons_of(computed),
+                because=(key, *regimen),
             )
         )
     return found
@@ -120,9 +126,14 @@ def dose_words(computed: ComputedDose) -> str:
         return f"cannot be computed: needs {', '.join(computed.needs)}" if computed.needs else "no dose is computed"
     schedule = f" {computed.used.schedule}" if computed.used is not None and computed.used.schedule else ""
     if dose is not None and low.value == high.value:
-        return f"{dose.value:g} {dose.unit}{schedule}"
-    around = "" if dose is None else f"{dose.value:g} {dose.unit}, "
-    return f"{around}{low.value:g} to {high.value:g} {low.unit}{schedule}"
+        return f"{_shown(dose.value)} {dose.unit}{schedule}"
+    around = "" if dose is None else f"{_shown(dose.value)} {dose.unit}, "
+    return f"{around}{_shown(low.value)} to {_shown(high.value)} {low.unit}{schedule}"
+
+
+def _shown(value: float) -> str:
+    """A number to three significant digits."""
+    return f"{rounded(value, 3):g}"
 
 
 class _Judged(NamedTuple):

@@ -300,7 +300,8 @@ def print_dose(document: DoseDocument) -> None:
     if document.target is not None:
         _line(console, "Target", document.target.text)
     if document.start is not None:
-        _line(console, "Label start", document.start)
+        by_genes = document.computed is not None and document.computed.genetic
+        _line(console, "Start" if by_genes else "Label start", document.start)
     if document.computed is not None:
         _print_computed(console, document.computed)
     _print_estimates(console, "Parameter", document.parameters)
@@ -331,7 +332,8 @@ def _print_computed(console: Console, computed: ComputedDose) -> None:
     from posologist.recommend.computed import dose_words
 
     by = f" (by {computed.by})" if computed.by else ""
-    _line(console, "From genes", f"{dose_words(computed)}{by}{f'; {computed.regimen}' if computed.regimen else ''}")
+    regimen = f"; {computed.regimen.text}" if computed.regimen else ""
+    _line(console, "From genes", f"{dose_words(computed)}{by}{regimen}")
     for row in computed.rows:
         amount = ""
         if row.low is not None and row.high is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from cases import advice, genome, knowledge, order, read, record, settings
+from cases import advice, genome, knowledge, order, record, settings
 from patients import a_medicine, a_patient
 from posologist.core.dosing import ComputedDose, ComputedRow, DoseFormula, GenotypeDose
 from posologist.core.errors import ModelError
@@ -25,8 +24,10 @@ from posologist.core.values import DrugId, Estimate, EvidenceKey, Quantity
 from posologist.genome.dosing import a_day, computed_dose
 from posologist.knowledge.dosing import AsGiven, GivenDiplotypes, dose_example_error, formula_dose
 from posologist.knowledge.expression import expression
+from posologist.recommend.case import Proposal
 from posologist.recommend.dose import dose_for
-from posologist.recommend.pipeline import NO_INDICATION, case_of, recommend
+from posologist.recommend.pipeline import NO_INDICATION, case_of
+from posologist.recommend.screen import screen
 from posologist.serve.table import print_dose
 from shared import shared_data
 from tracing import evidence_faults, schema_faults, text_faults
@@ -644,22 +645,16 @@ def test_without_genes_an_order_is_not_held_against_them() -> None:
     assert _gene_findings("warfarin 10 mg po q24h") == []
 
 
-def test_where_warfarin_may_be_ranked_it_starts_at_the_computed_dose() -> None:
-    """Its file is not verified enough to be ranked; here it is taken to be."""
-    facts = knowledge()
-    warfarin = facts.drug("warfarin").model_copy(update={"depth": "rankable", "cases": ()})
-    verified = replace(facts, drugs={**facts.drugs, warfarin.id: warfarin})
-    resources = record(age=70, problems=("I48.91", "Z95.2"), height=170, weight=70)
+def test_a_plan_that_starts_warfarin_starts_it_at_the_computed_dose() -> None:
+    facts, warfarin = knowledge(), DrugId("warfarin")
+    fibrillation = facts.indication("atrial-fibrillation-stroke-prevention")
     genes = genome(VKORC1=AA, CYP2C9="*1/*3")
+    case = case_of(a_person(age=70), fibrillation, genome=genes, knowledge=facts, settings=settings())
 
-    document = recommend(
-        read(resources), "atrial-fibrillation-stroke-prevention", genome=genes, knowledge=verified, settings=settings()
-    )
+    limits = screen(case, Proposal((), (), (warfarin,))).limits[warfarin]
 
-    (start,) = [s for option in document.options for s in option.plan.start if s.drug == "warfarin"]
-    assert start.regimen.text == "2 mg orally once daily"
-    reasons = [document.evidence[key].text for key in start.because]
-    assert any("IWPC pharmacogenetic algorithm" in text for text in reasons)
+    assert limits.start == 2
+    assert any("IWPC pharmacogenetic algorithm" in case.ledger[EvidenceKey(key)].text for key in limits.reasons)
 
 
 def test_in_atrial_fibrillation_the_computed_warfarin_start_is_told() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
 from posologist.core.dosing import (
@@ -159,23 +160,24 @@ def _formula_row(asked: Asked, formula: DoseFormula, result: FormulaResult, deci
 def _with_steps(
     asked: Asked, formula: DoseFormula, result: FormulaResult, value: float, keys: tuple[EvidenceKey, ...]
 ) -> ComputedRow:
-    """The algorithm's dose after the guideline's steps: its own spread without one, the steps' range with one."""
-    text = f"{formula.name}: {value:g} {formula.unit}"
-    base = asked.ledger.add("derived", text, because=keys)
-    because: tuple[EvidenceKey, ...]
+    """The algorithm's dose with its published spread; after a guideline's steps both are moved by their range.
+
+    The moved range is no longer an interval of a known probability, and is told as a range only.
+    """
+    base = asked.ledger.add("derived", f"{formula.name}: {value:g} {formula.unit}", because=keys)
     applied, reasons = _steps(asked, formula)
     words = [term.text for term in result.facts.replaced]
+    dose, low, high, because = _spread(asked, formula, value, base)
+    words += [formula.spread.text] if formula.spread is not None else ["no accuracy is published"]
     if applied:
-        low = high = value
-        for step in applied:
-            low, high = low * step.low / 100, high * step.high / 100
+        least = prod(step.low / 100 for step in applied)
+        most = prod(step.high / 100 for step in applied)
+        text = f"{formula.name}, times {rounded(least, 4):g} to {rounded(most, 4):g} by the guideline's steps"
         made = (key for reason in reasons for key in reason.because)
-        because = (asked.ledger.add("derived", f"{text}, after {len(applied)} steps", because=(base, *made)),)
-        dose: Estimate | Quantity = Quantity(value=rounded((low + high) / 2, 4), unit=formula.unit, because=because)
-        words.append("the middle of the guideline's range; no accuracy is published after these steps")
-    else:
-        dose, low, high, because = _spread(asked, formula, value, base)
-        words += [formula.spread.text] if formula.spread is not None else ["no accuracy is published"]
+        because = (asked.ledger.add("derived", text, because=(*because, *made)),)
+        dose = Quantity(value=rounded(value * (least + most) / 2, 4), unit=formula.unit, because=because)
+        low, high = low * least, high * most
+        words.append("moved by the guideline's steps, for which no accuracy is published: the middle of their range")
     return ComputedRow(
         name=formula.name, body=formula.body, kind="algorithm", decision="applies", dose=dose,
         low=Quantity(value=rounded(low, 4), unit=formula.unit, because=because),

@@ -17,6 +17,7 @@ from posologist.recommend.case import Case, Hit
 from posologist.twin.search import ABOVE_START, regimens_for
 
 _LEAST = 0.5  # of a single computed dose: the smallest share that tablets may come to
+_ROUNDING = 0.1  # of a single computed dose: what an order may differ by, being rounded to what can be dispensed
 _SHARES = ("start", "percent", "cap")
 _WEEK = 7.0  # days
 
@@ -156,8 +157,7 @@ def off_computed(case: Case, drug: Drug, ordered: Mapping[str, float], found: Se
         for c in found
         if c.genes and c.genetic and c.low is not None and c.high is not None and c.low.unit in ordered
     ]
-    inside = [j for j in judged if j.low * (1 - 1e-9) <= j.amount <= j.high * (1 + 1e-9)]
-    if inside or not judged:
+    if not judged or any(_inside(j) for j in judged):
         return []
     nearest = min(judged, key=lambda j: abs(j.amount - (j.high if j.amount > j.high else j.low)))
     computed, above = nearest.computed, nearest.amount > nearest.high
@@ -172,6 +172,12 @@ def off_computed(case: Case, drug: Drug, ordered: Mapping[str, float], found: Se
             because=(case.ledger.add("derived", text, because=reasons_of(computed)),),
         )
     ]
+
+
+def _inside(judged: _Judged) -> bool:
+    """Whether an order lies in the computed range, or near enough to a single dose."""
+    slack = _ROUNDING if judged.low == judged.high else 1e-9
+    return judged.low * (1 - slack) <= judged.amount <= judged.high * (1 + slack)
 
 
 def _above_all(judged: _Judged) -> bool:

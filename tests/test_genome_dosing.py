@@ -6,6 +6,7 @@ import csv
 import gzip
 from collections.abc import Iterator
 from functools import cache
+from math import prod
 from typing import Any
 
 import pytest
@@ -20,11 +21,13 @@ from posologist.core.errors import ModelError
 from posologist.core.genotype import GeneticProfile
 from posologist.core.patient import Patient
 from posologist.core.simulation import DoseDocument
-from posologist.core.values import DrugId, Estimate, EvidenceKey, Quantity
+from posologist.core.statement import Statement
+from posologist.core.values import CitationKey, DrugId, Estimate, EvidenceKey, Quantity
 from posologist.genome.dosing import a_day, computed_dose
 from posologist.knowledge.dosing import AsGiven, GivenDiplotypes, dose_example_error, formula_dose
 from posologist.knowledge.expression import expression
-from posologist.recommend.case import Proposal
+from posologist.recommend.case import Hit, Proposal
+from posologist.recommend.computed import weaker_rows
 from posologist.recommend.dose import dose_for
 from posologist.recommend.pipeline import NO_INDICATION, case_of
 from posologist.recommend.screen import screen
@@ -609,6 +612,42 @@ def test_two_bodies_that_ask_for_half_the_dose_do_not_ask_for_a_quarter() -> Non
     document = dosed("mercaptopurine", TPMT="*1/*3A", NUDT15="*1/*1")
 
     assert document.start == "50 mg orally once daily"
+
+
+BODIES, ACTIONS = ["cpic", "dpwg", "fda"], ["start", "percent", "cap"]
+SHARES = st.tuples(st.sampled_from(BODIES), st.sampled_from(ACTIONS), st.floats(5, 99))
+    st.sampled_from(["cpic", "dpwg", "fda"]), st.sampled_from(["start", "percent", "cap"]), st.floats(5, 99)
+)
+
+
+@given(rows=st.lists(SHARES, max_size=6))
+def test_leaving_superfluous_rows_out_never_lifts_a_bound_above_what_one_body_asks(
+    rows: list[tuple[str, str, float]],
+) -> None:
+    drug = DrugId("made")
+    hits = tuple(
+        Hit(_share_of(drug, n, *content), (drug,), True, (EvidenceKey("knowledge:x"),), about=drug)
+        for n, content in enumerate(rows)
+    )
+
+    left_out = weaker_rows(hits, drug)
+
+    kept = [hit.statement for hit in hits if hit.statement.id not in left_out]
+    for body in {body for body, _, _ in rows}:
+        asked = [hit.statement for hit in hits if str(hit.statement.source).startswith(body)]
+        assert _product(kept) <= _product(asked) * (1 + 1e-9)
+        assert _product(kept, "percent", "cap") <= _product(asked, "percent", "cap") * (1 + 1e-9)
+
+
+def _share_of(drug: DrugId, number: int, body: str, action: Any, value: float) -> Statement:
+    return Statement(
+        id=f"{body}.{number}", kind="gene", about=(drug,), action=action, severity="monitor", value=value,
+        unit="percent", text="made", source=CitationKey(f"{body}-1"), status="secondary",
+    )  # fmt: skip
+
+
+def _product(rows: list[Statement], *actions: str) -> float:
+    return prod((row.value or 0) / 100 for row in rows if not actions or row.action in actions)
 
 
 def test_a_child_is_refused_with_what_is_missing() -> None:

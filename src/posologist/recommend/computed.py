@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 from posologist.core.dosing import ComputedDose
 from posologist.core.drug import DoseRule, Drug
 from posologist.core.recommendation import Finding, Reason
 from posologist.core.regimen import Limits, Regimen
+from posologist.core.statement import Statement
 from posologist.core.values import DrugId, EvidenceKey, rounded
 from posologist.genome.dosing import computed_dose
 from posologist.knowledge.match import PatientSubject
@@ -71,28 +73,31 @@ def reasons_of(computed: ComputedDose) -> tuple[EvidenceKey, ...]:
     return () if computed.used is None else computed.used.because
 
 
-def strictest_body(hits: tuple[Hit, ...], drug: DrugId) -> frozenset[str]:
-    """Ids of gene statements that state a share of the dose and are not those of the strictest body.
+def weaker_rows(hits: tuple[Hit, ...], drug: DrugId) -> frozenset[str]:
+    """Ids of gene statements with a share of the dose that a stricter body's shares make superfluous.
 
-    Two bodies that ask for half the dose for the same genes ask for half, not for a quarter.
+    Two bodies that ask for half the dose for the same genes ask for half, not for a quarter. A row that also lowers the
+    maximum is superfluous only where the strictest body lowers it as much.
     """
-    shares: dict[str, float] = {}
-    rows: dict[str, list[str]] = {}
+    rows: dict[str, list[Statement]] = {}
     for hit in hits:
         statement = hit.statement
-        sized = statement.value is not None and statement.unit in ("percent", "%")
-        if (
-            hit.truth is True
-            and statement.kind == "gene"
-            and hit.about == drug
-            and sized
-            and statement.action in _SHARES
-        ):
-            body = str(statement.source).split("-")[0]
-            shares[body] = shares.get(body, 1.0) * (statement.value or 0.0) / 100.0
-            rows.setdefault(body, []).append(statement.id)
-    kept = min(shares, key=lambda body: (shares[body], body), default=None)
-    return frozenset(row for body, ids in rows.items() if body != kept for row in ids)
+        shared = statement.kind == "gene" and statement.action in _SHARES and statement.unit in ("percent", "%")
+        if hit.truth is True and hit.about == drug and shared and statement.value is not None:
+            rows.setdefault(str(statement.source).split("-")[0], []).append(statement)
+    starts = {body: _share(held) for body, held in rows.items()}
+    tops = {body: _share([s for s in held if s.action != "start"]) for body, held in rows.items()}
+    kept = min(rows, key=lambda body: (starts[body], tops[body], body), default=None)
+    return frozenset(
+        row.id
+        for body, held in rows.items()
+        for row in held
+        if body != kept and kept is not None and (row.action == "start" or tops[kept] <= tops[body])
+    )
+
+
+def _share(rows: Sequence[Statement]) -> float:
+    return prod((row.value or 0.0) / 100.0 for row in rows)
 
 
 def computed_findings(case: Case) -> list[Finding]:

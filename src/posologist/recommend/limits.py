@@ -13,7 +13,7 @@ from posologist.core.statement import Statement
 from posologist.core.values import EvidenceKey
 from posologist.knowledge.match import PatientSubject
 from posologist.recommend.case import Case, Hit
-from posologist.recommend.computed import computed_for, reasons_of, start_by_genes, strictest_body
+from posologist.recommend.computed import computed_for, reasons_of, start_by_genes, weaker_rows
 
 _MASS = {"mg": 1.0, "mcg": 0.001, "g": 1000.0}
 ADULT = 18.0  # years
@@ -67,7 +67,7 @@ def limits_for(case: Case, drug: Drug, subject: PatientSubject, hits: tuple[Hit,
 
 def _applied(hits: tuple[Hit, ...], drug: Drug, *, genes: bool) -> tuple[Hit, ...]:
     """Hits that hold for the drug; of gene statements the strictest body's, or none where genes gave the start."""
-    weaker = strictest_body(hits, drug.id)
+    weaker = weaker_rows(hits, drug.id)
     held = [hit for hit in hits if hit.truth is True and hit.about == drug.id and hit.statement.id not in weaker]
     return tuple(hit for hit in held if genes or hit.statement.kind != "gene")
 

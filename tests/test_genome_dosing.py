@@ -616,8 +616,6 @@ def test_two_bodies_that_ask_for_half_the_dose_do_not_ask_for_a_quarter() -> Non
 
 BODIES, ACTIONS = ["cpic", "dpwg", "fda"], ["start", "percent", "cap"]
 SHARES = st.tuples(st.sampled_from(BODIES), st.sampled_from(ACTIONS), st.floats(5, 99))
-    st.sampled_from(["cpic", "dpwg", "fda"]), st.sampled_from(["start", "percent", "cap"]), st.floats(5, 99)
-)
 
 
 @given(rows=st.lists(SHARES, max_size=6))

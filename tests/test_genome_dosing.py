@@ -171,6 +171,59 @@ def test_the_error_on_the_consortiums_patients_is_the_published_one(formula: str
     assert sum(errors) / len(errors) == pytest.approx(published, abs=0.1)
 
 
+REFERENCE: dict[str, Any] = {
+    "age": 55.0, "height": 170.0, "weight": 70.0, "race_group": "White", "black": False, "CYP2C9": "*1/*1",
+    "gene(VKORC1)": "-1639 GG", "smoking_status": "never", "indication": "atrial-fibrillation-stroke-prevention",
+}  # fmt: skip
+
+
+def _dose(formula: str, **changed: Any) -> float:
+    """Weekly dose of an algorithm for the reference person with these facts changed."""
+    facts = {**REFERENCE, **changed}
+    algorithm = next(f for f in warfarin_table().formulas if f.id == formula)
+    value = formula_dose(warfarin_table(), algorithm, AsGiven(facts), GivenDiplotypes(facts)).value
+    assert value is not None
+    return value
+
+
+@pytest.mark.parametrize(
+    ("changed", "term", "clinical"),
+    [
+        ({"age": 65.0}, -0.2614, -0.2546), ({"height": 180.0}, 0.087, 0.118), ({"weight": 80.0}, 0.128, 0.134),
+        ({"gene(VKORC1)": "-1639 AG"}, -0.8677, 0), ({"gene(VKORC1)": "-1639 AA"}, -1.6974, 0),
+        ({"CYP2C9": "*1/*2"}, -0.5211, 0), ({"CYP2C9": "*1/*3"}, -0.9357, 0), ({"CYP2C9": "*2/*2"}, -1.0616, 0),
+        ({"CYP2C9": "*2/*3"}, -1.9206, 0), ({"CYP2C9": "*3/*3"}, -2.3312, 0), ({"CYP2C9": None}, -0.2188, 0),
+        ({"gene(VKORC1)": None}, -0.4854, 0), ({"race_group": "Asian"}, -0.1092, -0.6752),
+        ({"race_group": "Black"}, -0.2760, 0.4060), ({"race_group": "mixed"}, -0.1032, 0.0443),
+        ({"on(rifampin)": True}, 1.1816, 1.2799), ({"on(phenytoin)": True}, 1.1816, 1.2799),
+        ({"on(carbamazepine)": True}, 1.1816, 1.2799), ({"on(amiodarone)": True}, -0.5503, -0.5695),
+    ],
+)  # fmt: skip
+def test_each_term_of_the_iwpc_algorithms_is_the_published_one(
+    changed: dict[str, Any], term: float, clinical: float
+) -> None:
+    """N Engl J Med 2009;360:753, supplement: what each fact adds to the square root of the weekly dose."""
+    for formula, expected in (("iwpc_pharmacogenetic", term), ("iwpc_clinical", clinical)):
+        change = _dose(formula, **changed) ** 0.5 - _dose(formula) ** 0.5
+
+        assert change == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changed", "percent"),
+    [
+        ({"gene(VKORC1)": "-1639 AG"}, -28), ({"CYP2C9": "*1/*3"}, -33), ({"CYP2C9": "*1/*2"}, -19),
+        ({"age": 65.0}, -7), ({"on(amiodarone)": True}, -22), ({"smoking_status": "current"}, 10),
+        ({"black": True}, -9),
+    ],
+)  # fmt: skip
+def test_each_effect_of_the_gage_algorithm_is_the_one_of_its_abstract(changed: dict[str, Any], percent: float) -> None:
+    """Clin Pharmacol Ther 2008;84:326: change of the dose per allele, decade, medicine, habit, race."""
+    change = 100 * (_dose("gage_pharmacogenetic", **changed) / _dose("gage_pharmacogenetic") - 1)
+
+    assert change == pytest.approx(percent, abs=0.6)
+
+
 def test_the_published_spread_is_the_interval_of_the_dose() -> None:
     """Within 20 % of the stable dose: the stable dose lies between 1 / 1.2 and 1 / 0.8 of the prediction."""
     answer = computed("warfarin", VKORC1=AG, CYP2C9="*1/*3")

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from posologist.core.dosing import ComputedDose
 from posologist.core.evidence import Evidence
 from posologist.core.genotype import Versions
 from posologist.core.recommendation import Finding, NotChecked, Reason
@@ -84,7 +85,10 @@ class LevelDocument(Value):
 
 
 class DoseDocument(Value):
-    """Document `posologist/dose/1`. `individual` is None while no level has been used."""
+    """Document `posologist/dose/1`. `individual` is None while no level has been used.
+
+    `computed` is the starting dose that the patient's genes ask for, where a published algorithm or table gives it.
+    """
 
     schema_: Literal["posologist/dose/1"] = Field(default="posologist/dose/1", alias="schema")
     drug: DrugId
@@ -94,6 +98,7 @@ class DoseDocument(Value):
     individual: Individual | None = None
     target: Target | None = None
     start: str | None = None
+    computed: ComputedDose | None = None
     regimens: Many[RankedRegimen]
     binding_constraint: BindingConstraint | None = None
     next_sample: NextSample | None = None

@@ -16,18 +16,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from posologist.core.dosing import GenotypeDose
 from posologist.core.drug import DoseRule, Drug, Fact, KineticValue, Product, WorkedCase
 from posologist.core.errors import KnowledgeError
 from posologist.core.indication import Indication, Score
 from posologist.core.statement import Statement
 from posologist.core.values import Value
+from posologist.knowledge.dosing import dose_example_error
 from posologist.knowledge.expression import Expression, expression
 from posologist.knowledge.load import Combination, Knowledge, load_knowledge
 from posologist.knowledge.statements import NOT_READABLE
 
 DERIVED_FACTS = frozenset({
-    "age", "sex", "black", "weight", "height", "bmi", "bsa", "egfr", "crcl", "pregnant", "breastfeeding", "dialysis",
-    "child_pugh", "qtc", "score2_10y",
+    "age", "sex", "black", "race_group", "weight", "height", "bmi", "bsa", "egfr", "crcl", "pregnant", "breastfeeding",
+    "dialysis", "child_pugh", "qtc", "score2_10y",
 })  # fmt: skip
 """Facts that the program derives beside laboratory values and scores (knowledge/derive.py)."""
 
@@ -109,6 +111,8 @@ def _everything(knowledge: Knowledge) -> Iterator[tuple[str, BaseModel]]:
         yield indication.id, indication
     for score in knowledge.scores.values():
         yield score.id, score
+    for table in knowledge.dosing.values():
+        yield table.id, table
     for group in knowledge.allergies.values():
         yield group.name, group
     for product in knowledge.combinations.values():
@@ -128,11 +132,28 @@ def _problems_of(value: BaseModel, known: _Known) -> Iterator[Found]:
     if isinstance(value, Combination):
         for drug in value.drugs:
             yield from _group_problems("drugs", (drug,), known)
+    if isinstance(value, GenotypeDose):
+        yield from _dosing_problems(value, known)
     if isinstance(value, Statement):
         yield from _group_problems("about", value.about, known)
         yield from _group_problems("other", value.other, known)
     if isinstance(value, Indication):
         yield from _indication_problems(value, known)
+
+
+def _dosing_problems(table: GenotypeDose, known: _Known) -> Iterator[Found]:
+    for drug in table.drugs:
+        if drug not in known.knowledge.drugs:
+            yield "drugs", f"no drug '{drug}' is on file, so that nothing is computed for it", "warning"
+    for number, formula in enumerate(table.formulas):
+        for example in formula.examples:
+            error = dose_example_error(table, formula, example)
+            if error is not None:
+                yield f"formulas[{number}].examples", error, "error"
+    rows = (*table.shares, *table.steps, *table.ranges, *table.usual)
+    for low, high in ((row.low, row.high) for row in rows):  # type: ignore[attr-defined]
+        if low is not None and high is not None and low > high:
+            yield "low", f"{low:g} is above high {high:g}", "error"
 
 
 # ------------------------------------------------------------------------------------------------ references
@@ -145,7 +166,7 @@ def _references(value: BaseModel, known: _Known) -> Iterator[Found]:
             key = getattr(part, name, None)
             if isinstance(key, str) and key:
                 yield from _citation(f"{where}{name}", key, getattr(part, "status", None), known)
-        if isinstance(value, Score) and part is value:
+        if isinstance(part, Score):
             continue  # a score's formula has its own names, checked where it is computed
         for name in _EXPRESSIONS:
             text = getattr(part, name, None)
@@ -191,6 +212,9 @@ def _own_names(value: BaseModel) -> frozenset[str]:
     if isinstance(value, Indication):
         changes = {f"delta_{measure.key}" for measure in value.measures}
         return frozenset({"baseline", *changes, *(constant.name for constant in value.constants)})
+    if isinstance(value, GenotypeDose):
+        counted = {name for count in value.counts for name in (count.name, count.looked_for)}
+        return frozenset({"usual", "usual_unit", *counted, *(term.name for term in value.terms)})
     return frozenset()
 
 

@@ -97,7 +97,15 @@ def _demographics(patient: Patient, as_of: date, ledger: Ledger) -> dict[str, Kn
         key = ledger.add("patient", f"race recorded: {', '.join(patient.race)}", source=str(patient.source))
         black = any("black" in race.lower() or "african" in race.lower() for race in patient.race)
         facts["black"] = KnownFact(value=black, text="race recorded as Black", because=key)
+        facts["race_group"] = KnownFact(value=_race_group(patient.race), text="race as recorded", because=key)
     return facts
+
+
+def _race_group(races: Iterable[str]) -> str:
+    """White, Black, Asian, mixed (several of them) or other, of the races that a record names."""
+    words = {"white": "White", "black": "Black", "african": "Black", "asian": "Asian"}
+    found = {group for race in races for word, group in words.items() if word in race.lower()}
+    return found.pop() if len(found) == 1 else "mixed" if found else "other"
 
 
 def _latest(

@@ -13,7 +13,7 @@ Python's expression syntax, restricted: numbers, strings, names, `and or not`, c
 `activity(SYMBOL)`     activity score
 `indeterminate(SYMBOL)` has a result whose alleles name no phenotype
 `allele(SYMBOL, a)`    carries the allele: allele("HLA-B", "*57:01")
-`min max exp log sqrt` mathematics
+`min max exp log sqrt floor` mathematics
 =====================  =========================================================================
 
 Bare names are facts of the patient: `age` (years), `sex`, `weight` (kg), `height` (cm), `bmi`, `egfr`
@@ -68,6 +68,7 @@ _MATHS: dict[str, Callable[..., Any]] = {
     "exp": np.exp,
     "log": np.log,
     "sqrt": np.sqrt,
+    "floor": np.floor,
 }
 
 

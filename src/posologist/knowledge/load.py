@@ -1,9 +1,9 @@
 """Reads the knowledge base: the facts that come with the package, and folders of the user's own.
 
 A folder has the layout of `knowledge/data`: `drugs/<id>.toml`, `screening/*.toml`, `interactions/*.toml`,
-`guidance/*.toml`, `indications/*.toml`, `scores/*.toml`, and beside them `citations.toml`, `sources.toml`,
-`classes.toml`, `allergies.toml`, `conditions.toml`, `laboratory.toml`. Later folders add, or replace what has the
-same id. TOML has no null: a nullable field that is left out is None, and None says "not stated".
+`guidance/*.toml`, `indications/*.toml`, `scores/*.toml`, `dosing/*.toml`, and beside them `citations.toml`,
+`sources.toml`, `classes.toml`, `allergies.toml`, `conditions.toml`, `laboratory.toml`. Later folders add, or replace
+what has the same id. TOML has no null: a nullable field that is left out is None, and None says "not stated".
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 import rtoml
 from pydantic import ValidationError
 
+from posologist.core.dosing import GenotypeDose
 from posologist.core.drug import Drug
 from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.evidence import Citation
@@ -35,7 +36,7 @@ Row = dict[str, Any]
 Document = tuple[Path, Row]
 
 _PLACES = frozenset(
-    {"drugs", "screening", "interactions", "guidance", "indications", "scores"}
+    {"drugs", "screening", "interactions", "guidance", "indications", "scores", "dosing"}
     | {
         f"{name}.toml"
         for name in ("citations", "sources", "classes", "allergies", "combinations", "conditions", "laboratory")
@@ -113,6 +114,7 @@ class Knowledge:
     gene_folders: tuple[Path, ...]
     files: Mapping[str, str] = field(default_factory=dict)
     repeated_citations: tuple[str, ...] = ()
+    dosing: Mapping[str, GenotypeDose] = field(default_factory=dict)
     _pairs: dict[tuple[DrugId, DrugId], tuple[tuple[Statement, bool], ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -220,6 +222,10 @@ class Knowledge:
             self._remembered[name] = make()
         return cast(T, self._remembered[name])
 
+    def dosing_of(self, drug: DrugId) -> GenotypeDose | None:
+        """How the dose of a drug is computed from genes, if a table is on file."""
+        return next((table for table in self.dosing.values() if drug in table.drugs), None)
+
     def own_statements(self, drug: DrugId) -> tuple[Statement, ...]:
         """A drug's contraindications and limits by kidney, liver, age, pregnancy and lactation, as statements."""
         return self.remember(("own statements", drug), lambda: drug_statements(self.drugs[drug]))
@@ -289,6 +295,7 @@ def load_knowledge(*extra: Path) -> Knowledge:
         ),
         indications=_joined(documents, ("indications",), "", "id", Indication, where),
         scores=_joined(documents, ("scores",), "scores", "id", Score, where),
+        dosing=_joined(documents, ("dosing",), "", "id", GenotypeDose, where),
         citations={
             CitationKey(k): _value(Citation, row, where.get(k, "citations.toml"), k) for k, row in citations.items()
         },

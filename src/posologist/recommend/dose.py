@@ -10,7 +10,7 @@ from posologist.core.errors import InputError, ModelError
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import GeneticProfile, Versions
 from posologist.core.patient import Patient
-from posologist.core.recommendation import cited_keys
+from posologist.core.recommendation import NotChecked, cited_keys
 from posologist.core.regimen import DoseEvent, Limits, Target
 from posologist.core.settings import Settings
 from posologist.core.simulation import DoseDocument, Level, SimulationDocument
@@ -18,7 +18,9 @@ from posologist.core.units import convert
 from posologist.core.values import DrugId
 from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
-from posologist.recommend.limits import limits_for
+from posologist.recommend.case import Case
+from posologist.recommend.computed import dose_words
+from posologist.recommend.limits import LimitOutcome, limits_for
 from posologist.recommend.pipeline import NO_INDICATION, case_of
 from posologist.recommend.screen import drug_hits, findings_of, interaction_hits, not_checked_of
 from posologist.twin.documents import dose_document, simulate_document
@@ -78,20 +80,27 @@ def dose_for(
         )
     outcome = limits_for(case, drug, subject, hits)
     limits: Limits | None = outcome.limits
-    if limits is None:
+    versions = Versions(posologist=VERSION, knowledge=knowledge.version)
+    if limits is None and outcome.computed is None:
         raise ModelError(outcome.problem, where=drug.id, hint="name another indication with --for")
-    document = dose_document(
-        drug,
-        case.situation,
-        case.profile(medicines),
-        limits=limits,
-        settings=settings,
-        ledger=case.ledger,
-        versions=Versions(posologist=VERSION, knowledge=knowledge.version),
-        target=None if target is None else parse_target(target),
-        alongside=[knowledge.drugs[d] for d in medicines if d != drug.id],
-        levels=levels,
-    )
+    if limits is None and outcome.computed is not None and not outcome.computed.told:
+        needs = f"; from genes: {dose_words(outcome.computed)}"
+        raise ModelError(f"{outcome.problem}{needs}", where=drug.id, hint="name another indication with --for")
+    if limits is None:
+        document = _computed_alone(case, drug.id, outcome, versions)
+    else:
+        document = dose_document(
+            drug,
+            case.situation,
+            case.profile(medicines),
+            limits=limits,
+            settings=settings,
+            ledger=case.ledger,
+            versions=versions,
+            target=None if target is None else parse_target(target),
+            alongside=[knowledge.drugs[d] for d in medicines if d != drug.id],
+            levels=levels,
+        ).model_copy(update={"computed": outcome.computed})
     document = document.model_copy(
         update={
             "findings": (*document.findings, *findings_of(case, hits)),
@@ -99,6 +108,20 @@ def dose_for(
         }
     )
     return document.model_copy(update={"evidence": case.ledger.reachable(cited_keys(document))})
+
+
+def _computed_alone(case: Case, drug: DrugId, outcome: LimitOutcome, versions: Versions) -> DoseDocument:
+    """The document of a drug of which no regimen can be listed: its computed dose, and why there are no regimens."""
+    missing = NotChecked(
+        what=f"regimens of {case.knowledge.drugs[drug].name}",
+        why=outcome.problem,
+        would_need="a dose of this use on file",
+        drugs=(drug,),
+    )
+    return DoseDocument(
+        drug=drug, model="none", patient=case.situation.patient_id, parameters={}, computed=outcome.computed,
+        regimens=(), not_checked=(missing,), evidence={}, versions=versions,
+    )  # fmt: skip
 
 
 def _indication_of(doses: Sequence[object], asked: str | None, knowledge: Knowledge) -> str:

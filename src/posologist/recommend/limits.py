@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from posologist.core.dosing import ComputedDose
 from posologist.core.drug import DoseRule, Drug
 from posologist.core.recommendation import NotChecked
 from posologist.core.regimen import Limits, Regimen
@@ -12,6 +13,7 @@ from posologist.core.statement import Statement
 from posologist.core.values import EvidenceKey
 from posologist.knowledge.match import PatientSubject
 from posologist.recommend.case import Case, Hit
+from posologist.recommend.computed import computed_for, reasons_of, start_by_genes, weaker_rows
 
 _MASS = {"mg": 1.0, "mcg": 0.001, "g": 1000.0}
 ADULT = 18.0  # years
@@ -28,51 +30,68 @@ class LimitOutcome:
     because: tuple[EvidenceKey, ...] = ()
     not_checked: tuple[NotChecked, ...] = ()
     unverified: tuple[str, ...] = ()
+    computed: ComputedDose | None = None
 
 
 def limits_for(case: Case, drug: Drug, subject: PatientSubject, hits: tuple[Hit, ...]) -> LimitOutcome:
-    """Limits of `drug` for the case's indication, from its dose rule and every narrowing statement that holds."""
+    """Limits of `drug` for the case's indication, from its dose rule and every narrowing statement that holds.
+
+    Where a published algorithm gives the start from the patient's genes, that start is used and the gene statements,
+    which speak of the same genes, do not narrow it again.
+    """
     rules = _for_age(case, [r for r in drug.doses if r.indication == case.indication.id])
     rule, reasons, undecided = _rule(case, rules, subject)
+    computed = computed_for(case, drug, subject, rule)
     if rule is None or rule.start is None:
-        return LimitOutcome(None, problem=f"no complete dose of {drug.name} for {case.indication.name} is on file")
+        problem = f"no complete dose of {drug.name} for {case.indication.name} is on file"
+        return LimitOutcome(None, problem=problem, computed=computed)
+    by_genes = start_by_genes(drug, computed, rule)
     base = case.knowledge_key(_describe(drug, rule), source=rule.source, status=rule.status)
+    because = (base, *reasons, *(reasons_of(computed) if by_genes is not None and computed is not None else ()))
     limits = Limits(
         drug=drug.id,
         unit=rule.unit,
-        start=rule.start,
+        start=rule.start if by_genes is None else by_genes,
         usual_low=rule.usual_low,
         usual_high=rule.usual_high,
         max=rule.max,
         doses_per_day=rule.doses_per_day,
         form=rule.form,
         release=rule.release,
-        reasons=tuple(map(str, (base, *reasons))),
+        reasons=tuple(map(str, because)),
     )
-    unverified = [f"dose of {drug.name}"] if rule.status == "to verify" else []
+    outcome = _narrowed(limits, drug, _applied(hits, drug, genes=by_genes is None))
+    found = [f"dose of {drug.name}"] if rule.status == "to verify" else []
+    return replace(outcome, not_checked=undecided, unverified=(*found, *outcome.unverified), computed=computed)
+
+
+def _applied(hits: tuple[Hit, ...], drug: Drug, *, genes: bool) -> tuple[Hit, ...]:
+    """Hits that hold for the drug; of gene statements the strictest body's, or none where genes gave the start."""
+    weaker = weaker_rows(hits, drug.id)
+    held = [hit for hit in hits if hit.truth is True and hit.about == drug.id and hit.statement.id not in weaker]
+    return tuple(hit for hit in held if genes or hit.statement.kind != "gene")
+
+
+def _narrowed(limits: Limits, drug: Drug, hits: tuple[Hit, ...]) -> LimitOutcome:
+    """Limits under every narrowing statement, or why they cannot be applied."""
+    unverified = []
     for hit in hits:
-        if hit.truth is not True or hit.statement.action not in NARROWING or hit.about != drug.id:
+        if hit.statement.action not in NARROWING:
             continue
         narrowed = _narrow(limits, hit.statement)
         if narrowed is None:
-            return LimitOutcome(
-                None,
-                problem=f"'{hit.statement.text}' limits {drug.name} in a unit that cannot be applied",
-                because=hit.because,
-            )
+            problem = f"'{hit.statement.text}' limits {drug.name} in a unit that cannot be applied"
+            return LimitOutcome(None, problem=problem, because=hit.because)
         limits = narrowed.model_copy(update={"reasons": (*narrowed.reasons, *map(str, hit.because))})
         if hit.statement.status == "to verify":
             unverified.append(f"limit of {drug.name}: {hit.statement.text}")
     unsized = next((h for h in hits if _lacks_size(h, drug)), None)
     if unsized is not None:
-        return LimitOutcome(
-            None,
-            problem=f"{drug.name} is to be lowered, and no size is on file: {unsized.statement.text}",
-            because=unsized.because,
-        )
+        problem = f"{drug.name} is to be lowered, and no size is on file: {unsized.statement.text}"
+        return LimitOutcome(None, problem=problem, because=unsized.because)
     if limits.max is not None and limits.start is not None and limits.start > limits.max:
         limits = limits.model_copy(update={"start": limits.max})
-    return LimitOutcome(limits, not_checked=undecided, unverified=tuple(unverified))
+    return LimitOutcome(limits, unverified=tuple(unverified))
 
 
 def _for_age(case: Case, rules: list[DoseRule]) -> list[DoseRule]:

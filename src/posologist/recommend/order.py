@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from posologist.core.dosing import ComputedDose
 from posologist.core.errors import InputError
 from posologist.core.genotype import GeneticProfile, Versions
 from posologist.core.patient import Patient
@@ -16,6 +17,7 @@ from posologist.core.values import DrugId, EvidenceKey
 from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
 from posologist.recommend.case import Case, Hit
+from posologist.recommend.computed import off_computed
 from posologist.recommend.limits import amount_in, limits_for
 from posologist.recommend.pipeline import NO_INDICATION, case_of
 from posologist.recommend.remarks import contradictions, doubtful_medicines, identity, unread_calls
@@ -68,6 +70,7 @@ def screen_order(
             own = _own_hits(case, drug, order.regimen, medicines)
             hits.extend(own)
             findings.extend(_too_high(case, drug, order.regimen, own, medicines))
+            findings.extend(_off_genes(case, drug, order.regimen, own, medicines))
             findings.extend(_already_taken(case, drug))
             findings.extend(_boxed_warnings(case, drug))
     facts = {d: _facts_of(o.regimen) for o in read for d in o.drugs}
@@ -208,6 +211,26 @@ def _too_high(
             because=(key,),
         )
     ]
+
+
+def _off_genes(
+    case: Case, drug_id: DrugId, regimen: Regimen | None, hits: tuple[Hit, ...], medicines: tuple[DrugId, ...]
+) -> list[Finding]:
+    """Whether the order of a drug to start lies outside the dose computed from the patient's genes, in every use."""
+    drug = case.knowledge.drugs[drug_id]
+    if regimen is None or drug_id in case.present or case.knowledge.dosing_of(drug_id) is None:
+        return []
+    found: list[ComputedDose] = []
+    ordered: dict[str, float] = {}
+    for indication in dict.fromkeys(rule.indication for rule in drug.doses):
+        asked = case.for_indication(indication)
+        computed = limits_for(asked, drug, asked.subject(drug_id, medicines), hits).computed
+        if computed is None or computed.low is None:
+            continue
+        amount = amount_in(case, regimen, computed.low.unit)
+        found.append(computed)
+        ordered |= {} if amount is None else {computed.low.unit: amount}
+    return off_computed(case, drug, ordered, found)
 
 
 def _already_taken(case: Case, drug: DrugId) -> list[Finding]:

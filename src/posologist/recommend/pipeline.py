@@ -38,6 +38,7 @@ from posologist.recommend.candidates import (
     treating,
 )
 from posologist.recommend.case import Assessed, Case, Proposal
+from posologist.recommend.computed import computed_findings
 from posologist.recommend.effects import Scale, scale_of
 from posologist.recommend.gate import gate
 from posologist.recommend.goals import goals_of, shown_goal
@@ -119,6 +120,7 @@ def recommend(
     missing += [*unused(levels, events), *stale_facts(case), *unread_calls(case)]
     findings = [
         *present_findings(case),
+        *(computed_findings(case) if is_adult(case) else ()),
         *remarks_on(case, patient, call=call, why=why, scale=scale, plans=plans),
         *_empty(case, scale, options, call != "no", ruled_out),
     ]

@@ -40,6 +40,7 @@ from posologist.serve.words import (
 )
 
 if TYPE_CHECKING:
+    from posologist.core.dosing import ComputedDose
     from posologist.study.founding import FoundingComparison
 
 _LABEL = 15  # columns of a label; a longer one wraps
@@ -244,7 +245,10 @@ def print_dose(document: DoseDocument) -> None:
     if document.target is not None:
         _line(console, "Target", document.target.text)
     if document.start is not None:
-        _line(console, "Label start", document.start)
+        by_genes = document.computed is not None and document.computed.genetic
+        _line(console, "Start" if by_genes else "Label start", document.start)
+    if document.computed is not None:
+        _print_computed(console, document.computed)
     _print_estimates(console, "Parameter", document.parameters)
     if document.regimens:
         measures = list(document.regimens[0].exposure)[:3]
@@ -266,6 +270,28 @@ def print_dose(document: DoseDocument) -> None:
     _print_findings(console, document.findings, tuple(SEVERITY))
     _print_not_checked(console, document.not_checked)
     _print_assumptions(console, document.assumptions)
+
+
+def _print_computed(console: Console, computed: ComputedDose) -> None:
+    """The dose that the genes ask for, what each source comes to, and what stays open."""
+    from posologist.recommend.computed import dose_words
+
+    by = f" (by {computed.by})" if computed.by else ""
+    regimen = f"; {computed.regimen.text}" if computed.regimen else ""
+    _line(console, "From genes", f"{dose_words(computed)}{by}{regimen}")
+    for row in computed.rows:
+        amount = ""
+        if row.low is not None and row.high is not None:
+            one = row.low.value == row.high.value
+            amount = f"{number(row.low.value)}{'' if one else f' to {number(row.high.value)}'} {unit(row.low.unit)}: "
+        needs = f" (needs {', '.join(row.needs)})" if row.needs else ""
+        _line(console, row.name, f"{amount}{row.text}{needs}", "bold" if row.decision == "used" else "")
+        for step in row.steps:
+            _line(console, "", step.text, "")
+    for bound in computed.open:
+        _line(console, "Open", bound.text)
+    for said in (*computed.cautions, *computed.assumptions):
+        _line(console, "Note", said.text)
 
 
 def _share(estimate: Estimate | None) -> str:

@@ -86,7 +86,20 @@ class ExpressedPhenotype(Value):
 
 
 class PhenotypeProfile(Value):
-    """Phenotypes as expressed under a set of medicines."""
+    """Phenotypes as expressed under a set of medicines.
+
+    `alleles` holds what each gene's call names; "?" stands for an allele that it does not name, and "not *57:01" for
+    one that it says is absent.
+    """
 
     genes: dict[GeneSymbol, ExpressedPhenotype] = {}
     alleles: dict[GeneSymbol, Many[str]] = {}
+
+    def carries(self, gene: GeneSymbol, allele: str) -> bool | None:
+        """Whether the allele is there; None where the gene was not called, or not in full."""
+        named = self.alleles.get(gene)
+        if named is None:
+            return None
+        if allele in named:
+            return True
+        return None if "?" in named and f"not {allele}" not in named else False

@@ -46,8 +46,8 @@ class GeneSubject:
         """Answers gene, activity and allele; UNKNOWN for all else."""
         symbol = GeneSymbol(str(arguments[0]))
         if function == "allele":
-            alleles = self._profile.alleles.get(symbol)
-            return UNKNOWN if alleles is None else str(arguments[1]) in alleles
+            carried = self._profile.carries(symbol, str(arguments[1]))
+            return UNKNOWN if carried is None else carried
         gene = self._profile.genes.get(symbol) if function in _GENE_QUERIES else None
         value = None if gene is None else gene.clinical if function == "gene" else gene.clinical_score
         return UNKNOWN if value is None else value

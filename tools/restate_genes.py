@@ -36,15 +36,6 @@ SCORES: dict[str, list[dict[str, Any]]] = {
         {"phenotype": "Ultrarapid Metabolizer"},
     ],
 }
-PHENOCONVERSION = {
-    "CYP2D6": {
-        "strong": 0.0,
-        "moderate": 0.5,
-        "text": "CPIC's convention: activity score times 0 under a strong inhibitor, times 0.5 under a moderate one",
-        "source": "cicali-2020",
-        "status": "to verify",
-    }
-}
 CITATIONS = {
     "pharmcat-definitions": {
         "title": "PharmCAT 3.1.1 allele definitions (CPIC and ClinPGx content), data release 2025-11-05",
@@ -291,11 +282,7 @@ def write_gene(gene: str, pgx: Path) -> None:
     top = {"chromosome": chromosome, **({} if gene in CALLABLE else {"reference": "*1"}), **top}
     source = "cpic-phenotypes-2d6" if gene == "CYP2D6" else "cpic-phenotypes"
     header = about(f"{gene}: functions and phenotypes", source)
-    if gene in PHENOCONVERSION:
-        top |= {"phenoconversion": PHENOCONVERSION[gene]}
-        tables.append(("citations", citations(source, str(PHENOCONVERSION[gene]["source"]))))
-    else:
-        tables.append(("citations", citations(source)))
+    tables.append(("citations", citations(source)))
     write(OUT / gene / "phenotype.toml", f"{gene}: what alleles do, and what two of them make.", top, header, tables)
 
 

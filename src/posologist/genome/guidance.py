@@ -115,7 +115,7 @@ def _expressed(
     """Phenotypes under the medicines taken, without the drug in question: its guidance allows for its own effect."""
     taken = () if situation is None else tuple(current.drug for current in situation.current)
     drugs = [knowledge.drugs[d] for d in taken if d in knowledge.drugs and d != drug]
-    return express(profile, drugs, ledger=ledger, knowledge=knowledge)
+    return express(profile, drugs, ledger=ledger, knowledge=knowledge, situation=situation)
 
 
 def _items(

@@ -4,7 +4,7 @@ The table is tab-separated: gene, diplotype, phenotype, activity score (PharmCAT
 start with "#" are comments. Of what is given, the activity score counts more than the phenotype, and that more
 than the diplotype. A gene may have several lines, since callers differ: what all of them say is stated, and where
 they differ every one of them stays as an option and no phenotype is stated. How diplotypes may be spelled stands in
-`tandem` (CYP2D6) and `names` (the other genes).
+`tandem` (CYP2D6), `allele_names` (the other genes) and `hla`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from posologist.core.errors import InputError
 from posologist.core.genotype import GeneticProfile
 from posologist.core.values import Many, Value
 from posologist.genome.hla import read_hla
-from posologist.genome.names import read_names
+from posologist.genome.allele_names import read_names
 from posologist.genome.notation import Option, Spelled, said_no_call, shared
 from posologist.genome.stated import stated_phenotypes, stated_scores
 from posologist.genome.tandem import counts_copies, read_copies

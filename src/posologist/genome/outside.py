@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from posologist.core.errors import InputError
 from posologist.core.genotype import GeneticProfile
 from posologist.core.values import Many, Value
-from posologist.genome.hla import read_hla
 from posologist.genome.allele_names import read_names
+from posologist.genome.hla import read_hla
 from posologist.genome.notation import Option, Spelled, said_no_call, shared
 from posologist.genome.stated import stated_phenotypes, stated_scores
 from posologist.genome.tandem import counts_copies, read_copies

@@ -49,11 +49,10 @@ def row(chromosome: str, pos: int, ref: str, alt: str, gt: str, **more: str) -> 
 
 
 def haplotype(gene: Gene, name: str) -> list[str]:
-    """The base at each position of the gene for one allele (the first where two are allowed)."""
-    return [
-        sorted(bases)[0] if p.ref not in bases else p.ref
-        for p, bases in zip(gene.positions, gene.bases[name], strict=True)
-    ]
+    """The base at each position of the gene for one allele: what it states, first of several, else the reference's."""
+    pattern = next(p for p in gene.patterns if p.allele.name == name)
+    places = enumerate(gene.positions)
+    return [p.ref if p.ref in pattern.at(n, p.ref) else min(pattern.at(n, p.ref)) for n, p in places]
 
 
 def position_row(

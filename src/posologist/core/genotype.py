@@ -44,6 +44,7 @@ class GeneCall(Value):
     not_excluded: Many[NotExcluded] = ()
     missing_positions: Many[str] = ()
     lowest_function: Many[str] | None = None
+    other_variants: dict[str, str] = Field(default={}, description="positions read that define no allele, by rsID")
     source: Literal["vcf", "outside call", "none"] = "none"
     findings: Many[str] = ()
     because: Because

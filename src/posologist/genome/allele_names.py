@@ -27,8 +27,6 @@ from posologist.genome.translate import INDETERMINATE, Translation, translate
 from posologist.knowledge.genes import Gene
 
 _HAPLOID = ("chrX", "chrM", "chrMT")
-_LOWEST_FUNCTION = ("DPYD", "RYR1")
-"""Genes of which a chromosome with several variants counts as its variant of lowest function."""
 _COMPLEMENT = str.maketrans("ACGT", "TGCA")
 _NOTHING_FOUND = {
     "reference",
@@ -72,6 +70,8 @@ def read_names(text: str, gene: Gene) -> Spelled:
 
 def _pair(text: str, gene: Gene, notes: list[str]) -> list[Named]:
     """Readings of `a/b`, or of `a` where one allele is a whole call."""
+    if gene.chromosome in _HAPLOID and (known := _lookup(text, gene)):
+        return [Named(name, ((name, _alone(gene, _Side(name, (name,)), notes)),)) for name in known]
     for first, second in _cuts(text, gene):
         return _named(gene, first, second, notes)
     single = _sides(text, gene)
@@ -127,12 +127,12 @@ def _order(name: str, gene: Gene) -> tuple[bool, tuple[int, str]]:
 
 def _translated(gene: Gene, first: _Side, second: _Side, notes: list[str]) -> Translation:
     alleles = [_decisive(gene, side, notes) for side in (first, second)]
-    unknown = [a for a in (*first.alleles, *second.alleles) if a not in gene.functions]
+    unknown = [a for a in (*first.alleles, *second.alleles) if a not in gene.functions and gene.phenotypes]
     notes.extend(f"{allele} has no known function" for allele in unknown)
     if None in alleles:
-        return Translation(phenotype=INDETERMINATE)
+        return Translation(phenotype=INDETERMINATE if gene.phenotypes else None)
     if gene.chromosome in ("chrM", "chrMT"):
-        return _single(gene, str(alleles[0])) if alleles[0] == alleles[1] else Translation(phenotype=INDETERMINATE)
+        return translate(gene, str(alleles[0])) if alleles[0] == alleles[1] else Translation(phenotype=INDETERMINATE)
     result = translate(gene, str(alleles[0]), str(alleles[1]))
     if result.phenotype == INDETERMINATE:
         known = [allele for allele in (*first.alleles, *second.alleles) if allele in gene.functions]
@@ -150,55 +150,57 @@ def _alone(gene: Gene, side: _Side, notes: list[str]) -> Translation:
     if allele is None or allele not in gene.functions:
         notes.append(f"{side.name} has no known function")
         return Translation(phenotype=INDETERMINATE)
-    return _single(gene, allele)
-
-
-def _single(gene: Gene, allele: str) -> Translation:
-    """Phenotype of one allele alone: a rule of its own, or that of two such alleles."""
-    function = gene.functions[allele].function if allele in gene.functions else ""
-    for wanted in ((function,), (function, function)):
-        for rule in gene.pair_rules:
-            if tuple(rule.functions) == wanted:
-                return Translation(phenotype=rule.phenotype)
-    return Translation(phenotype=INDETERMINATE)
+    return translate(gene, allele)
 
 
 def _decisive(gene: Gene, side: _Side, notes: list[str]) -> str | None:
     """The allele that a chromosome counts as; None where several alleles on it have no rule."""
     if len(side.alleles) == 1:
         return side.alleles[0]
-    if gene.symbol not in _LOWEST_FUNCTION or any(allele not in gene.functions for allele in side.alleles):
+    if not gene.worst_first or any(allele not in gene.functions for allele in side.alleles):
         notes.append(f"{side.name}: the function of these variants together is not assigned")
         return None
     return min(side.alleles, key=lambda allele: _function_rank(gene, allele))
 
 
-def _function_rank(gene: Gene, allele: str) -> float:
-    """Lower is worse: the activity, or how few functions it gives way to in a pair."""
-    function = gene.functions[allele]
-    if gene.scored:
-        return float("inf") if function.activity is None else function.activity
-    rules = {tuple(sorted(rule.functions)): rule.phenotype for rule in gene.pair_rules}
-    alone = rules.get((function.function, function.function))
-    others = {f.function for f in gene.functions.values()} - {function.function}
-    return -float(sum(rules.get(tuple(sorted((function.function, other)))) == alone for other in others))
+def _function_rank(gene: Gene, allele: str) -> int:
+    """Place among the gene's functions, worst first; one that is not listed there counts as least harmful."""
+    function = gene.functions[allele].function
+    return gene.worst_first.index(function) if function in gene.worst_first else len(gene.worst_first)
 
 
 def _listed(text: str, gene: Gene, notes: list[str]) -> list[Named]:
     """`a het, b het` of a gene whose lowest functions decide: the two worst, whatever chromosomes they are on."""
-    if gene.symbol not in _LOWEST_FUNCTION:
+    if not gene.worst_first:
         return []
     alleles: list[str] = []
     for part in split_outside(text, r"\s*[,;]\s*"):
         how = _ZYGOSITY.match(part)
-        found = _lookup(how["name"].strip(), gene) if how else ()
-        if not how or len(found) != 1 or found[0] not in gene.functions:
+        name = how["name"].strip() if how else ""
+        found = _lookup(name, gene) or ((name,) if _ALLELE_LIKE.fullmatch(name) else ())
+        if not how or len(found) != 1:
             return []
         alleles.extend(found * (2 if how["how"].lower().startswith("hom") else 1))
+    alleles = _without_parts(alleles)
+    notes.append(f"'{text}' does not say which variants share a chromosome; the two of lowest function are used")
+    unknown = [allele for allele in alleles if allele not in gene.functions]
+    if unknown:
+        notes.extend(f"{allele} has no known function" for allele in unknown)
+        name = " + ".join(sorted(alleles, key=star_order))
+        return [Named(name, ((name, Translation(phenotype=INDETERMINATE)),))]
     worst = sorted(alleles, key=lambda allele: _function_rank(gene, allele))
     first, second = (*worst, gene.reference)[:2]
-    notes.append(f"'{text}' does not say which variants share a chromosome; the two of lowest function are used")
     return _named(gene, [_Side(first, (first,))], [_Side(second, (second,))], notes)
+
+
+def _without_parts(alleles: list[str]) -> list[str]:
+    """The variants without those that are part of another one: of `a, b (HapB3)` and `a` the first remains."""
+    left = list(alleles)
+    for whole in alleles:
+        parts = {part.split(" (")[0].strip() for part in whole.split(",")} - {whole}
+        for part in parts & set(left):
+            left.remove(part)
+    return left
 
 
 def _sides(text: str, gene: Gene) -> list[_Side]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +32,22 @@ _SPELLINGS: Mapping[Build, re.Pattern[str]] = {
     "GRCh38": re.compile(r"GRCh38|hg38|hs38|\bb38\b|GCA_000001405\.(?:1[5-9]|2\d)\b", re.IGNORECASE),
 }
 _OTHER = re.compile(r"T2T|CHM13|hs1\b|hg18|NCBI36|GRCm|mm10|mm39", re.IGNORECASE)
+
+
+BUILDS: tuple[Build, ...] = ("GRCh37", "GRCh38")
+
+
+def stated_build(choice: str) -> Build | None:
+    """The build that a user names; None for "auto".
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if choice not in ("auto", *BUILDS):
+        raise InputError(f"'{choice}' is not a choice", where="--build", hint="use one of auto, GRCh37, GRCh38")
+    return next((build for build in BUILDS if build == choice), None)
 
 
 def build_from_header(path: Path, header: Header) -> Build | None:
@@ -98,3 +114,31 @@ def build_from_variants(records: Mapping[str, Iterable[Record]], genes: Iterable
     votes = build_votes(records, genes)
     decided = [build for build, count in votes.items() if count >= 2]
     return decided[0] if len(decided) == 1 and min(votes.values()) == 0 else None
+
+
+def check_build(path: Path, records: Mapping[str, Iterable[Record]], genes: Sequence[Gene], build: Build) -> None:
+    """Refuses a file whose variants or reference bases are those of the other build.
+
+    Raises
+    ------
+    InputError
+        If they are.
+    """
+    votes = build_votes(records, genes)
+    other: Build = "GRCh37" if build == "GRCh38" else "GRCh38"
+    agree = differ = 0
+    for gene in genes:
+        expected = {p.at(build): p.reference(build) for p in gene.positions if len(p.ref) == 1}
+        for record in records.get(plain_chromosome(gene.chromosome), ()):
+            if record.pos in expected and len(record.ref) == 1:
+                agree += record.ref == expected[record.pos]
+                differ += record.ref != expected[record.pos]
+    wrong_place = votes[other] >= 2 and votes[build] == 0
+    if wrong_place or (differ >= 2 and differ > agree):
+        raise InputError(
+            f"the variants stand where {other} has them, not {build}"
+            if wrong_place
+            else f"{differ} of {agree + differ} reference bases are not those of {build}",
+            where=str(path),
+            hint="check the reference genome of the file, or say it with --build",
+        )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from posologist.genome.genotypes import DELETED, OTHER, Genotype
-from posologist.knowledge.genes import Allele, Gene
+from posologist.genome.calls import Calls, Varied
+from posologist.genome.genotypes import DELETED, OTHER
+from posologist.genome.names import place
+from posologist.knowledge.genes import Gene, Pattern
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two alleles that explain the calls, with the probability among all pairs that do.
+    """Two alleles that explain the calls, with the probability among all pairs that do; `second` "" for one copy.
 
     `score` is the number of defined positions of both, the ranking of matchers that hold no frequencies.
     """
@@ -19,128 +21,155 @@ class Pair:
     first: str
     second: str
     probability: float
-    score: int
+    score: int = 0
 
     @property
     def diplotype(self) -> str:
-        """The pair as written: "*1/*2"."""
-        return f"{self.first}/{self.second}"
+        """The pair as written: "*1/*2"; the one allele where there is one copy."""
+        return f"{self.first}/{self.second}" if self.second else self.first
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Outcome for one gene. `reason` says why there is no pair."""
+    """Outcome for one gene. `reason` says why there is no pair; `lowest`: the two that guidance is looked up with."""
 
     pairs: tuple[Pair, ...]
     phased: bool
     untested: tuple[str, ...]
     reason: str = ""
+    findings: tuple[str, ...] = ()
+    lowest: tuple[str, ...] | None = None
 
 
-def match_gene(gene: Gene, genotypes: Sequence[Genotype]) -> Match:
-    """Every pair of the gene's alleles that explains the genotypes.
+def match_gene(gene: Gene, calls: Calls) -> Match:
+    """Every pair of the gene's alleles that explains the calls.
 
     A pair explains them if, for every group of positions whose phase is known together, one orientation fits.
     The probability of a pair is the product of its alleles' frequencies (doubled when they differ), over all
     pairs that explain the calls; frequencies as `Gene.weight`. Alleles none of whose defining positions was
-    read are not tried: they are `untested`.
+    read are not tried: they are `untested`. Where men have one copy and every call is of one, single alleles
+    are matched.
     """
-    used = [_documented(gene, genotype) for genotype in genotypes]
-    undocumented = [g.position.id for g in used if OTHER in (g.first, g.second) or DELETED in (g.first, g.second)]
-    tested, untested = _tested(gene, used)
-    read = [i for i, genotype in enumerate(used) if genotype.read]
-    phased = _is_phased([used[i] for i in read])
-    if not read:
-        return Match((), False, untested, "none of its positions was read")
-    if undocumented:
-        return Match((), phased, untested, f"no allele has the base found at {', '.join(undocumented)}")
-    pairs = _explaining(gene, tested, used, read)
+    calls, findings = documented(gene, calls)
+    missing = untested(gene, calls)
+    blocks = calls.blocks()
+    phased = len(blocks) <= 1
+    reason = obstacle(gene, calls)
+    if reason:
+        return Match((), phased and bool(calls.read), missing, reason, findings)
+    pairs = _explaining(gene, calls, blocks)
     if not pairs:
-        return Match((), phased, untested, "no pair of known alleles explains the calls")
-    return Match(_ranked(gene, pairs), phased, untested)
+        return Match((), phased, missing, "no pair of known alleles explains the calls", findings)
+    return Match(_ranked(gene, pairs), phased, missing, findings=findings)
 
 
-def _documented(gene: Gene, genotype: Genotype) -> Genotype:
-    """For genes in which an unknown base is read as reference: the genotype with it replaced."""
-    if gene.undocumented != "reference" or OTHER not in (genotype.first, genotype.second):
-        return genotype
-    base = genotype.position.ref
-    first, second = (base if strand == OTHER else strand for strand in (genotype.first, genotype.second))
-    return Genotype(genotype.position, first, second, genotype.block if first != second else None, lines=genotype.lines)
+def obstacle(gene: Gene, calls: Calls) -> str:
+    """Why nothing can be matched; empty if something can."""
+    if not calls.read:
+        return "none of its positions was read"
+    strange = [gene.positions[v.place].id for v in calls.varied if {OTHER, DELETED} & {v.first, v.second}]
+    if strange:
+        return f"no allele has the base found at {', '.join(strange)}"
+    lacking = [name for name in gene.required if not calls.complete >> gene.place[name] & 1]
+    return f"nothing is called without {', '.join(lacking)}" if lacking else ""
 
 
-def _tested(gene: Gene, genotypes: Sequence[Genotype]) -> tuple[list[Allele], tuple[str, ...]]:
-    read = {genotype.position.id for genotype in genotypes if genotype.read}
-    tested = [allele for allele in gene.alleles if allele.everywhere or read & allele.defines.keys()]
-    names = {allele.reported for allele in tested}
-    missing = (allele.reported for allele in gene.alleles if allele.reported not in names)
-    return tested, tuple(dict.fromkeys(missing))
+def documented(gene: Gene, calls: Calls) -> tuple[Calls, tuple[str, ...]]:
+    """For genes in which an unknown base is read as reference: the calls with it replaced, and that it was."""
+    if gene.undocumented != "reference" or not any(OTHER in (v.first, v.second) for v in calls.varied):
+        return calls, ()
+    kept, findings, reference = list[Varied](), list[str](), calls.reference
+    for varied in calls.varied:
+        if OTHER not in (varied.first, varied.second):
+            kept.append(varied)
+            continue
+        position = gene.positions[varied.place]
+        first, second = (position.ref if s == OTHER else s for s in (varied.first, varied.second))
+        findings.append(f"{position.id}: the base found is in no definition; it is read as the reference's")
+        if first == second == position.ref or (calls.one_copy and first == position.ref):
+            reference |= 1 << varied.place
+        else:
+            kept.append(varied._replace(first=first, second=second, block=varied.block if first != second else None))
+    return replace(calls, reference=reference, varied=tuple(kept)), tuple(findings)
 
 
-def _is_phased(genotypes: Sequence[Genotype]) -> bool:
-    groups = {g.block if g.block is not None else id(g) for g in genotypes if g.heterozygous}
-    return len(groups) <= 1
+def untested(gene: Gene, calls: Calls) -> tuple[str, ...]:
+    """Alleles none of whose defining positions was read."""
+    if calls.read == gene.all_places:
+        return ()
+    tested = {p.allele.reported for p in gene.patterns if p.allele.everywhere or calls.read & p.stated}
+    return tuple(dict.fromkeys(p.allele.reported for p in gene.patterns if p.allele.reported not in tested))
 
 
-def _explaining(
-    gene: Gene, tested: Sequence[Allele], genotypes: Sequence[Genotype], read: Sequence[int]
-) -> list[tuple[Allele, Allele]]:
-    bases = {allele.name: gene.bases[allele.name] for allele in tested}
-    plausible = [allele for allele in tested if all(_on_a_strand(bases[allele.name][i], genotypes[i]) for i in read)]
-    blocks: dict[object, list[int]] = {}
-    for i in read:
-        genotype = genotypes[i]
-        blocks.setdefault(genotype.block if genotype.block is not None else i, []).append(i)
+def _explaining(gene: Gene, calls: Calls, blocks: Sequence[int]) -> list[tuple[Pattern, Pattern | None]]:
+    plausible = list[tuple[Pattern, int, int]]()
+    everything = calls.everything()
+    for pattern in gene.patterns:
+        if pattern.altered & calls.reference or not (pattern.allele.everywhere or calls.read & pattern.stated):
+            continue
+        first, second = _strands(pattern, gene, calls.varied)
+        if first | second == everything:
+            plausible.append((pattern, first, second))
+    if calls.one_copy:
+        return [(pattern, None) for pattern, first, _ in plausible if first == everything]
+    both = everything & ~sum(blocks)
     return [
         (a, b)
-        for n, a in enumerate(plausible)
-        for b in plausible[n:]
-        if all(_fits(bases[a.name], bases[b.name], genotypes, block) for block in blocks.values())
+        for n, (a, a1, a2) in enumerate(plausible)
+        for b, b1, b2 in plausible[n:]
+        if a1 & b2 & both == both and _blocks_fit(a1 & b2, b1 & a2, blocks)
     ]
 
 
-def _on_a_strand(bases: frozenset[str], genotype: Genotype) -> bool:
-    return genotype.first is None or genotype.second is None or genotype.first in bases or genotype.second in bases
+def _strands(pattern: Pattern, gene: Gene, varied: Iterable[Varied]) -> tuple[int, int]:
+    """Bits at which the allele fits the first strand, and the second."""
+    first = second = 0
+    for place_, one, two, _ in varied:
+        bases = pattern.bases.get(place_)
+        if bases is None:
+            bases = gene.reference_bases[place_]
+        if one is None or one in bases:
+            first |= 1 << place_
+        if two is None or two in bases:
+            second |= 1 << place_
+    return first, second
 
 
-def _fits(
-    a: tuple[frozenset[str], ...], b: tuple[frozenset[str], ...], genotypes: Sequence[Genotype], block: list[int]
-) -> bool:
-    return _oriented(a, b, genotypes, block) or _oriented(b, a, genotypes, block)
+def _blocks_fit(forward: int, backward: int, blocks: Iterable[int]) -> bool:
+    return all(forward & block == block or backward & block == block for block in blocks)
 
 
-def _oriented(
-    a: tuple[frozenset[str], ...], b: tuple[frozenset[str], ...], genotypes: Sequence[Genotype], block: list[int]
-) -> bool:
-    for i in block:
-        first, second = genotypes[i].first, genotypes[i].second
-        if (first is not None and first not in a[i]) or (second is not None and second not in b[i]):
-            return False
-    return True
-
-
-def _ranked(gene: Gene, pairs: Sequence[tuple[Allele, Allele]]) -> tuple[Pair, ...]:
+def _ranked(gene: Gene, pairs: Sequence[tuple[Pattern, Pattern | None]]) -> tuple[Pair, ...]:
     weights: dict[tuple[str, str], float] = {}
     scores: dict[tuple[str, str], int] = {}
-    order = {name: n for n, name in enumerate(dict.fromkeys(allele.reported for allele in gene.alleles))}
     for a, b in pairs:
-        key = (a.reported, b.reported)
-        if _place(key[0], order) > _place(key[1], order):
-            key = (key[1], key[0])
-        weights[key] = gene.weight(key[0]) * gene.weight(key[1]) * (1.0 if key[0] == key[1] else 2.0)
-        scores[key] = max(scores.get(key, 0), _score(gene, a) + _score(gene, b))
+        names = sorted((p.allele.reported for p in (a, b) if p is not None), key=lambda name: place(name, gene))
+        key = (names[0], names[1] if len(names) > 1 else "")
+        weights[key] = weight(gene, *key)
+        scores[key] = max(scores.get(key, 0), sum(_score(gene, p) for p in (a, b) if p is not None))
     total = sum(weights.values())
-    ranked = [Pair(*key, probability=round(weight / total, 6), score=scores[key]) for key, weight in weights.items()]
+    ranked = [Pair(*key, probability=round(value / total, 6), score=scores[key]) for key, value in weights.items()]
+    picked = {p.pick for p in gene.preferences if set(p.of) <= {pair.diplotype for pair in ranked}}
     return tuple(
-        sorted(ranked, key=lambda p: (-p.probability, -p.score, _place(p.first, order), _place(p.second, order)))
+        sorted(
+            ranked,
+            key=lambda p: (
+                -p.probability,
+                p.diplotype not in picked,
+                -p.score,
+                place(p.first, gene),
+                place(p.second, gene),
+            ),
+        )
     )
 
 
-def _place(name: str, order: dict[str, int]) -> tuple[int, int]:
-    """Star alleles by number, *1 before *38 although the latter is the genome's reference."""
-    digits = "".join(c for c in name.lstrip("*").split("+")[0] if c.isdigit())
-    return (int(digits) if name.startswith("*") and digits else 0, order[name])
+def weight(gene: Gene, first: str, second: str) -> float:
+    """How common a pair is in the population: the product of its alleles' weights, doubled when they differ."""
+    if not second:
+        return gene.weight(first)
+    return gene.weight(first) * gene.weight(second) * (1.0 if first == second else 2.0)
 
 
-def _score(gene: Gene, allele: Allele) -> int:
-    return len(gene.positions) if allele.everywhere else len(allele.defines)
+def _score(gene: Gene, pattern: Pattern) -> int:
+    return len(gene.positions) if pattern.allele.everywhere else len(pattern.bases)

@@ -69,7 +69,7 @@ def express(
     """
     if genome is not None:
         ledger.merge({EvidenceKey(key): entry for key, entry in genome.evidence.items()})
-    folder = knowledge.folder / "genes" if knowledge is not None else None
+    folder = knowledge.gene_folders if knowledge is not None else None
     held = dict.fromkeys([*callable_genes(folder), *outside_genes(folder)])
     called = genome.genes if genome is not None else {}
     subject = FactSubject(situation, knowledge) if situation is not None and knowledge is not None else None
@@ -77,18 +77,18 @@ def express(
     taken = tuple(drugs)
     genes = {symbol: _expressed(symbol, called.get(symbol), ledger) for symbol in dict.fromkeys([*held, *called])}
     for symbol in called:
-        if symbol in held and called[symbol].called and _can_change(symbol, taken, folder or GENES_FOLDER):
+        if symbol in held and called[symbol].called and _can_change(symbol, taken, folder or (GENES_FOLDER,)):
             genes[symbol] = _in_patient(genes[symbol], load_gene(symbol, folder), taken, patient, ledger)
     return PhenotypeProfile(genes=genes, alleles=_alleles(called, genes))
 
 
-def _can_change(symbol: GeneSymbol, drugs: Sequence[Drug], folder: Path) -> bool:
-    return _has_rules(symbol, folder) or any(role.enzyme == symbol for drug in drugs for role in drug.roles)
+def _can_change(symbol: GeneSymbol, drugs: Sequence[Drug], folders: tuple[Path, ...]) -> bool:
+    return _has_rules(symbol, folders) or any(role.enzyme == symbol for drug in drugs for role in drug.roles)
 
 
 @lru_cache(maxsize=256)
-def _has_rules(symbol: GeneSymbol, folder: Path) -> bool:
-    return (folder / symbol / "phenoconversion.toml").is_file()
+def _has_rules(symbol: GeneSymbol, folders: tuple[Path, ...]) -> bool:
+    return any((folder / symbol / "phenoconversion.toml").is_file() for folder in folders)
 
 
 @dataclass(frozen=True, slots=True)

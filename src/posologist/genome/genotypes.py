@@ -7,13 +7,14 @@ spellings of a variant read the same. What was not read is None, never the refer
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol
 
 from posologist.core.settings import Settings
 from posologist.genome.build import Build
-from posologist.genome.vcf import Record
+from posologist.genome.vcf import Header, Record, Regions, merge_regions, plain_chromosome
 from posologist.knowledge.genes import Gene, Position
 
 Absent = Literal["missing", "reference"]
@@ -22,6 +23,7 @@ OTHER = "other"
 DELETED = "*"
 """The position lies inside a deletion on this strand."""
 REFERENCE = "ref"
+_LONG = 100  # bases; a longer record is a reference block or a large deletion
 _ALLELE_NUMBER = re.compile(r"[0-9]{1,4}")
 _BLOCK_ALTS = frozenset({"<NON_REF>", "<*>"})
 
@@ -39,7 +41,8 @@ class Genotype:
     """The two alleles at a position, in the definition's spelling; None where a strand was not read.
 
     `block`: strands of positions with the same block belong together; None where both alleles are equal, or
-    the order is not known. `assumed`: no record, taken as reference on request.
+    the order is not known. `assumed`: no record, taken as reference on request. `copies` is 1 where the file says
+    that the person has one copy (men, X chromosome); then `second` is None.
     """
 
     position: Position
@@ -49,6 +52,7 @@ class Genotype:
     assumed: bool = False
     lines: tuple[int, ...] = ()
     findings: tuple[str, ...] = ()
+    copies: int = 2
 
     @property
     def read(self) -> bool:
@@ -57,13 +61,13 @@ class Genotype:
 
     @property
     def complete(self) -> bool:
-        """Whether both strands are known."""
-        return self.first is not None and self.second is not None
+        """Whether every strand is known."""
+        return self.first is not None and (self.second is not None or self.copies == 1)
 
     @property
     def heterozygous(self) -> bool:
         """Whether the two strands differ, or may differ."""
-        return self.first != self.second
+        return self.copies == 2 and self.first != self.second
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,8 @@ class _Reading:
     phased: bool
     phase_set: str
     line: int
-    findings: tuple[str, ...] = field(default=())
+    findings: tuple[str, ...] = ()
+    copies: int = 2
 
 
 def edits_of(pos: int, ref: str, alt: str) -> tuple[Edit, ...]:
@@ -99,6 +104,42 @@ def edits_of(pos: int, ref: str, alt: str) -> tuple[Edit, ...]:
     return (Edit(pos + head, ref[head:], alt[head:]),)
 
 
+class Listing(Protocol):
+    """What a file says it covers."""
+
+    @property
+    def header(self) -> Header: ...
+    @property
+    def chromosomes(self) -> Collection[str]: ...
+
+
+def absent_on(chromosome: str, absent: Absent, listing: Listing) -> Absent:
+    """What absent positions are on a chromosome without any record.
+
+    A file of one chromosome says nothing of the others, nor does one whose header leaves the contig out.
+    """
+    if absent == "missing" or chromosome in listing.chromosomes:
+        return absent
+    contigs = {plain_chromosome(name) for name in listing.header.contigs}
+    several = len(listing.chromosomes) > 1
+    return "reference" if several and (not contigs or chromosome in contigs) else "missing"
+
+
+MARGIN = 60  # bases around a position in which another spelling of an indel may start
+
+
+def regions_of(genes: Iterable[Gene], builds: Iterable[Build]) -> Regions:
+    """Where the genes' positions are, in any of the builds, with a margin."""
+    return merge_regions(
+        [
+            (plain_chromosome(gene.chromosome), p.at(build) - MARGIN, p.at(build) + len(p.ref) + MARGIN)
+            for build in builds
+            for gene in genes
+            for p in (*gene.positions, *gene.extra_positions)
+        ]
+    )
+
+
 def read_gene(
     gene: Gene, records: Sequence[Record], *, build: Build, absent: Absent, settings: Settings
 ) -> tuple[Genotype, ...]:
@@ -111,42 +152,115 @@ def read_gene(
     absent
         What a position without a record is: "missing", or "reference" (then marked as assumed).
     """
-    targets = [_Target.of(position, build) for position in gene.positions]
-    repeats = tuple(target for target in targets if target.indel and target.position.shift)
-    return tuple(_read_position(target, repeats, records, build, absent, settings) for target in targets)
+    return read_positions(gene.positions, _Index(records), gene, build=build, absent=absent, settings=settings)
 
 
-def _read_position(
-    target: _Target,
-    repeats: tuple[_Target, ...],
+def read_extra(
+    gene: Gene, records: Sequence[Record], *, build: Build, absent: Absent, settings: Settings
+) -> tuple[Genotype, ...]:
+    """The genotype at positions that define no allele of the gene and that guidance asks for."""
+    return read_positions(gene.extra_positions, _Index(records), gene, build=build, absent=absent, settings=settings)
+
+
+def read_positions(
+    positions: Sequence[Position], index: _Index, gene: Gene, *, build: Build, absent: Absent, settings: Settings
+) -> tuple[Genotype, ...]:
+    """As `read_gene`, for the positions given."""
+    targets = targets_of(positions, build)
+    repeats = repeats_of(targets)
+    return settled(
+        gene, [read_position(t, repeats, index.near(t), build=build, absent=absent, settings=settings) for t in targets]
+    )
+
+
+def settled(gene: Gene, genotypes: Sequence[Genotype]) -> tuple[Genotype, ...]:
+    """The genotypes of one gene, with one view of how many copies there are.
+
+    A single call where everyone has two copies is half a call. On the X chromosome it means one copy, unless other
+    positions of the gene differ between two strands.
+    """
+    if not any(genotype.copies == 1 and genotype.read for genotype in genotypes):
+        return tuple(genotypes)
+    if not gene.one_copy_in_men:
+        return tuple(_half_read(genotype) for genotype in genotypes)
+    if any(genotype.heterozygous for genotype in genotypes if genotype.copies == 2):
+        return tuple(_doubled(genotype) for genotype in genotypes)
+    return tuple(replace(genotype, second=None, block=None, copies=1) for genotype in genotypes)
+
+
+def _doubled(genotype: Genotype) -> Genotype:
+    """A single call on the X chromosome of someone with two copies elsewhere on it: taken as both."""
+    if genotype.copies == 2:
+        return genotype
+    text = f"{genotype.position.id}: one call where others are of two copies; taken for both"
+    return replace(genotype, second=genotype.first, copies=2, findings=(*genotype.findings, text))
+
+
+def _half_read(genotype: Genotype) -> Genotype:
+    """A single call where everyone has two copies: one of them was not read."""
+    if genotype.copies == 2:
+        return genotype
+    text = f"{genotype.position.id}: only one of two copies was read"
+    return replace(genotype, copies=2, findings=(*genotype.findings, text))
+
+
+class _Index:
+    """Records by position: short ones found by bisection, long ones (reference blocks, deletions) one by one."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._short = sorted((r for r in records if r.end - r.pos < _LONG), key=lambda r: (r.pos, r.line))
+        self._long = [r for r in records if r.end - r.pos >= _LONG]
+        self._starts = [record.pos for record in self._short]
+
+    def near(self, target: Target) -> list[Record]:
+        """Records that can say something about the target."""
+        low = bisect_left(self._starts, min(target.pos, target.start) - _LONG)
+        high = bisect_right(self._starts, target.end)
+        return [record for record in (*self._short[low:high], *self._long) if target.near(record)]
+
+
+def read_position(
+    target: Target,
+    repeats: tuple[Target, ...],
     records: Sequence[Record],
+    *,
     build: Build,
     absent: Absent,
     settings: Settings,
 ) -> Genotype:
+    """The genotype at one position, from the records near it."""
     position = target.position
-    readings = [
-        reading
-        for record in records
-        if target.near(record) and (reading := target.read(record, repeats, settings)) is not None
-    ]
+    readings = [reading for record in records if (reading := target.read(record, repeats, settings)) is not None]
+    base = position.reference(build)
     if not readings:
         if absent == "reference":
-            base = position.reference(build)
             return Genotype(position, base, base, assumed=True)
         return Genotype(position, None, None)
+    copies = 1 if all(reading.copies == 1 for reading in readings) else 2
     strands, block, conflict = _combine(readings, position)
     findings = [text for reading in readings for text in reading.findings]
     if conflict:
         findings.append(f"{position.id}: records contradict each other, so the position is not used")
-    base = position.reference(build)
     first, second = (base if strand == REFERENCE else strand for strand in strands)
     lines = tuple(dict.fromkeys(reading.line for reading in readings))
-    return Genotype(position, first, second, block, lines=lines, findings=tuple(dict.fromkeys(findings)))
+    return Genotype(
+        position, first, None if copies == 1 else second, None if copies == 1 else block, lines=lines,
+        findings=tuple(dict.fromkeys(findings)), copies=copies,
+    )  # fmt: skip
+
+
+def targets_of(positions: Sequence[Position], build: Build) -> tuple[Target, ...]:
+    """The positions as they stand in a build."""
+    return tuple(Target.of(position, build) for position in positions)
+
+
+def repeats_of(targets: Sequence[Target]) -> tuple[Target, ...]:
+    """Those in which an insertion or deletion can be written at several places."""
+    return tuple(target for target in targets if target.indel and target.position.shift)
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class Target:
     """A position in one build, with the edits that make each documented allele."""
 
     position: Position
@@ -158,7 +272,7 @@ class _Target:
     end: int
 
     @classmethod
-    def of(cls, position: Position, build: Build) -> _Target:
+    def of(cls, position: Position, build: Build) -> Target:
         pos, ref = position.at(build), position.reference(build)
         others = [allele for allele in (position.ref, *position.alts) if allele != ref]
         edits = tuple((edits_of(pos, ref, allele), allele) for allele in others)
@@ -171,7 +285,7 @@ class _Target:
         """Whether the record can say something about the position."""
         return record.pos <= self.end and record.end >= min(self.pos, self.start)
 
-    def read(self, record: Record, repeats: tuple[_Target, ...], settings: Settings) -> _Reading | None:
+    def read(self, record: Record, repeats: tuple[Target, ...], settings: Settings) -> _Reading | None:
         """The record's two strands here; None if it says nothing about the position."""
         if not self._speaks(record):
             return None
@@ -180,16 +294,16 @@ class _Target:
         if problem:
             return _Reading((None, None), False, "", record.line, (f"{label}: {problem}; the position is not used",))
         calls, phased = _split_genotype(record.gt or ".")
-        if len(calls) == 1:
-            calls = (calls[0], None)
-        if len(calls) != 2:
+        if len(calls) > 2:
             text = f"{label}: genotype {record.gt} has {len(calls)} copies; the position is not used"
             return _Reading((None, None), False, "", record.line, (text,))
-        strands = (self._strand(record, calls[0], repeats), self._strand(record, calls[1], repeats))
+        copies = len(calls)
+        first = self._strand(record, calls[0], repeats)
+        strands = (first, self._strand(record, calls[1], repeats) if copies == 2 else first)
         findings: tuple[str, ...] = ()
-        if (strands[0] is None) != (strands[1] is None):
+        if copies == 2 and (strands[0] is None) != (strands[1] is None):
             findings = (f"{label}: only one of two copies was read ({record.gt})",)
-        return _Reading(strands, phased, record.phase_set or "|", record.line, findings)
+        return _Reading(strands, phased, record.phase_set or "|", record.line, findings, copies)
 
     def _speaks(self, record: Record) -> bool:
         """An SNV needs a record over it; an indel one that lists an indel here, or says that all is reference."""
@@ -210,21 +324,21 @@ class _Target:
 
     def _problem(self, record: Record, settings: Settings) -> str:
         if record.filter:
-            return f"line {record.line} failed the filter {record.filter}"
+            return f"{record.where} failed the filter {record.filter}"
         if record.quality is not None and record.quality < settings.min_genotype_quality:
             return f"genotype quality {record.quality:g} is below {settings.min_genotype_quality}"
         if record.depth is not None and record.depth < settings.min_read_depth:
             return f"read depth {record.depth:g} is below {settings.min_read_depth}"
         if record.gt is None:
-            return f"line {record.line} has no genotype"
+            return f"{record.where} has no genotype"
         block = record.end > record.pos + len(record.ref) - 1
         ours = self.ref[: record.pos + len(record.ref) - self.pos] if record.pos <= self.pos else ""
         theirs = record.ref[self.pos - record.pos : self.pos - record.pos + len(ours)] if ours else ""
         if ours and theirs != ours and not (block and not theirs):
-            return f"line {record.line} has the reference {theirs}, the definition {ours}"
+            return f"{record.where} has the reference {theirs}, the definition {ours}"
         return ""
 
-    def _strand(self, record: Record, call: str | None, repeats: tuple[_Target, ...]) -> str | None:
+    def _strand(self, record: Record, call: str | None, repeats: tuple[Target, ...]) -> str | None:
         if call is None or call == ".":
             return None
         index = int(call)
@@ -271,7 +385,7 @@ class _Target:
         return _rotated(wanted.deleted, move) == found.deleted and _rotated(wanted.inserted, move) == found.inserted
 
 
-def _leftmost(edit: Edit, repeats: tuple[_Target, ...]) -> Edit:
+def _leftmost(edit: Edit, repeats: tuple[Target, ...]) -> Edit:
     """An insertion or deletion inside a known repeat, moved to where the definition has it."""
     if len(edit.deleted) == len(edit.inserted):
         return edit

@@ -149,7 +149,7 @@ def _understood(call: OutsideCall, gene: Gene | None) -> Reading:
         phenotype = call.phenotype
     if diplotype is None and phenotype is None and score is None:
         return Reading(None, Translation(phenotype=None), (f"{call.where}: its caller made no call",))
-    if gene is None or not gene.functions:
+    if gene is None or not gene.allele_names:
         name = diplotype or "not stated"
         option = Option(diplotype=name, phenotype=phenotype)
         return Reading(diplotype, Translation(phenotype=phenotype), (), (option,))

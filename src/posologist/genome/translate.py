@@ -18,18 +18,21 @@ class Translation(Value):
     at_least: bool = False
 
 
-def translate(gene: Gene, first: str, second: str) -> Translation:
-    """Phenotype of a pair of alleles.
+def translate(gene: Gene, first: str, second: str = "") -> Translation:
+    """Phenotype of a pair of alleles, or of one where there is one copy.
 
-    An allele without a known function gives "Indeterminate", never "Normal".
+    An allele without a known function gives "Indeterminate", never "Normal". A gene without rules has no
+    phenotype.
 
     References
     ----------
     The gene's `phenotype.toml`.
     """
-    functions = [gene.functions.get(first), gene.functions.get(second)]
+    if not gene.phenotypes:
+        return Translation(phenotype=None)
+    functions = [gene.functions.get(name) for name in (first, second) if name]
     known = [function for function in functions if function is not None]
-    if len(known) < 2:
+    if len(known) < len(functions):
         return Translation(phenotype=INDETERMINATE)
     if gene.scored:
         return _scored(gene, known)

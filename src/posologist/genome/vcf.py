@@ -9,10 +9,13 @@ import gzip
 import re
 import zlib
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from posologist.core.errors import InputError
 
@@ -52,6 +55,11 @@ class Record:
     depth: float | None
     end: int
 
+    @property
+    def where(self) -> str:
+        """The line's number, or the position where lines were not counted."""
+        return f"line {self.line}" if self.line else f"{self.chromosome}:{self.pos}"
+
 
 @dataclass(frozen=True, slots=True)
 class SampleRecords:
@@ -64,6 +72,7 @@ class SampleRecords:
     lines: int
 
 
+@lru_cache(maxsize=4096)
 def plain_chromosome(name: str) -> str:
     """Chromosome without prefix: "chr10", "10" and "NC_000010.11" are "10"; other contigs keep their name."""
     found = _REFSEQ.match(name)
@@ -86,6 +95,12 @@ def merge_regions(wanted: Collection[tuple[str, int, int]]) -> Regions:
     return {chromosome: tuple(spans) for chromosome, spans in result.items()}
 
 
+def with_regions(regions: Regions, more: Collection[tuple[str, int, int]]) -> Regions:
+    """The regions with others added."""
+    spans = [(chromosome, *span) for chromosome, found in regions.items() for span in found]
+    return merge_regions([*spans, *more])
+
+
 def read_header(path: Path) -> Header:
     """Header of a VCF.
 
@@ -99,56 +114,121 @@ def read_header(path: Path) -> Header:
 
 
 def read_records(path: Path, sample: str, regions: Regions) -> SampleRecords:
-    """The sample's records that overlap the regions.
+    """The sample's records that overlap the regions; by the file's index where it has one that is up to date.
 
     Raises
     ------
     InputError
         If the file cannot be read, is cut off, has lines that are no VCF lines, or does not have the sample.
     """
-    with _open(path) as stream:
-        lines = _numbered(path, stream)
-        header = _header(path, lines)
+    with open_lines(path) as lines:
+        header = lines.header
         if sample not in header.samples:
             raise InputError(f"no sample '{sample}'", where=str(path), hint=f"samples are {_listing(header.samples)}")
         column = 9 + header.samples.index(sample)
         width = 9 + len(header.samples)
-        starts = {chromosome: [start for start, _ in spans] for chromosome, spans in regions.items()}
         found: dict[str, list[Record]] = {}
+        for wanted in lines.within(regions):
+            found.setdefault(wanted.chromosome, []).append(_record(path, wanted, column, width))
+        return SampleRecords(
+            header=header,
+            sample=sample,
+            records={chromosome: tuple(records) for chromosome, records in found.items()},
+            chromosomes=frozenset(lines.chromosomes),
+            lines=lines.count,
+        )
+
+
+class Line(NamedTuple):
+    """A line of the file that overlaps a wanted region. `number` 0: reached by the index, which counts no lines."""
+
+    number: int
+    chromosome: str
+    pos: int
+    text: bytes
+
+
+class Lines:
+    """The lines of an open VCF. `chromosomes` and `count` are complete when `within` has been read to its end."""
+
+    def __init__(self, path: Path, stream: IO[bytes]) -> None:
+        self.path = path
+        self._numbered = _numbered(path, stream)
+        self.header = _header(path, self._numbered)
+        self.chromosomes: set[str] = set()
+        self.count = 0
+
+    def within(self, regions: Regions) -> Iterator[Line]:
+        """Lines that overlap the regions."""
+        index = _index_of(self.path)
+        return self._every(regions) if index is None else self._indexed(regions, index)
+
+    def _indexed(self, regions: Regions, index: Path) -> Iterator[Line]:
+        from pysam import TabixFile
+
+        with TabixFile(str(self.path), index=str(index)) as table:
+            names = {name: plain_chromosome(name) for name in table.contigs}
+            self.chromosomes |= set(names.values())
+            self.count = len(names)
+            for name, chromosome in names.items():
+                seen = set[str]()
+                for start, end in regions.get(chromosome, ()):
+                    for text in table.fetch(name, max(0, start - 1), end):
+                        if text not in seen:
+                            seen.add(text)
+                            yield Line(0, chromosome, int(text.split("\t", 2)[1]), text.encode())
+
+    def _every(self, regions: Regions) -> Iterator[Line]:
+        starts = {chromosome: [start for start, _ in spans] for chromosome, spans in regions.items()}
         names: dict[bytes, str] = {}
-        count = 0
-        for number, line in lines:
+        last = b""
+        for number, line in self._numbered:
             head = line.split(b"\t", 2)
             if len(head) < 3:
                 if not line.strip():
                     continue
-                raise _not_a_line(path, number, "fewer columns than a VCF line has")
-            count += 1
+                raise _not_a_line(self.path, number, "fewer columns than a VCF line has")
+            self.count += 1
             chromosome = names.get(head[0])
             if chromosome is None:
                 chromosome = names[head[0]] = plain_chromosome(head[0].decode("utf-8", "replace"))
+                self.chromosomes.add(chromosome)
+            last = line
             spans = regions.get(chromosome)
             if spans is None:
-                last = line
                 continue
-            last = line
             if not head[1].isdigit() or len(head[1]) > 12:
-                raise _not_a_line(path, number, f"position {head[1][:20]!r} is not a number")
+                raise _not_a_line(self.path, number, f"position {head[1][:20]!r} is not a number")
             pos = int(head[1])
             before = bisect_right(starts[chromosome], pos) - 1
-            inside = before >= 0 and pos <= spans[before][1]
-            if not inside and not _reaches(line, pos, spans, before):
-                continue
-            found.setdefault(chromosome, []).append(_record(path, number, line, chromosome, pos, column, width))
-        if count and last.count(b"\t") + 1 != width:
-            raise _not_a_line(path, number, f"the last line has {last.count(chr(9).encode()) + 1} of {width} columns")
-    return SampleRecords(
-        header=header,
-        sample=sample,
-        records={chromosome: tuple(records) for chromosome, records in found.items()},
-        chromosomes=frozenset(names.values()),
-        lines=count,
-    )
+            if (before >= 0 and pos <= spans[before][1]) or _reaches(line, pos, spans, before):
+                yield Line(number, chromosome, pos, line)
+        width = 9 + len(self.header.samples)
+        if self.count and last.count(b"\t") + 1 != width:
+            columns = last.count(b"\t") + 1
+            raise _not_a_line(self.path, number, f"the last line has {columns} of {width} columns")
+
+
+@contextmanager
+def open_lines(path: Path) -> Iterator[Lines]:
+    """An open VCF.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not a VCF.
+    """
+    with _open(path) as stream:
+        yield Lines(path, stream)
+
+
+def _index_of(path: Path) -> Path | None:
+    """The file's index, if there is one that is not older than the file: an old one may miss records."""
+    for suffix in (".tbi", ".csi"):
+        index = path.with_name(path.name + suffix)
+        if index.is_file() and index.stat().st_mtime >= path.stat().st_mtime and find_spec("pysam"):
+            return index
+    return None
 
 
 def _reaches(line: bytes, pos: int, spans: tuple[tuple[int, int], ...], before: int) -> bool:
@@ -164,20 +244,25 @@ def _reaches(line: bytes, pos: int, spans: tuple[tuple[int, int], ...], before: 
     return end >= start
 
 
-def _record(path: Path, number: int, line: bytes, chromosome: str, pos: int, column: int, width: int) -> Record:
-    fields = line.rstrip(b"\r\n").split(b"\t")
+def _record(path: Path, line: Line, column: int, width: int) -> Record:
+    fields = line.text.rstrip(b"\r\n").split(b"\t")
     if len(fields) != width:
-        raise _not_a_line(path, number, f"{len(fields)} columns where the header has {width}")
+        raise _not_a_line(path, line.number or line.pos, f"{len(fields)} columns where the header has {width}")
+    return record_of(path, line, fields[:9], fields[column])
+
+
+def record_of(path: Path, line: Line, fields: Sequence[bytes], sample: bytes) -> Record:
+    """The record that one sample's field makes of a line; `fields` are the nine columns before the samples."""
     text = [fields[i].decode("utf-8", "replace") for i in (2, 3, 4, 6)]
-    values = dict(zip(fields[8].split(b":"), fields[column].split(b":"), strict=False))
+    values = dict(zip(fields[8].split(b":"), sample.split(b":"), strict=False))
     found = _END.search(fields[7])
     ref = text[1].upper()
     if not ref or not ref.isalpha():
-        raise _not_a_line(path, number, f"reference allele {text[1][:20]!r} is not a sequence")
+        raise _not_a_line(path, line.number or line.pos, f"reference allele {text[1][:20]!r} is not a sequence")
     return Record(
-        line=number,
-        chromosome=chromosome,
-        pos=pos,
+        line=line.number,
+        chromosome=line.chromosome,
+        pos=line.pos,
         id="" if text[0] == "." else text[0],
         ref=ref,
         alts=() if text[2] in (".", "") else tuple(a if a.startswith("<") else a.upper() for a in text[2].split(",")),
@@ -186,7 +271,7 @@ def _record(path: Path, number: int, line: bytes, chromosome: str, pos: int, col
         phase_set=_text(values.get(b"PS")),
         quality=_number(values.get(b"GQ")),
         depth=_number(values.get(b"DP") or values.get(b"MIN_DP")),
-        end=int(found[1]) if found else pos + len(ref) - 1,
+        end=int(found[1]) if found else line.pos + len(ref) - 1,
     )
 
 

@@ -3,11 +3,14 @@
 `definition.toml` holds where the gene is read and which bases make which allele (absent for genes that come as
 an outside call only); `phenotype.toml` what an allele does and what two of them make; `frequencies.toml` how
 common each allele is; `phenoconversion.toml` how medicines and organ function change what the genes give. Each file
-states source, version, licence and retrieval date.
+states source, version, licence and retrieval date. Several folders may be given: a file of a later one takes the place
+of the same file of an earlier one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +23,7 @@ from posologist.core.evidence import Citation
 from posologist.core.values import CitationKey, GeneSymbol, Many, Status, Value
 
 GENES_FOLDER = Path(__file__).parent / "data" / "genes"
+Folders = Path | tuple[Path, ...] | None
 # IUPAC nucleotide codes: an allele with such a code is defined with either base.
 _IUPAC = {"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC", "B": "CGT", "D": "AGT", "H": "ACT"}
 
@@ -87,8 +91,23 @@ class AlleleFunction(Value):
     at_least: bool = False
 
 
+class Proxy(Value):
+    """A position that stands for another one, which it is inherited with, where that was not read."""
+
+    position: str
+    stands_for: str
+    text: str
+
+
+class Preference(Value):
+    """Diplotypes that unphased calls cannot tell apart, and the one that the source reports for them."""
+
+    of: Many[str]
+    pick: str
+
+
 class PairRule(Value):
-    """Two functions and the phenotype of a person who has both."""
+    """Two functions and the phenotype of a person who has both; one function where there is one copy only."""
 
     functions: Many[str]
     phenotype: str
@@ -109,6 +128,30 @@ class ScoreRule(Value):
         if self.equals is not None:
             return score == self.equals
         return self.below is None or score < self.below
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What an allele says about its gene's positions, by place: the bases that it may have there.
+
+    `stated` has the bit of each such place, `altered` of those at which the reference's base does not fit.
+    """
+
+    allele: Allele
+    bases: Mapping[int, frozenset[str]]
+    stated: int
+    altered: int
+
+    @classmethod
+    def of(cls, allele: Allele, gene: Gene) -> Pattern:
+        """The pattern of an allele of the gene."""
+        bases = {gene.place[name]: _bases(code) for name, code in allele.defines.items()}
+        altered = sum(1 << n for n, allowed in bases.items() if gene.positions[n].ref not in allowed)
+        return cls(allele, bases, sum(1 << n for n in bases), altered)
+
+    def at(self, place: int, reference: str) -> frozenset[str]:
+        """The bases that the allele may have at a position."""
+        return self.bases.get(place) or frozenset((reference,))
 
 
 class Change(Value):
@@ -151,7 +194,15 @@ class Gene(Value):
         default="not called", description="what a base that no allele documents makes of the gene"
     )
     fallback: str = Field(default="", description="position that alone gives a phenotype if no allele fits")
+    required: Many[str] = Field(default=(), description="positions without which nothing is called")
+    preferences: Many[Preference] = ()
+    proxies: Many[Proxy] = ()
+    worst_first: Many[str] = Field(
+        default=(), description="functions, worst first: variants are called singly, guidance rests on the two worst"
+    )
+    copies_vary: bool = Field(default=False, description="deletions and duplications are common; no VCF counts them")
     positions: Many[Position] = ()
+    extra_positions: Many[Position] = Field(default=(), description="read for guidance; they define no allele")
     alleles: Many[Allele] = ()
     functions: dict[str, AlleleFunction]
     pair_rules: Many[PairRule] = ()
@@ -182,12 +233,35 @@ class Gene(Value):
         return {position.id: position for position in self.positions}
 
     @cached_property
-    def bases(self) -> dict[str, tuple[frozenset[str], ...]]:
-        """For each allele, the bases it may have at each position, in the order of `positions`."""
-        return {
-            allele.name: tuple(_bases(allele.defines.get(p.id, p.ref)) for p in self.positions)
-            for allele in self.alleles
-        }
+    def place(self) -> dict[str, int]:
+        """Place of each position among `positions`, by id."""
+        return {position.id: n for n, position in enumerate(self.positions)}
+
+    @cached_property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """Each allele as what it says about the positions, in the order of `alleles`."""
+        return tuple(Pattern.of(allele, self) for allele in self.alleles)
+
+    @cached_property
+    def reference_bases(self) -> tuple[frozenset[str], ...]:
+        """The reference's base at each place."""
+        return tuple(frozenset((position.ref,)) for position in self.positions)
+
+    @cached_property
+    def all_places(self) -> int:
+        """The bits of all positions."""
+        return (1 << len(self.positions)) - 1
+
+    @cached_property
+    def variant_names(self) -> Mapping[tuple[int, str], str]:
+        """The allele that one base at one place makes, for alleles that rest on a single position."""
+        singles = [(next(iter(p.bases.items())), p.allele.reported) for p in self.patterns if len(p.bases) == 1]
+        return {(place, base): name for (place, bases), name in singles for base in bases}
+
+    @property
+    def one_copy_in_men(self) -> bool:
+        """Whether men have one copy: genes on the X chromosome."""
+        return self.chromosome.removeprefix("chr") == "X"
 
     @cached_property
     def allele_names(self) -> frozenset[str]:
@@ -207,24 +281,30 @@ def _bases(code: str) -> frozenset[str]:
     return frozenset(_IUPAC.get(code, (code,)))
 
 
-def callable_genes(folder: Path | None = None) -> tuple[GeneSymbol, ...]:
+def callable_genes(folder: Folders = None) -> tuple[GeneSymbol, ...]:
     """Genes that are read from a VCF: those whose folder has a definition."""
-    return _symbols(str(folder or GENES_FOLDER))[0]
+    return _symbols(_places(folder))[0]
 
 
-def outside_genes(folder: Path | None = None) -> tuple[GeneSymbol, ...]:
+def outside_genes(folder: Folders = None) -> tuple[GeneSymbol, ...]:
     """Genes that come as an outside call only."""
-    return _symbols(str(folder or GENES_FOLDER))[1]
+    return _symbols(_places(folder))[1]
+
+
+def _places(folder: Folders) -> tuple[str, ...]:
+    given = (GENES_FOLDER,) if folder is None else (folder,) if isinstance(folder, Path) else folder
+    return tuple(map(str, given))
 
 
 @lru_cache(maxsize=16)
-def _symbols(folder: str) -> tuple[tuple[GeneSymbol, ...], tuple[GeneSymbol, ...]]:
-    places = sorted(path.parent for path in Path(folder).glob("*/phenotype.toml"))
-    read = tuple(GeneSymbol(place.name) for place in places if (place / "definition.toml").is_file())
-    return read, tuple(symbol for place in places if (symbol := GeneSymbol(place.name)) not in read)
+def _symbols(folders: tuple[str, ...]) -> tuple[tuple[GeneSymbol, ...], tuple[GeneSymbol, ...]]:
+    names = sorted({path.parent.name for folder in folders for path in Path(folder).glob("*/phenotype.toml")})
+    defined = {path.parent.name for folder in folders for path in Path(folder).glob("*/definition.toml")}
+    symbols = tuple(GeneSymbol(name) for name in names)
+    return tuple(s for s in symbols if s in defined), tuple(s for s in symbols if s not in defined)
 
 
-def load_gene(symbol: str, folder: Path | None = None) -> Gene:
+def load_gene(symbol: str, folder: Folders = None) -> Gene:
     """The facts of one gene, read once.
 
     Parameters
@@ -232,25 +312,25 @@ def load_gene(symbol: str, folder: Path | None = None) -> Gene:
     symbol
         HGNC symbol, e.g. "CYP2C19".
     folder
-        Folder that holds one folder per gene; the package's own by default.
+        Folders that hold one folder per gene, later ones first; the package's own by default.
 
     Raises
     ------
     KnowledgeError
         If the gene is not held, or its files contradict each other.
     """
-    return _load(symbol, str(folder or GENES_FOLDER))
+    return _load(symbol, _places(folder))
 
 
 @lru_cache(maxsize=256)
-def _load(symbol: str, folder: str) -> Gene:
-    place = Path(folder) / symbol
-    if not (place / "phenotype.toml").is_file():
-        raise KnowledgeError(f"no facts on gene {symbol}", where=str(place), hint="add a folder with phenotype.toml")
-    definition = _read(place / "definition.toml")
-    phenotype = _read(place / "phenotype.toml") or {}
-    frequencies = _read(place / "frequencies.toml")
-    conversion = _read(place / "phenoconversion.toml")
+def _load(symbol: str, folders: tuple[str, ...]) -> Gene:
+    where = str(Path(folders[-1]) / symbol)
+    definition = _read(symbol, "definition", folders)
+    phenotype = _read(symbol, "phenotype", folders)
+    frequencies = _read(symbol, "frequencies", folders)
+    conversion = _read(symbol, "phenoconversion", folders)
+    if phenotype is None:
+        raise KnowledgeError(f"no facts on gene {symbol}", where=where, hint="add a folder with phenotype.toml")
     parts = [part for part in (definition, phenotype, frequencies, conversion) if part]
     citations = {c["key"]: c for part in parts for c in part.pop("citations", [])}
     table: dict[str, Any] = {
@@ -271,19 +351,20 @@ def _load(symbol: str, folder: str) -> Gene:
     except ValidationError as error:
         first = error.errors()[0]
         raise KnowledgeError(
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where=str(place), hint="see the other genes' files"
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where=where, hint="see the other genes' files"
         ) from error
-    _check(gene, str(place))
+    _check(gene, where)
     return gene
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
+def _read(symbol: str, part: str, folders: tuple[str, ...]) -> dict[str, Any] | None:
+    held = [path for folder in folders if (path := Path(folder) / symbol / f"{part}.toml").is_file()]
+    if not held:
         return None
     try:
-        table: dict[str, Any] = rtoml.load(path)
+        table: dict[str, Any] = rtoml.load(held[-1])
     except rtoml.TomlParsingError as error:
-        raise KnowledgeError(f"not valid TOML: {error}", where=str(path)) from error
+        raise KnowledgeError(f"not valid TOML: {error}", where=str(held[-1])) from error
     return table
 
 
@@ -304,6 +385,9 @@ def _check(gene: Gene, where: str) -> None:
             allowed = {gene.by_id[position].ref, *gene.by_id[position].alts}
             if not _bases(bases) <= allowed:
                 raise KnowledgeError(f"allele {allele.name} has {bases} at {position}, not in {allowed}", where=where)
+    named = {*gene.required, gene.fallback} | {id for p in gene.proxies for id in (p.position, p.stands_for)}
+    if unknown := sorted(named - gene.by_id.keys() - {""}):
+        raise KnowledgeError(f"unknown positions {unknown}", where=where)
     given = {rule.phenotype for rule in gene.pair_rules} | {rule.phenotype for rule in gene.score_rules}
     if not given <= set(gene.phenotypes):
         raise KnowledgeError(f"rules give unlisted phenotypes {sorted(given - set(gene.phenotypes))}", where=where)

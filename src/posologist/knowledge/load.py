@@ -110,6 +110,7 @@ class Knowledge:
     codes: Codes
     version: str
     folder: Path
+    gene_folders: tuple[Path, ...]
     files: Mapping[str, str] = field(default_factory=dict)
     repeated_citations: tuple[str, ...] = ()
     _pairs: dict[tuple[DrugId, DrugId], tuple[tuple[Statement, bool], ...]] = field(
@@ -298,6 +299,7 @@ def load_knowledge(*extra: Path) -> Knowledge:
         codes=load_codes(next(f for f in reversed(folders) if (f / "conditions.toml").exists() or f == package)),
         version=_version(documents),
         folder=package,
+        gene_folders=tuple(place for each in folders if (place := each / "genes").is_dir()),
         files={row_id: str(path) for row_id, path in where.items()},
         repeated_citations=tuple(sorted({key for each in documents for key in each.repeated})),
     )

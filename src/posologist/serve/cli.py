@@ -193,7 +193,14 @@ def recommend(
     if preferences is not None:
         who = who.model_copy(update={"preferences": inputs.preferences_of(preferences, facts)})
     genes = inputs.genome_of(
-        genome, profile, sample=sample, absent=absent, outside_calls=outside_calls, patient=who, settings=settings
+        genome,
+        profile,
+        sample=sample,
+        absent=absent,
+        outside_calls=outside_calls,
+        patient=who,
+        settings=settings,
+        folders=knowledge,
     )
     measured = inputs.measured_of(levels, events)
     document = run(who, indication, genome=genes, knowledge=facts, settings=settings, **measured)
@@ -242,7 +249,14 @@ def screen(
         patient, patient_id, knowledge=facts, settings=inputs.settings_of(as_of), folders=knowledge
     )
     genes = inputs.genome_of(
-        genome, profile, sample=sample, absent=absent, outside_calls=outside_calls, patient=who, settings=settings
+        genome,
+        profile,
+        sample=sample,
+        absent=absent,
+        outside_calls=outside_calls,
+        patient=who,
+        settings=settings,
+        folders=knowledge,
     )
     document = screen_order(who, tuple(order), genome=genes, knowledge=facts, settings=settings)
     if as_json:
@@ -263,15 +277,23 @@ def phenotype(
     as_json: JsonOption = False,
     as_tsv: Annotated[bool, typer.Option("--tsv", help="Print one line a gene, tab-separated.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write the page to this file.")] = None,
+    all_samples: Annotated[bool, typer.Option("--all-samples", help="Every sample, as Parquet; needs --out.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Parquet file for --all-samples.")] = None,
+    knowledge: KnowledgeOption = None,
 ) -> None:
     """Diplotypes and phenotypes of one sample, with what the file could not exclude."""
     from posologist.serve import inputs
+
+    if all_samples or out is not None:
+        _phenotype_all(vcf, out, all_samples, sample or outside_calls or html, absent, build, knowledge)
+        return
     from posologist.serve.table import print_profile, profile_tsv
 
     settings = inputs.settings_of(None)
     profile = inputs.genome_of(
-        vcf, sample=sample, absent=absent, outside_calls=outside_calls, build=build, settings=settings
-    )
+        vcf, sample=sample, absent=absent, outside_calls=outside_calls, build=build, settings=settings,
+        folders=knowledge,
+    )  # fmt: skip
     assert profile is not None
     if html is not None:
         from posologist.serve.report import render_profile
@@ -283,6 +305,31 @@ def phenotype(
         emit(profile_tsv(profile))
     elif html is None:
         print_profile(profile)
+
+
+def _phenotype_all(
+    vcf: Path,
+    out: Path | None,
+    asked: bool,
+    other: object,
+    absent: Absent,
+    build: Build,
+    knowledge: list[Path] | None,
+) -> None:
+    from posologist.serve import inputs
+    from posologist.serve.cohort_file import write_cohort
+
+    if not asked or out is None:
+        raise InputError("are given together", where="--all-samples and --out", hint="--all-samples --out FILE.parquet")
+    if other is not None:
+        raise InputError(
+            "is for one sample", where="--sample, --outside-calls or --html", hint="leave it out with --all-samples"
+        )
+    rows = write_cohort(
+        vcf, out, absent=absent, build=build, genes_folder=inputs.gene_folders(knowledge),
+        settings=inputs.settings_of(None), progress=lambda text: print(text, file=sys.stderr),
+    )  # fmt: skip
+    emit(f"{rows} rows written to {out}")
 
 
 @app.command(epilog="Example: posologist guidance --profile phenotype.json --drug clopidogrel --json")
@@ -344,7 +391,14 @@ def dose(
         patient, patient_id, knowledge=facts, settings=inputs.settings_of(as_of), folders=knowledge
     )
     genes = inputs.genome_of(
-        genome, profile, sample=sample, absent=absent, outside_calls=outside_calls, patient=who, settings=settings
+        genome,
+        profile,
+        sample=sample,
+        absent=absent,
+        outside_calls=outside_calls,
+        patient=who,
+        settings=settings,
+        folders=knowledge,
     )
     document = dose_for(
         who, drug, indication=indication, target=target, genome=genes, knowledge=facts, settings=settings,

@@ -95,6 +95,7 @@ def genome_of(
     build: Build = "auto",
     patient: Patient | None = None,
     settings: Settings,
+    folders: list[Path] | None = None,
 ) -> GeneticProfile | None:
     """The genes, from a VCF, a table of calls, or a profile that was written before; None when nothing was given."""
     if profile is not None:
@@ -110,8 +111,15 @@ def genome_of(
     identifiers = () if patient is None else (patient.id, *patient.identifiers)
     return call_genome(
         genome, sample=sample, identifiers=identifiers, absent=absent, build=build, outside_calls=outside_calls,
-        settings=settings,
+        settings=settings, genes_folder=gene_folders(folders),
     )  # fmt: skip
+
+
+def gene_folders(folders: list[Path] | None) -> tuple[Path, ...]:
+    """Where gene facts are read: the package, then the folders of the user's own that hold some."""
+    from posologist.knowledge.genes import GENES_FOLDER
+
+    return (GENES_FOLDER, *(place for folder in folders or () if (place := folder / "genes").is_dir()))
 
 
 def levels_of(path: Path | None) -> tuple[Level, ...]:

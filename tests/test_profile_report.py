@@ -438,7 +438,7 @@ def an_item(text: str, action: str, percent: float | None = None, genes: tuple[s
     value = None if percent is None else Quantity(value=percent, unit="percent", because=(KEY,))
     return GuidanceItem.model_validate({
         "drug": DrugId("x"), "genes": genes, "body": "CPIC", "decision": "applies", "action": action,
-        "severity": "serious", "value": value, "text": text, "statement": "x", "because": (KEY,),
+        "severity": "serious", "value": value, "text": text, "statement": "x", "source": "x", "because": (KEY,),
     })  # fmt: skip
 
 

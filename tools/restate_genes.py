@@ -69,15 +69,6 @@ SCORES: dict[str, list[dict[str, Any]]] = {
         {"phenotype": "Ultrarapid Metabolizer"},
     ],
 }
-PHENOCONVERSION = {
-    "CYP2D6": {
-        "strong": 0.0,
-        "moderate": 0.5,
-        "text": "CPIC's convention: activity score times 0 under a strong inhibitor, times 0.5 under a moderate one",
-        "source": "cicali-2020",
-        "status": "to verify",
-    }
-}
 CITATIONS = {
     "pharmcat-definitions": {
         "title": "PharmCAT 3.1.1 allele definitions (CPIC and ClinPGx content), data release 2025-11-05",
@@ -125,14 +116,6 @@ CITATIONS = {
         "kind": "database",
         "version": "0.26.0",
         "licence": "MIT",
-        "retrieved": RETRIEVED,
-    },
-    "cicali-2020": {
-        "title": "Cicali EJ et al. A scoping review of the evidence behind CYP2D6 inhibitor classifications",
-        "where": "Clin Pharmacol Ther 2020;108:116-125; PMC7292748",
-        "kind": "paper",
-        "version": "2020",
-        "licence": "cited",
         "retrieved": RETRIEVED,
     },
     "1kgp-30x": {
@@ -228,9 +211,6 @@ def write_phenotype(gene: str, chromosome: str, pgx: Path) -> None:
     else:
         note = "No table of functions: guidance asks for single alleles, or takes the diplotype."
         tables = [("functions", {})]
-    if gene in PHENOCONVERSION:
-        top |= {"phenoconversion": PHENOCONVERSION[gene]}
-        keys.append(str(PHENOCONVERSION[gene]["source"]))
     tables.append(("citations", citations(*keys)))
     header = about(f"{gene}: functions and phenotypes", source, note)
     comment = f"{gene}: what alleles do, and what two of them make."

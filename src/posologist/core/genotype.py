@@ -87,7 +87,20 @@ class ExpressedPhenotype(Value):
 
 
 class PhenotypeProfile(Value):
-    """Phenotypes as expressed under a set of medicines."""
+    """Phenotypes as expressed under a set of medicines.
+
+    `alleles` holds what each gene's call names; "?" stands for an allele that it does not name, "not *57:01" for one
+    that it says is absent, and "maybe *2" for one that only some of its candidates have.
+    """
 
     genes: dict[GeneSymbol, ExpressedPhenotype] = {}
     alleles: dict[GeneSymbol, Many[str]] = {}
+
+    def carries(self, gene: GeneSymbol, allele: str) -> bool | None:
+        """Whether the allele is there; None where the gene was not called, not in full, or not clearly."""
+        named = self.alleles.get(gene)
+        if named is None or f"maybe {allele}" in named:
+            return None
+        if allele in named:
+            return True
+        return None if "?" in named and f"not {allele}" not in named else False

@@ -47,8 +47,8 @@ class GeneSubject:
         """Answers gene, activity, indeterminate and allele; UNKNOWN for all else."""
         symbol = GeneSymbol(str(arguments[0]))
         if function == "allele":
-            alleles = self._profile.alleles.get(symbol)
-            return UNKNOWN if alleles is None else str(arguments[1]) in alleles
+            carried = self._profile.carries(symbol, str(arguments[1]))
+            return UNKNOWN if carried is None else carried
         gene = self._profile.genes.get(symbol) if function in GENE_QUERIES else None
         if gene is None or gene.clinical is None:
             return UNKNOWN if gene is None or function != "activity" else _known(gene.clinical_score)
@@ -122,7 +122,7 @@ def _expressed(
     """Phenotypes under the medicines taken, without the drug in question: its guidance allows for its own effect."""
     taken = () if situation is None else tuple(current.drug for current in situation.current)
     drugs = [knowledge.drugs[d] for d in taken if d in knowledge.drugs and d != drug]
-    return express(profile, drugs, ledger=ledger, knowledge=knowledge)
+    return express(profile, drugs, ledger=ledger, knowledge=knowledge, situation=situation)
 
 
 def _items(

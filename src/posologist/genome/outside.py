@@ -2,92 +2,87 @@
 
 The table is tab-separated: gene, diplotype, phenotype, activity score (PharmCAT's outside-call format); lines that
 start with "#" are comments. Of what is given, the activity score counts more than the phenotype, and that more
-than the diplotype. CYP2D6 is accepted as callers write it: `*1x2/*4`, `*36+*10/*41`, `*4+*68/*1`, `(*1xN)/*2`.
+than the diplotype. A gene may have several lines, since callers differ: what all of them say is stated, and where
+they differ every one of them stays as an option and no phenotype is stated. How diplotypes may be spelled stands in
+`tandem` (CYP2D6), `allele_names` (the other genes) and `hla`.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from posologist.core.errors import InputError
 from posologist.core.genotype import GeneticProfile
-from posologist.core.values import Value
-from posologist.genome.translate import INDETERMINATE, Translation, from_score, translate
+from posologist.core.values import Many, Value
+from posologist.genome.allele_names import read_names
+from posologist.genome.hla import read_hla
+from posologist.genome.notation import Option, Spelled, said_no_call, shared
+from posologist.genome.stated import stated_phenotypes, stated_scores
+from posologist.genome.tandem import counts_copies, read_copies
+from posologist.genome.translate import INDETERMINATE, Translation
 from posologist.knowledge.genes import Gene
 
-_SUBALLELE = re.compile(r"^(\*\d+)(?:\.\d+|[A-Z]{1,2})$")
-_COPIES = re.compile(r"^(\*\d+(?:\.\d+)?[A-W]{0,2})\s*(?:x\s*(N|(?:≥|>=)?\s*\d{1,2})|(DUP))?$", re.IGNORECASE)
-_HLA = re.compile(r"\*?(\d{2,3}:\d{2,3})")
-_PHENOTYPE_WORDS = {"um": "Ultrarapid Metabolizer", "rm": "Rapid Metabolizer", "nm": "Normal Metabolizer"} | {
-    "im": "Intermediate Metabolizer",
-    "pm": "Poor Metabolizer",
-    "em": "Normal Metabolizer",
-    "extensive metabolizer": "Normal Metabolizer",
-}
+__all__ = ["Option", "OutsideCall", "Reading", "normalise", "read_outside_calls", "read_profile", "understand"]
 
 
 class OutsideCall(Value):
-    """One line of the table. Empty fields are None."""
+    """One line of the table. Empty fields are None; `more` holds further lines on the same gene."""
 
     gene: str
     diplotype: str | None
     phenotype: str | None
     activity_score: str | None
     where: str
+    more: Many[OutsideCall] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An outside call as understood: normalised diplotype, phenotype, score, and what was noticed."""
+    """An outside call as understood: normalised diplotype, phenotype, score, and what was noticed.
+
+    `options` holds every reading that the call allows, best first, with shares that sum to one; it is empty where
+    the call was not understood or says that nothing was called, and the findings then say so.
+    """
 
     diplotype: str | None
     translation: Translation
     findings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Haplotype:
-    text: str
-    activity: float | None
-    at_least: bool
-    known: bool
+    options: tuple[Option, ...] = ()
 
 
 def read_outside_calls(path: Path) -> tuple[OutsideCall, ...]:
-    """The calls of an outside-call table, in file order.
+    """The calls of an outside-call table, one for each gene, in file order.
 
     Raises
     ------
     InputError
-        If the file cannot be read, a line has no call, or a gene comes twice.
+        If the file cannot be read, or a line has no call.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"outside calls cannot be read: {error}", where=str(path), hint="give a text file") from error
-    calls: dict[str, OutsideCall] = {}
+    calls: dict[str, list[OutsideCall]] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
         fields = [field.strip() or None for field in line.split("\t")] + [None] * 3
-        gene = fields[0] and fields[0].upper()
+        gene = fields[0] and fields[0].strip("\"'").upper()
         where = f"{path.name}:{number}"
-        if gene is None or (gene == "GENE" and not calls):
+        if not gene or (gene == "GENE" and not calls):
             continue
         if not any(fields[1:4]):
             raise InputError(
                 f"no call for {gene}", where=where, hint="give a diplotype, a phenotype or an activity score"
             )
-        if gene in calls:
-            raise InputError(f"two calls for {gene}", where=where, hint="keep one")
-        calls[gene] = OutsideCall(
-            gene=gene, diplotype=fields[1], phenotype=fields[2], activity_score=fields[3], where=where
-        )
-    return tuple(calls.values())
+        call = OutsideCall(gene=gene, diplotype=fields[1], phenotype=fields[2], activity_score=fields[3], where=where)
+        calls.setdefault(gene, []).append(call)
+    return tuple(several[0].model_copy(update={"more": tuple(several[1:])}) for several in calls.values())
 
 
 def understand(call: OutsideCall, gene: Gene | None) -> Reading:
@@ -98,188 +93,117 @@ def understand(call: OutsideCall, gene: Gene | None) -> Reading:
     InputError
         If the activity score is not a number, or the phenotype is not one of the gene's.
     """
-    if gene is None:
-        return Reading(_two_fields(call), Translation(phenotype=call.phenotype))
-    diplotype, translated, findings = call.diplotype, Translation(phenotype=None), list[str]()
-    if call.diplotype:
-        diplotype, translated, findings = _diplotype(call.diplotype, gene)
-    stated: Translation | None = None
-    if call.activity_score:
-        score, at_least = _score(call)
-        stated = from_score(gene, score, at_least=at_least)
-        if call.phenotype and stated.phenotype and _phenotype(call, gene) != stated.phenotype:
-            findings.append(
-                f"stated phenotype {call.phenotype} and stated activity score {score:g} disagree; score used"
-            )
-    elif call.phenotype:
-        stated = Translation(phenotype=_phenotype(call, gene))
-    if stated is None:
-        return Reading(diplotype, translated, tuple(findings))
-    if translated.phenotype not in (None, INDETERMINATE, stated.phenotype):
-        findings.append(
-            f"{diplotype} gives {translated.phenotype}, the laboratory states {stated.phenotype}; that is used"
-        )
-    if stated.activity_score is None and translated.phenotype == stated.phenotype:
-        stated = translated
-    return Reading(diplotype, stated, tuple(findings))
+    if call.gene.startswith("HLA-"):
+        lines = (call, *call.more)
+        name, findings = read_hla(call.gene, [text for c in lines for text in (c.diplotype, c.phenotype) if text])
+        named = Option(diplotype=name, phenotype=None) if name else None
+        return Reading(name, Translation(phenotype=None), findings, (named,) if named else ())
+    readings = [_understood(line, gene) for line in (call, *call.more)]
+    return readings[0] if len(readings) == 1 else _joined(call, readings)
 
 
-def _two_fields(call: OutsideCall) -> str | None:
-    """The diplotype; HLA alleles at the resolution of guidance: `HLA-B*57:01:01:02` is `*57:01`."""
-    if call.diplotype is None or not call.gene.startswith("HLA-"):
-        return call.diplotype
-    alleles = [_HLA.search(part) for part in call.diplotype.split("/")]
-    return "/".join(f"*{found[1]}" for found in alleles if found) if all(alleles) else call.diplotype
+def normalise(text: str, gene: Gene) -> str | None:
+    """The diplotype in the gene's own names and in one order; readings that the text leaves open joined by "or".
+
+    None where the text is not understood.
+    """
+    return " or ".join(_spelled(text, gene).names) or None
 
 
-def _score(call: OutsideCall) -> tuple[float, bool]:
-    text = str(call.activity_score).replace("≥", ">=").strip()
-    at_least = text.startswith((">=", ">"))
-    try:
-        score = float(text.lstrip(">= "))
-    except ValueError:
-        score = -1.0
-    if not 0 <= score <= 20:
-        raise InputError(
-            f"activity score '{call.activity_score}' of {call.gene} is not a number from 0 to 20",
-            where=call.where,
-            hint="write it as 0.25, or >=3",
-        )
-    return score, at_least
+def _spelled(text: str, gene: Gene) -> Spelled:
+    return read_copies(text, gene) if counts_copies(gene) else read_names(text, gene)
 
 
-def _phenotype(call: OutsideCall, gene: Gene) -> str:
-    given = str(call.phenotype).strip()
-    words = given.lower().replace("metaboliser", "metabolizer").replace("ultra-rapid", "ultrarapid")
-    words = words.removeprefix(f"{gene.symbol.lower()} ")
-    words = _PHENOTYPE_WORDS.get(words, words)
-    for phenotype in gene.phenotypes:
-        if phenotype.lower() == words.lower():
-            return phenotype
-    raise InputError(
-        f"'{given}' is not a phenotype of {gene.symbol}",
-        where=call.where,
-        hint=f"use one of {', '.join(gene.phenotypes)}",
+def _joined(call: OutsideCall, readings: Sequence[Reading]) -> Reading:
+    """Several lines on one gene: what all that were understood say, every difference kept."""
+    findings = tuple(dict.fromkeys(chain.from_iterable(reading.findings for reading in readings)))
+    heard = [reading for reading in readings if reading.options]
+    kept: dict[tuple[str, str | None, float | None, bool], float] = {}
+    for reading in heard:
+        for option in reading.options:
+            key = (option.diplotype, option.phenotype, option.activity_score, option.at_least)
+            kept[key] = kept.get(key, 0.0) + option.probability / len(heard)
+    options = tuple(
+        Option(diplotype=name, phenotype=phenotype, activity_score=score, at_least=more, probability=share)
+        for (name, phenotype, score, more), share in sorted(kept.items(), key=lambda item: -item[1])
     )
+    if not options:
+        return Reading(None, Translation(phenotype=None), findings)
+    stated = {reading.translation for reading in heard}
+    names = dict.fromkeys(reading.diplotype for reading in heard if reading.diplotype)
+    result = stated.pop() if len(stated) == 1 else shared(options)
+    if len(names) > 1 or result.phenotype is None:
+        lines = ", ".join(line.where for line in (call, *call.more))
+        same = f"all give {result.phenotype}" if result.phenotype else "no phenotype is stated"
+        findings = (*findings, f"{len(readings)} calls ({lines}): {' and '.join(names) or 'no diplotype'}; {same}")
+    return Reading(next(iter(names), None), result, findings, options)
 
 
-def _diplotype(text: str, gene: Gene) -> tuple[str, Translation, list[str]]:
-    """Normalised name, what it makes, and findings. `a/b;c/d` and `a/b or c/d` are open between two pairs."""
-    plain = re.sub(rf"\b{re.escape(gene.symbol)}\s*(?=\*)", "", text, flags=re.IGNORECASE)
-    names: list[str] = []
-    results: list[Translation] = []
-    findings: list[str] = []
-    for part in re.split(r"\s*;\s*|\s+or\s+", plain):
-        sides = [side.strip() for side in _split_sides(part)]
-        if len(sides) != 2 or not all(sides):
-            unknown = Translation(phenotype=INDETERMINATE)
-            return text, unknown, [f"'{text}' is not a pair of alleles; no phenotype is given"]
-        name, found, notes = _pair(sides, gene)
-        names.append(name)
-        results.extend(found)
-        findings.extend(notes)
-    combined, note = _combined(text, results)
-    return names[0], combined, [*findings, *note]
+def _understood(call: OutsideCall, gene: Gene | None) -> Reading:
+    """One line. The stated score counts more than the stated phenotype, and that more than the diplotype."""
+    diplotype, phenotype, score = (
+        None if text is None or said_no_call(text) else text
+        for text in (call.diplotype, call.phenotype, call.activity_score)
+    )
+    if gene is not None and call.phenotype in gene.phenotypes:
+        phenotype = call.phenotype
+    if diplotype is None and phenotype is None and score is None:
+        return Reading(None, Translation(phenotype=None), (f"{call.where}: its caller made no call",))
+    if gene is None or not gene.allele_names:
+        name = diplotype or "not stated"
+        option = Option(diplotype=name, phenotype=phenotype)
+        return Reading(diplotype, Translation(phenotype=phenotype), (), (option,))
+    read = _spelled(diplotype, gene) if diplotype else Spelled((), ())
+    findings = list(read.findings)
+    stated = _stated(call, gene, phenotype, score, findings)
+    if stated is None:
+        return Reading(read.name, read.translation, tuple(findings), read.options)
+    return _with_stated(read, stated, findings)
 
 
-def _pair(sides: list[str], gene: Gene) -> tuple[str, list[Translation], list[str]]:
-    """Name of a pair, everything it may make, and alleles without a known activity."""
-    if not gene.scored:
-        first, second = sorted((_plain(side, gene) for side in sides), key=_star_number)
-        unknown = [f"{name} has no known function" for name in (first, second) if name not in gene.functions]
-        return f"{first}/{second}", [translate(gene, first, second)], unknown
-    options = [_alternatives(side, gene) for side in sides]
-    name = "/".join(sorted((choice[0].text for choice in options), key=_star_number))
-    unknown = [f"{h.text} has no known activity" for choice in options for h in choice if not h.known]
-    return name, [_sum(gene, a, b) for a in options[0] for b in options[1]], unknown
+def _stated(
+    call: OutsideCall, gene: Gene, phenotype: str | None, score: str | None, findings: list[str]
+) -> tuple[Translation, ...] | None:
+    """What the laboratory states by score or by phenotype; several where it states a range."""
+    by_phenotype = stated_phenotypes(phenotype, gene, call.where) if phenotype else ()
+    if score and gene.scored:
+        by_score = stated_scores(score, gene, call.where)
+        if by_phenotype and not {s.phenotype for s in by_score} <= {*by_phenotype, None}:
+            findings.append(f"stated phenotype {phenotype} and stated activity score {score} disagree; score used")
+        return by_score
+    if score and not by_phenotype:
+        findings.append(f"{gene.symbol} has no activity score; the stated one is not used")
+    return tuple(Translation(phenotype=each) for each in by_phenotype) or None
 
 
-def _combined(text: str, results: list[Translation]) -> tuple[Translation, list[str]]:
-    """One answer from all readings of a call: what they share."""
-    phenotypes = {result.phenotype for result in results}
-    scores = {result.activity_score for result in results}
-    if len(phenotypes) > 1:
-        listed = ", ".join(sorted(phenotype or "open" for phenotype in phenotypes))
-        return Translation(phenotype=None), [f"'{text}' allows several phenotypes: {listed}"]
-    best = results[0]
-    if len(scores) > 1:
-        note = f"'{text}' allows several activity scores; none is used"
-        return Translation(phenotype=best.phenotype), [note]
-    if best.phenotype is None:
-        note = f"the number of copies in '{text}' is open: activity score at least {best.activity_score:g}"
-        return best, [note]
-    return best, []
-
-
-def _split_sides(text: str) -> list[str]:
-    """Split at the slash, not inside parentheses."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character == "(") - (character == ")")
-        if character == "/" and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
-
-
-def _alternatives(side: str, gene: Gene) -> list[_Haplotype]:
-    """`*2 (*35)` is either of two, `(*68)+*4` may lack the part in parentheses; `(*1xN)` is one in parentheses."""
-    either = re.fullmatch(r"\s*([^()]+?)\s*\(([^()]+)\)\s*", side)
-    bare = re.sub(r"[()]", "", side).strip()
-    without = re.sub(r"\([^()]*\)\s*\+\s*|\s*\+\s*\([^()]*\)", "", side).strip()
-    if either and "+" not in side.replace(either[1], ""):
-        texts = [either[1], either[2]]
-    else:
-        texts = list(dict.fromkeys([bare, without if without and "(" not in without else bare]))
-    return [_haplotype(text.strip(), gene) for text in texts]
-
-
-def _haplotype(text: str, gene: Gene) -> _Haplotype:
-    parts = re.split(r"\s*\+\s*|-(?=\*)", text)
-    units = [_unit(part.strip(), gene) for part in parts]
-    if any(unit is None for unit in units):
-        return _Haplotype(text, None, False, False)
-    known = [unit for unit in units if unit is not None]
-    activity = sum(unit[1] for unit in known)
-    name = "+".join(unit[0] for unit in known)
-    return _Haplotype(name, activity, any(unit[2] for unit in known), True)
-
-
-def _unit(text: str, gene: Gene) -> tuple[str, float, bool] | None:
-    """Name, activity and whether there may be more copies; None if the activity is not known."""
-    found = _COPIES.match(text)
-    if not found:
-        return None
-    base = _plain(found[1].upper(), gene)
-    function = gene.functions.get(base)
-    if function is None or function.activity is None:
-        return None
-    count = "2" if found[3] else (found[2] or "1").replace(" ", "").replace(">=", "≥").upper()
-    at_least = count in ("N",) or count.startswith("≥")
-    number = 2 if count == "N" else int(count.lstrip("≥"))
-    name = base if count == "1" else f"{base}x{count}"
-    return name, function.activity * number, at_least and function.activity > 0
-
-
-def _plain(name: str, gene: Gene) -> str:
-    """Allele name without suballele suffix, where only the main allele is known."""
-    if name in gene.allele_names:
-        return name
-    name = name.upper() if name.startswith("*") else name
-    found = None if name in gene.allele_names else _SUBALLELE.match(name)
-    return found[1] if found and found[1] in gene.allele_names else name
-
-
-def _sum(gene: Gene, a: _Haplotype, b: _Haplotype) -> Translation:
-    if a.activity is None or b.activity is None:
-        return Translation(phenotype=INDETERMINATE)
-    return from_score(gene, a.activity + b.activity, at_least=a.at_least or b.at_least)
-
-
-def _star_number(name: str) -> tuple[int, str]:
-    found = re.match(r"\*(\d+)", name)
-    return (int(found[1]) if found else 10_000, name)
+def _with_stated(read: Spelled, stated: tuple[Translation, ...], findings: list[str]) -> Reading:
+    """The stated result beside the diplotype, which only says more where it agrees."""
+    name = read.name or "not stated"
+    translated = read.translation
+    if len(stated) == 1:
+        result = stated[0]
+        if translated.phenotype not in (None, INDETERMINATE, result.phenotype):
+            findings.append(
+                f"{read.name} gives {translated.phenotype}, the laboratory states {result.phenotype}; that is used"
+            )
+        if result.activity_score is None and translated.phenotype == result.phenotype:
+            result = translated
+        stated = (result,)
+    share = 1.0 / len(stated)
+    options = tuple(
+        Option(
+            diplotype=name,
+            phenotype=each.phenotype,
+            activity_score=each.activity_score,
+            at_least=each.at_least,
+            probability=share,
+        )
+        for each in stated
+    )
+    if len({option.phenotype for option in options}) > 1:
+        listed = ", ".join(str(option.phenotype) for option in options)
+        findings.append(f"the laboratory states several phenotypes: {listed}; none is used alone")
+    return Reading(read.name, shared(options), tuple(findings), options)
 
 
 def read_profile(path: Path) -> GeneticProfile:

@@ -2,8 +2,9 @@
 
 `definition.toml` holds where the gene is read and which bases make which allele (absent for genes that come as
 an outside call only); `phenotype.toml` what an allele does and what two of them make; `frequencies.toml` how
-common each allele is. Each file states source, version, licence and retrieval date. Several folders may be given:
-a file of a later one takes the place of the same file of an earlier one.
+common each allele is; `phenoconversion.toml` how medicines and organ function change what the genes give. Each file
+states source, version, licence and retrieval date. Several folders may be given: a file of a later one takes the place
+of the same file of an earlier one.
 """
 
 from __future__ import annotations
@@ -153,14 +154,34 @@ class Pattern:
         return self.bases.get(place) or frozenset((reference,))
 
 
-class Phenoconversion(Value):
-    """How inhibitors change the activity score: factor by strength, as published for this gene."""
+class Change(Value):
+    """What one kind of medicine, or one state of the patient, does to what the genes give.
 
-    strong: float = Field(ge=0, le=1)
-    moderate: float = Field(ge=0, le=1)
+    Either `role` and `strength` name the medicine, or `when` is an expression over the patient's facts. `factor`
+    multiplies the activity score; `becomes` maps phenotypes. With neither, the direction is known and its size is
+    not: the text is shown and nothing is changed.
+    """
+
+    role: Literal["", "inhibitor", "inducer"] = ""
+    strength: Literal["", "strong", "moderate"] = ""
+    when: str = ""
+    factor: float | None = Field(default=None, ge=0, le=1)
+    becomes: dict[str, str] = {}
     text: str
     source: CitationKey
     status: Status
+
+
+class Phenoconversion(Value):
+    """How medicines and organ function change the gene's phenotype, as published.
+
+    `enzymes`: names under which drugs list the enzyme, where they are not the gene's symbol. `ladder`: phenotypes
+    from least to most active, for genes without activity score.
+    """
+
+    enzymes: Many[str] = ()
+    ladder: Many[str] = ()
+    changes: Many[Change]
 
 
 class Gene(Value):
@@ -193,6 +214,7 @@ class Gene(Value):
     definition: FileHeader | None = None
     phenotype: FileHeader
     frequencies: FileHeader | None = None
+    conversion: FileHeader | None = None
     citations: Many[Citation]
 
     @property
@@ -306,9 +328,10 @@ def _load(symbol: str, folders: tuple[str, ...]) -> Gene:
     definition = _read(symbol, "definition", folders)
     phenotype = _read(symbol, "phenotype", folders)
     frequencies = _read(symbol, "frequencies", folders)
+    conversion = _read(symbol, "phenoconversion", folders)
     if phenotype is None:
         raise KnowledgeError(f"no facts on gene {symbol}", where=where, hint="add a folder with phenotype.toml")
-    parts = [part for part in (definition, phenotype, frequencies) if part]
+    parts = [part for part in (definition, phenotype, frequencies, conversion) if part]
     citations = {c["key"]: c for part in parts for c in part.pop("citations", [])}
     table: dict[str, Any] = {
         "symbol": symbol,
@@ -316,10 +339,12 @@ def _load(symbol: str, folders: tuple[str, ...]) -> Gene:
         "definition": definition.pop("about") if definition else None,
         "phenotype": phenotype.pop("about"),
         "frequencies": frequencies.pop("about") if frequencies else None,
+        "conversion": conversion.pop("about") if conversion else None,
         "citations": list(citations.values()),
         **(definition or {}),
         **phenotype,
         **(frequencies or {}),
+        **({"phenoconversion": conversion} if conversion else {}),
     }
     try:
         gene = Gene.model_validate(table)
@@ -345,14 +370,14 @@ def _read(symbol: str, part: str, folders: tuple[str, ...]) -> dict[str, Any] | 
 
 def _check(gene: Gene, where: str) -> None:
     known = {str(citation.key) for citation in gene.citations}
-    headers = [header for header in (gene.definition, gene.phenotype, gene.frequencies) if header]
+    headers = [header for header in (gene.definition, gene.phenotype, gene.frequencies, gene.conversion) if header]
     for header in headers:
         if header.source not in known:
             raise KnowledgeError(f"citation {header.source} is not defined", where=where)
     if gene.positions and gene.reference not in {allele.name for allele in gene.alleles}:
         raise KnowledgeError(f"reference allele {gene.reference} is not among the alleles", where=where)
-    if gene.phenoconversion and gene.phenoconversion.source not in known:
-        raise KnowledgeError(f"citation {gene.phenoconversion.source} is not defined", where=where)
+    if gene.phenoconversion:
+        _check_conversion(gene, gene.phenoconversion, known, where)
     for allele in gene.alleles:
         for position, bases in allele.defines.items():
             if position not in gene.by_id:
@@ -366,3 +391,25 @@ def _check(gene: Gene, where: str) -> None:
     given = {rule.phenotype for rule in gene.pair_rules} | {rule.phenotype for rule in gene.score_rules}
     if not given <= set(gene.phenotypes):
         raise KnowledgeError(f"rules give unlisted phenotypes {sorted(given - set(gene.phenotypes))}", where=where)
+
+
+def _check_conversion(gene: Gene, conversion: Phenoconversion, known: set[str], where: str) -> None:
+    """Refuse a change that names an unknown phenotype, cites nothing, or raises activity without being an inducer."""
+    ladder = conversion.ladder or tuple(rule.phenotype for rule in gene.score_rules)
+    if not set(ladder) <= set(gene.phenotypes):
+        raise KnowledgeError(
+            f"the ladder has unlisted phenotypes {sorted(set(ladder) - set(gene.phenotypes))}", where=where
+        )
+    for change in conversion.changes:
+        what = change.when or f"{change.strength} {change.role}"
+        if bool(change.when) == bool(change.role) or bool(change.role) != bool(change.strength):
+            raise KnowledgeError(f"change '{what}' needs a role with its strength, or a condition", where=where)
+        if change.source not in known:
+            raise KnowledgeError(f"citation {change.source} is not defined", where=where)
+        if change.factor is not None and not gene.scored:
+            raise KnowledgeError(f"change '{what}' has a factor, the gene has no activity score", where=where)
+        if not {*change.becomes, *change.becomes.values()} <= set(ladder):
+            raise KnowledgeError(f"change '{what}' names phenotypes that are not on the ladder", where=where)
+        raised = [p for p, then in change.becomes.items() if ladder.index(then) > ladder.index(p)]
+        if raised and change.role != "inducer":
+            raise KnowledgeError(f"change '{what}' raises {', '.join(raised)}", where=where)

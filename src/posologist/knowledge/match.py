@@ -117,8 +117,8 @@ class PatientSubject:
 
     def _gene(self, function: str, gene: GeneSymbol, arguments: tuple[Any, ...]) -> Scalar:
         if function == "allele":
-            alleles = self._profile.alleles.get(gene)
-            return UNKNOWN if alleles is None else str(arguments[1]) in alleles
+            carried = self._profile.carries(gene, str(arguments[1]))
+            return UNKNOWN if carried is None else carried
         expressed = self._profile.genes.get(gene)
         if expressed is None:
             return UNKNOWN

@@ -61,7 +61,9 @@ class Case:
         acting = frozenset(d.id for d in drugs if self._acts(d.id))
         if acting not in self._profiles:
             taken = [self.knowledge.drugs[d] for d in sorted(acting)]
-            self._profiles[acting] = express(self.genome, taken, ledger=self.ledger, knowledge=self.knowledge)
+            self._profiles[acting] = express(
+                self.genome, taken, ledger=self.ledger, knowledge=self.knowledge, situation=self.situation
+            )
         return self._profiles[acting]
 
     @property

@@ -23,6 +23,7 @@ from posologist.genome.build import (
 from posologist.genome.genecall import Evidence, gene_call
 from posologist.genome.genotypes import Absent, Genotype, absent_on, read_extra, read_gene, regions_of
 from posologist.genome.outside import OutsideCall, read_outside_calls, understand
+from posologist.genome.variants import worst_of
 from posologist.genome.vcf import (
     SampleRecords,
     choose_sample,
@@ -195,28 +196,41 @@ def _outside(call: OutsideCall, folder: Folders, ledger: Ledger) -> GeneCall:
         text = f"{gene.symbol} functions and phenotypes"
         keys.append(ledger.add("knowledge", text, source=rules.source, version=rules.version, status="secondary"))
     result = reading.translation
-    candidate = DiplotypeCandidate(
-        diplotype=reading.diplotype or "not stated",
-        probability=1.0,
-        phenotype=result.phenotype,
-        activity_score=result.activity_score,
+    candidates = tuple(
+        DiplotypeCandidate(
+            diplotype=option.diplotype,
+            probability=option.probability,
+            phenotype=option.phenotype,
+            activity_score=option.activity_score,
+        )
+        for option in reading.options
     )
     said = f"{call.gene} {reading.diplotype or ''} {result.phenotype or ''}".strip()
+    called = bool(candidates)
     return GeneCall(
-        called=True,
-        diplotype=reading.diplotype,
-        candidates=(candidate,),
-        phenotype=result.phenotype,
-        activity_score=result.activity_score,
-        evidence_state="called",
+        called=called,
+        diplotype=reading.diplotype if called else None,
+        candidates=candidates,
+        phenotype=result.phenotype if called else None,
+        activity_score=result.activity_score if called else None,
+        lowest_function=_lowest(reading.diplotype, gene) if called else None,
+        evidence_state="called" if called else "not called",
         source="outside call",
         findings=tuple(f"{call.gene}: {text}" for text in reading.findings),
         because=(ledger.add("derived", said, because=keys),),
     )
 
 
+def _lowest(diplotype: str | None, gene: Gene | None) -> tuple[str, str] | None:
+    """Of a call whose strands carry several variants each, the two that guidance goes by."""
+    if gene is None or not gene.worst_first or diplotype is None or diplotype.count("/") != 1:
+        return None
+    first, second = (worst_of(gene, strand) for strand in diplotype.split("/"))
+    return first, second
+
+
 def _not_called(symbol: GeneSymbol, outside: bool, ledger: Ledger) -> GeneCall:
-    reason = "its copies cannot be counted from a VCF; give an outside call" if outside else "no genotypes were given"
+    reason = "it is not read from a VCF; give an outside call" if outside else "no genotypes were given"
     key = ledger.add("patient", f"{symbol} is not called: {reason}", source="genome")
     return GeneCall(
         called=False,

@@ -71,8 +71,12 @@ class Asked:
     usual: Usual | None
 
     def readings(self, gene: GeneSymbol) -> tuple[tuple[str, ...], ...]:
-        """The diplotypes that explain the calls best, each as its alleles."""
+        """The diplotypes that explain the calls best, each as its alleles; of a single position its bases."""
         call = None if self.genome is None else self.genome.genes.get(gene)
+        if call is None and self.genome is not None:
+            found = [one.other_variants[gene] for one in self.genome.genes.values() if gene in one.other_variants]
+            if found:
+                return (_alleles(found[0]),)
         if call is not None and call.called and call.candidates:
             best = call.candidates[0].probability
             return tuple(_alleles(c.diplotype) for c in call.candidates if abs(c.probability - best) <= 1e-9)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import DiplotypeCandidate, EvidenceState, GeneCall, NotExcluded
@@ -17,6 +17,7 @@ from posologist.genome.variants import match_variants, worst_of
 from posologist.knowledge.genes import FileHeader, Gene
 
 _CERTAIN = 0.9  # a phenotype is stated if the diplotypes that have it reach this probability
+_LEAST = 1e-5  # arrangements of copies that are less probable are not listed
 _UNSEEN = 0.1  # ... and if alleles that were not tested change it with less than this probability
 
 
@@ -53,25 +54,39 @@ def outcome_of(gene: Gene, calls: Calls) -> Outcome:
         unseen, note = _unseen_note(gene, match, Pair(first, second, 1.0))
         phenotype = None if unseen else result.phenotype
         return Outcome(match, translations, phenotype, None if unseen else result.activity_score, note)
-    translations = tuple(translate(gene, pair.first, pair.second) for pair in match.pairs)
     if gene.copies_vary:
-        return _uncounted(gene, match, translations)
+        return _uncounted(gene, match, calls)
+    translations = tuple(translate(gene, pair.first, pair.second) for pair in match.pairs)
     phenotype, notes = _phenotype(gene, translations, match)
     score = translations[0].activity_score if phenotype else None
     return Outcome(match, translations, phenotype, score, notes)
 
 
-def _uncounted(gene: Gene, match: Match, translations: tuple[Translation, ...]) -> Outcome:
-    """A gene whose copies differ between people, of which the calls show bases only: no phenotype but "none works".
+def _uncounted(gene: Gene, match: Match, calls: Calls) -> Outcome:
+    """A gene whose copies differ between people, of which the calls show bases only.
 
-    Where no pair has a working allele, no number of copies gives one. Anything else stays open, because a missing
-    or repeated copy looks like a plain genotype.
+    Every plausible number and arrangement of copies is a candidate. A phenotype is stated only if all of them have
+    it; anything else stays open, because a missing or repeated copy looks like a plain genotype.
     """
-    if {translation.activity_score for translation in translations} == {0.0}:
-        phenotype, notes = _phenotype(gene, translations, match)
-        return Outcome(match, translations, phenotype, 0.0 if phenotype else None, notes)
-    text = f"{gene.symbol} is not called: copies cannot be counted in a VCF of small variants; give an outside call"
-    return Outcome(match, translations, None, None, (text,), stated=False)
+    from posologist.genome.copies import copy_range
+    from posologist.knowledge.copies import load_copies
+
+    pairs = [(pair.first, pair.second, pair.probability) for pair in match.pairs]
+    heterozygous = any(varied.first != varied.second for varied in calls.varied)
+    found = copy_range(gene, pairs, load_copies(gene.symbol), heterozygous=heterozygous)
+    options = [option for option in found.options if option.probability >= _LEAST]
+    translations = tuple(Translation(phenotype=o.phenotype, activity_score=o.activity_score) for o in options)
+    sides = (option.diplotype.split("/") for option in options)
+    candidates = tuple(Pair(a, b, round(o.probability, 6)) for (a, b), o in zip(sides, options, strict=True))
+    phenotype = found.phenotype if match.untested == () else None
+    score = translations[0].activity_score if phenotype and found.low == found.high else None
+    notes = found.findings
+    if phenotype is None:
+        text = "copies cannot be counted in a VCF of small variants, so no diplotype is stated; give an outside call"
+        notes = (*notes, f"{gene.symbol} is not called: {text}")
+    return Outcome(
+        replace(match, pairs=candidates), translations, phenotype, score, notes, stated=phenotype is not None
+    )
 
 
 def translate_pair(gene: Gene, pair: Pair) -> Translation:

@@ -175,8 +175,6 @@ def _write_phenotype(place: Path, symbol: str, chromosome: str, data: Row, held:
     scores = [rule.model_dump(exclude_none=True) for rule in held.score_rules] if held else []
     listed, tables = rules_of(symbol, data, functions, scores)
     top: Row = {"chromosome": chromosome, "phenotypes": listed}
-    if held is not None and held.phenoconversion is not None:
-        top["phenoconversion"] = held.phenoconversion.model_dump(mode="json")
     if held is not None and not held.positions:
         top["reference"] = held.reference
     cited = [c.model_dump(mode="json", exclude_none=True) for c in held.citations] if held else []

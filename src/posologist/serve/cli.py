@@ -11,12 +11,25 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from posologist.core.errors import InputError, PosologistError
-from posologist.serve.inputs import Absent, Build
+from posologist.serve import cli_genome
+from posologist.serve.cli_options import (
+    AbsentOption,
+    AsOfOption,
+    EventsOption,
+    GenomeOption,
+    JsonOption,
+    KnowledgeOption,
+    LevelsOption,
+    OutsideOption,
+    PatientIdOption,
+    PatientOption,
+    ProfileOption,
+    SampleOption,
+    print_json,
+)
 from posologist.serve.output import ReaderGoneError, emit
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from posologist.core.recommendation import Recommendation
     from posologist.knowledge.load import Knowledge
 
@@ -28,35 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-knowledge_app = typer.Typer(help="Bring reference data into a knowledge folder of your own.", no_args_is_help=True)
-app.add_typer(knowledge_app, name="knowledge")
-
-PatientOption = Annotated[
-    Path, typer.Option("--patient", help="FHIR R4 bundle, NDJSON file or folder, or a folder of CSV tables.")
-]
-PatientIdOption = Annotated[
-    str | None, typer.Option("--patient-id", help="Which patient, when the file holds several.")
-]
-GenomeOption = Annotated[Path | None, typer.Option("--genome", help="VCF (plain or bgzipped).")]
-ProfileOption = Annotated[Path | None, typer.Option("--profile", help="JSON that `posologist phenotype --json` wrote.")]
-SampleOption = Annotated[str | None, typer.Option("--sample", help="Sample of a VCF with several.")]
-AbsentOption = Annotated[Absent, typer.Option("--absent", help="What a position without a record in the VCF is.")]
-OutsideOption = Annotated[
-    Path | None, typer.Option("--outside-calls", help="TSV of a laboratory's calls: gene, diplotype.")
-]
-BuildOption = Annotated[Build, typer.Option("--build", help="Reference genome of the VCF.")]
-AsOfOption = Annotated[
-    str | None, typer.Option("--as-of", help="The day of the question (YYYY-MM-DD); else the record's newest date.")
-]
-KnowledgeOption = Annotated[
-    list[Path] | None,
-    typer.Option("--knowledge", help="Folder with drugs, guidance, ... of your own; may be repeated."),
-]
-LevelsOption = Annotated[Path | None, typer.Option("--levels", help="CSV of drug levels: time, value, unit, analyte.")]
-EventsOption = Annotated[
-    Path | None, typer.Option("--events", help="CSV of administrations: time, amount, unit, route, duration_h, drug.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+app.add_typer(cli_genome.verbs)
+app.add_typer(cli_genome.knowledge_verbs, name="knowledge")
 
 
 def main() -> None:
@@ -115,10 +101,6 @@ def _close_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _print_json(document: BaseModel) -> None:
-    emit(json.dumps(document.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False))
-
-
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
@@ -140,7 +122,7 @@ def demo(
     document = founding_recommendation()
     html.write_text(render_html(document), encoding="utf-8")
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
         from posologist.serve.table import print_outcome, print_table
         from posologist.study.founding import compare_with_published
@@ -206,7 +188,7 @@ def recommend(
     document = run(who, indication, genome=genes, knowledge=facts, settings=settings, **measured)
     _write(document, facts, html, fhir)
     if as_json:
-        _print_json(document)
+        print_json(document)
     elif table or (html is None and fhir is None):
         from posologist.serve.table import print_table
 
@@ -260,126 +242,11 @@ def screen(
     )
     document = screen_order(who, tuple(order), genome=genes, knowledge=facts, settings=settings)
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
         from posologist.serve.table import print_screening
 
         print_screening(document)
-
-
-@app.command(epilog="Example: posologist phenotype sample.vcf --json")
-def phenotype(
-    vcf: Annotated[Path, typer.Argument(help="VCF (plain or bgzipped).")],
-    sample: SampleOption = None,
-    outside_calls: OutsideOption = None,
-    absent: AbsentOption = "missing",
-    build: BuildOption = "auto",
-    as_json: JsonOption = False,
-    as_tsv: Annotated[bool, typer.Option("--tsv", help="Print PharmCAT's calls-only table.")] = False,
-    html: Annotated[Path | None, typer.Option("--html", help="Write the report, with the guidance, here.")] = None,
-    as_of: Annotated[str | None, typer.Option("--as-of", help="Day (YYYY-MM-DD) that the report shows.")] = None,
-    all_samples: Annotated[bool, typer.Option("--all-samples", help="Every sample, as Parquet; needs --out.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Parquet file for --all-samples.")] = None,
-    knowledge: KnowledgeOption = None,
-) -> None:
-    """Diplotypes and phenotypes of one sample, with what the file could not exclude."""
-    from posologist.serve import inputs
-
-    if all_samples or out is not None:
-        _phenotype_all(vcf, out, all_samples, sample or outside_calls or html, absent, build, knowledge)
-        return
-
-    settings = inputs.settings_of(as_of)
-    profile = inputs.genome_of(
-        vcf, sample=sample, absent=absent, outside_calls=outside_calls, build=build, settings=settings,
-        folders=knowledge,
-    )  # fmt: skip
-    assert profile is not None
-    if html is not None:
-        from posologist.genome.guidance import guidance_document
-        from posologist.serve.profile_page import render_profile
-
-        facts = inputs.knowledge_of(knowledge)
-        page = render_profile(
-            profile, guidance_document(profile, knowledge=facts), citations=facts.citations, day=settings.as_of
-        )
-        html.write_text(page, encoding="utf-8")
-    if as_json:
-        _print_json(profile)
-    elif as_tsv:
-        from posologist.serve.profile_tsv import profile_tsv
-
-        emit(profile_tsv(profile))
-    elif html is None:
-        from posologist.serve.profile_text import print_profile
-
-        print_profile(profile)
-
-
-def _phenotype_all(
-    vcf: Path,
-    out: Path | None,
-    asked: bool,
-    other: object,
-    absent: Absent,
-    build: Build,
-    knowledge: list[Path] | None,
-) -> None:
-    from posologist.serve import inputs
-    from posologist.serve.cohort_file import write_cohort
-
-    if not asked or out is None:
-        raise InputError("are given together", where="--all-samples and --out", hint="--all-samples --out FILE.parquet")
-    if other is not None:
-        raise InputError(
-            "is for one sample", where="--sample, --outside-calls or --html", hint="leave it out with --all-samples"
-        )
-    rows = write_cohort(
-        vcf, out, absent=absent, build=build, genes_folder=inputs.gene_folders(knowledge),
-        settings=inputs.settings_of(None), progress=lambda text: print(text, file=sys.stderr),
-    )  # fmt: skip
-    emit(f"{rows} rows written to {out}")
-
-
-@app.command(epilog="Example: posologist guidance --profile phenotype.json --drug clopidogrel --json")
-def guidance(
-    profile: Annotated[Path, typer.Option("--profile", help="JSON that `posologist phenotype --json` wrote.")],
-    drug: Annotated[list[str] | None, typer.Option("--drug", help="Drug name; may be repeated; all if absent.")] = None,
-    patient: Annotated[Path | None, typer.Option("--patient", help="Record that chooses the population.")] = None,
-    as_of: AsOfOption = None,
-    patient_id: PatientIdOption = None,
-    knowledge: KnowledgeOption = None,
-    as_json: JsonOption = False,
-    html: Annotated[Path | None, typer.Option("--html", help="Write the report to this file.")] = None,
-) -> None:
-    """What CPIC and DPWG advise for these phenotypes, resolved to this patient where a record is given."""
-    from posologist.genome.guidance import guidance_document
-    from posologist.genome.outside import read_profile
-    from posologist.recommend.pipeline import situation_of
-    from posologist.serve import inputs
-
-    facts = inputs.knowledge_of(knowledge)
-    situation, day = None, inputs.day_of(as_of)
-    if patient is not None:
-        who, settings = inputs.patient_of(
-            patient, patient_id, knowledge=facts, settings=inputs.settings_of(as_of), folders=knowledge
-        )
-        situation = situation_of(who, knowledge=facts, settings=settings)
-        day = situation.as_of
-    names = [facts.drug(name).id for name in drug] if drug else None
-    genes = read_profile(profile)
-    document = guidance_document(genes, names or (), knowledge=facts, situation=situation)
-    if html is not None:
-        from posologist.serve.profile_page import render_profile
-
-        page = render_profile(genes, document, citations=facts.citations, day=day, situation=situation)
-        html.write_text(page, encoding="utf-8")
-    if as_json:
-        _print_json(document)
-    elif html is None:
-        from posologist.serve.profile_text import print_guidance
-
-        print_guidance(document)
 
 
 @app.command(epilog="Example: posologist dose amlodipine --patient bundle.json --json")
@@ -423,7 +290,7 @@ def dose(
         levels=inputs.levels_of(levels),
     )  # fmt: skip
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
         print_dose(document)
 
@@ -457,7 +324,7 @@ def simulate(
         drug, regimen=regimen, events=doses, times=times, patient=who, knowledge=facts, settings=settings
     )
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
         print_simulation(document)
 
@@ -485,27 +352,3 @@ def explain(
     from posologist.serve.explain import explain_key
 
     explain_key(document, key, as_json=as_json)
-
-
-@knowledge_app.command("import", epilog="Example: posologist knowledge import rxnorm RxNorm/rrf --to my-knowledge")
-def import_source(
-    source: Annotated[str, typer.Argument(help="rxnorm or pharmcat")],
-    path: Annotated[Path, typer.Argument(help="Folder with the source's files.")],
-    to: Annotated[Path, typer.Option("--to", help="Knowledge folder to write into.")] = Path("knowledge"),
-) -> None:
-    """Reads a source into a knowledge folder of your own: RxNorm's products, or a newer release of gene tables."""
-    if source == "rxnorm":
-        from posologist.records.rxnorm import import_rxnorm
-
-        emit(f"{import_rxnorm(path, to)} products written to {to}")
-    elif source == "pharmcat":
-        from datetime import date
-
-        from posologist.knowledge.upstream import import_release
-
-        changes = import_release(path, to, retrieved=date.today().isoformat())
-        for change in changes:
-            emit(change.text())
-        emit(f"{len(changes)} genes written to {to / 'genes'}; use them with --knowledge {to}")
-    else:
-        raise InputError(f"no importer for '{source}'", where="SOURCE", hint="the importers: rxnorm, pharmcat")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from posologist.core.errors import InputError
 from posologist.core.evidence import Ledger
@@ -22,7 +22,6 @@ from posologist.genome.build import (
 )
 from posologist.genome.genecall import Evidence, gene_call
 from posologist.genome.genotypes import Absent, Genotype, absent_on, read_extra, read_gene, regions_of
-from posologist.genome.outside import OutsideCall, read_outside_calls, understand
 from posologist.genome.variants import worst_of
 from posologist.genome.vcf import (
     SampleRecords,
@@ -33,6 +32,9 @@ from posologist.genome.vcf import (
     with_regions,
 )
 from posologist.knowledge.genes import GENES_FOLDER, Folders, Gene, callable_genes, load_gene, outside_genes
+
+if TYPE_CHECKING:
+    from posologist.genome.outside import OutsideCall, Reading
 
 # G6PD and around it in GRCh38 and in GRCh37, both outside the pseudoautosomal regions.
 _SEX_REGIONS = (("X", 154_400_000, 154_700_000), ("X", 153_600_000, 153_900_000))
@@ -87,9 +89,8 @@ def call_genome(
         findings = caller.findings
     elif outside_calls is None:
         raise InputError("no genome was given", hint="give a VCF or outside calls")
-    outside = read_outside_calls(outside_calls) if outside_calls else ()
-    for call in outside:
-        calls[GeneSymbol(call.gene)] = _outside(call, folder, ledger)
+    if outside_calls is not None:
+        calls |= _outside_calls(outside_calls, folder, ledger)
     for symbol in (*callable_genes(folder), *outside_genes(folder)):
         if symbol not in calls:
             calls[symbol] = _not_called(symbol, symbol in outside_genes(folder), ledger)
@@ -184,11 +185,20 @@ class _Caller:
         return read(gene, records, build=self._build, absent=absent, settings=self._settings)
 
 
-def _outside(call: OutsideCall, folder: Folders, ledger: Ledger) -> GeneCall:
+def _outside_calls(path: Path, folder: Folders, ledger: Ledger) -> dict[GeneSymbol, GeneCall]:
+    """Every call of a table, as the gene's call."""
+    from posologist.genome.outside import read_outside_calls, understand
+
     held = {*callable_genes(folder), *outside_genes(folder)}
-    gene = load_gene(call.gene, folder) if call.gene in held else None
-    gene = gene if gene is not None and gene.functions else None
-    reading = understand(call, gene)
+    calls = {}
+    for call in read_outside_calls(path):
+        gene = load_gene(call.gene, folder) if call.gene in held else None
+        gene = gene if gene is not None and gene.functions else None
+        calls[GeneSymbol(call.gene)] = _outside(call, gene, understand(call, gene), ledger)
+    return calls
+
+
+def _outside(call: OutsideCall, gene: Gene | None, reading: Reading, ledger: Ledger) -> GeneCall:
     given = " ".join(filter(None, (call.diplotype, call.phenotype, call.activity_score)))
     keys = [ledger.add("patient", f"{call.gene} {given} as reported", source=call.where)]
     if gene is not None:

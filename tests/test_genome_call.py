@@ -1,11 +1,9 @@
-"""Calls against other people's truth: GeT-RM cell lines, PharmCAT's cases, the reference genome itself."""
+"""Calls against other people's truth: PharmCAT's cases and examples, the reference genome itself."""
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -25,66 +23,6 @@ from posologist.genome.translate import translate
 from posologist.genome.vcf import merge_regions, plain_chromosome, read_header, read_records
 from posologist.knowledge.genes import Gene, callable_genes, load_gene
 from shared import shared_data
-
-# Alleles that the panel behind the genotypes cannot show: their positions are not in it, or were named later.
-_NOT_IN_PANEL = {("HG01474", "TPMT"), ("HG03521", "TPMT"), ("NA12751", "TPMT")} | {
-    (sample, "CYP3A4") for sample in ("HG00368", "HG01275", "NA19160")
-}
-_SAME_DEFINITION = ("CYP2C19", "CYP2C9", "CYP3A4", "CYP3A5", "TPMT", "VKORC1")
-
-
-def _truth(symbol: str) -> list[tuple[str, str]]:
-    path = shared_data("pgx", "getrm", "truth.tsv")
-    with path.open(encoding="utf-8") as stream:
-        rows = csv.DictReader(stream, delimiter="\t")
-        return [(r["sample"], r["diplotype"]) for r in rows if r["gene"] == symbol and r["diplotype"]]
-
-
-def _named(symbol: str, diplotype: str) -> list[str]:
-    """A diplotype in one nomenclature: *38 was *1, suffixes name suballeles, VKORC1 in bases of its own strand."""
-    if symbol == "VKORC1":
-        return sorted({"C": "G", "T": "A"}.get(name[-2] if ")" in name else "", name) for name in diplotype.split("/"))
-    names = [("*1" if symbol == "CYP2C19" and name == "*38" else name) for name in diplotype.split("/")]
-    if symbol == "TPMT":
-        return sorted({"*1A": "*1", "*1S": "*1"}.get(name, name) for name in names)
-    return sorted(re.sub(r"(?<=\d)[A-Z]$", "", name) for name in names)
-
-
-@pytest.mark.parametrize("phased", [True, False])
-def test_getrm_diplotypes_are_found_in_genes_whose_definition_did_not_change(phased: bool, tmp_path: Path) -> None:
-    path = shared_data("pgx", "getrm", "genotypes.vcf.gz")
-    if not phased:
-        text = gzip.decompress(path.read_bytes()).decode().replace("|", "/")
-        path = tmp_path / "unphased.vcf"
-        path.write_text(text)
-    agree: Counter[str] = Counter()
-    misses = set()
-    for symbol in _SAME_DEFINITION:
-        for sample, expected in _truth(symbol):
-            call = call_genome(path, sample=sample, absent="reference").genes[symbol]  # type: ignore[index]
-            if call.diplotype and _named(symbol, call.diplotype) == _named(symbol, expected):
-                agree[symbol] += 1
-            else:
-                misses.add((sample, symbol))
-    print(f"GeT-RM, {'phased' if phased else 'phase removed'}:", dict(agree), "misses:", sorted(misses))
-
-    assert misses <= _NOT_IN_PANEL
-    assert agree.total() >= 292
-
-
-def test_slco1b1_disagreements_with_getrm_are_alleles_named_after_it() -> None:
-    path = shared_data("pgx", "getrm", "genotypes.vcf.gz")
-    old = {"*1A": "*1", "*1B": "*37"}
-    later = {"*14", "*20", "*27", "*31", "*37", "*41", "*44", "*45", "*53"}
-    unexplained = []
-    for sample, expected in _truth("SLCO1B1"):
-        call = call_genome(path, sample=sample, absent="reference").genes["SLCO1B1"]  # type: ignore[index]
-        assert call.diplotype is not None
-        found, wanted = set(call.diplotype.split("/")), {old.get(a, a) for a in expected.split("/")}
-        if found != wanted and not (found | wanted) & (later | {"*17", "*21"}):
-            unexplained.append((sample, expected, call.diplotype))
-
-    assert not unexplained
 
 
 def _cases() -> list[dict[str, Any]]:
@@ -159,17 +97,6 @@ def test_pharmcat_example_patients_get_pharmcats_diplotypes(name: str) -> None:
         expected = {d["name"] for d in results[symbol]["diplotypes"]}
         assert {c.diplotype for c in profile.genes[symbol].candidates} >= expected
         assert profile.genes[symbol].diplotype in expected
-
-
-def test_a_real_unphased_genome_is_called_in_every_gene() -> None:
-    profile = call_genome(shared_data("pgx", "getrm", "wgs_unphased", "NA18526.preprocessed.vcf"))
-
-    truth = {symbol: dict(_truth(symbol)).get("NA18526") for symbol in _SAME_DEFINITION}
-    for symbol, expected in truth.items():
-        if expected and symbol != "CYP3A4":  # the file has none of its positions
-            diplotype = profile.genes[symbol].diplotype  # type: ignore[index]
-            assert diplotype is not None
-            assert _named(symbol, diplotype) == _named(symbol, expected)
 
 
 def test_absent_is_not_called_unless_asked_for(tmp_path: Path) -> None:

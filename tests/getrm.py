@@ -201,8 +201,12 @@ class Person:
 
     @property
     def best(self) -> str:
-        """The most probable pair; "" if there is none."""
-        return self.call.candidates[0].diplotype if self.call.candidates else ""
+        """The most probable pair of alleles that small variants define, one copy each; "" if there is none."""
+        defined = {allele.reported for allele in self.gene.alleles}
+        pairs = (c.diplotype for c in self.call.candidates)
+        if not self.gene.copies_vary:
+            return next(pairs, "")
+        return next((pair for pair in pairs if set(pair.split("/")) <= defined), "")
 
     @property
     def agreed(self) -> bool:

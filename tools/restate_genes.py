@@ -43,6 +43,12 @@ WORST_FIRST = {
     "DPYD": ["No function", "Decreased function", "Normal function"],
     "RYR1": ["Malignant Hyperthermia associated", "Uncertain function", "Unknown function", "Normal function"],
 }
+ALL_DECIDE = {"CFTR"}  # asked about in people with the disease: rare alleles are the rule, not the exception
+# What the panel's missing records make of alleles: it has none at rs2279343, which tells CYP2B6*6 from *9. Of the 90
+# chromosomes that GeT-RM typed at both positions 29 are *6 and none is *9.
+CONFOUNDED = {
+    "CYP2B6": ("*9", "*6", "rs2279343 is not in the panel: what looks like *9 is counted as *6, as in GeT-RM.")
+}
 PROXIES = {
     "DPYD": [
         {
@@ -181,7 +187,8 @@ def write_definition(gene: str, pgx: Path) -> str:
     top: dict[str, Any] = {"reference": next(a["name"] for a in data["namedAlleles"] if a["reference"])}
     top |= {"undocumented": "reference" if gene in READ_AS_REFERENCE else "not called"}
     top |= {"fallback": "rs4149056"} if gene == "SLCO1B1" else {}
-    top |= {"copies_vary": True} if gene == "CYP2D6" else {}
+    top |= {"copies_vary": True} if gene == "CYP2D6" else {"key_alleles": exempt.get("amp1Alleles", [])}
+    top |= {"all_decide": True} if gene in ALL_DECIDE else {}
     top |= {"worst_first": WORST_FIRST[gene]} if gene in WORST_FIRST else {}
     if exempt.get("requiredPositions"):
         top["required"] = [by_place[position] for position in exempt["requiredPositions"]]
@@ -243,6 +250,10 @@ def write_frequencies(gene: str, pgx: Path) -> None:
         f"Counted on {total} phased haplotypes with absent positions read as reference; {unmatched} fitted no allele. "
         "The panel holds relatives, and polymorphic sites only: an allele without a count may exist unseen."
     )
+    if gene in CONFOUNDED:
+        seen, meant, why = CONFOUNDED[gene]
+        counts[meant] = counts.pop(seen)
+        note = f"{note} {why}"
     ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
     top = {"haplotypes": total}
     tables: list[tuple[str, Any]] = [("counts", ordered), ("citations", citations("1kgp-30x"))]

@@ -24,7 +24,11 @@ class DiplotypeCandidate(Value):
 
 
 class NotExcluded(Value):
-    """An allele that the file could not exclude, with its population frequency where one is held."""
+    """An allele that the file could not exclude, with its population frequency where one is held.
+
+    `changes_guidance`: whether it would change what guidance is looked up with (phenotype, activity score); None
+    where that is not known, because the gene has no phenotypes or nothing was called.
+    """
 
     allele: str
     frequency: Probability | None = None

@@ -23,7 +23,8 @@ class Varied(NamedTuple):
 class Calls:
     """Bits of the positions that were read, read on every strand, and read as the reference's; and all others.
 
-    `one_copy`: the person has one copy of the gene; then `second` is None everywhere.
+    `one_copy`: the person has one copy of the gene; then `second` is None everywhere. `suspect`: bits of positions
+    where a variant was called and may not be used.
     """
 
     read: int
@@ -31,6 +32,7 @@ class Calls:
     reference: int
     varied: tuple[Varied, ...]
     one_copy: bool = False
+    suspect: int = 0
 
     def everything(self) -> int:
         """Bits of the positions that are not plainly the reference's."""
@@ -55,29 +57,30 @@ def calls_of(gene: Gene, genotypes: Sequence[Genotype]) -> Calls:
     return joined(parts, one_copy=gene.one_copy_in_men and copies == {1})
 
 
-Part = tuple[int, int, int, Varied | None]
+Part = tuple[int, int, int, int, Varied | None]
 
 
 def part_of(place: int, genotype: Genotype) -> Part:
-    """One position's share of the calls: read, complete, reference, and what varies."""
-    if not genotype.read:
-        return (0, 0, 0, None)
+    """One position's share of the calls: read, complete, reference, suspect, and what varies."""
     bit = 1 << place
+    if not genotype.read:
+        return (0, 0, 0, bit if genotype.suspect else 0, None)
     complete = bit if genotype.complete else 0
     ref = genotype.position.ref
     if complete and genotype.first == ref and (genotype.copies == 1 or genotype.second == ref):
-        return (bit, bit, bit, None)
-    return (bit, complete, 0, Varied(place, genotype.first, genotype.second, genotype.block))
+        return (bit, bit, bit, 0, None)
+    return (bit, complete, 0, 0, Varied(place, genotype.first, genotype.second, genotype.block))
 
 
 def joined(parts: Iterable[Part], *, one_copy: bool) -> Calls:
     """The calls of a gene from the shares of its positions."""
-    read = complete = reference = 0
+    read = complete = reference = suspect = 0
     varied = list[Varied]()
-    for a, b, c, one in parts:
+    for a, b, c, d, one in parts:
         read |= a
         complete |= b
         reference |= c
+        suspect |= d
         if one is not None:
             varied.append(one)
-    return Calls(read, complete, reference, tuple(varied), one_copy)
+    return Calls(read, complete, reference, tuple(varied), one_copy, suspect)

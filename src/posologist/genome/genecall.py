@@ -17,8 +17,9 @@ from posologist.genome.variants import match_variants, worst_of
 from posologist.knowledge.genes import FileHeader, Gene
 
 _CERTAIN = 0.9  # a phenotype is stated if the diplotypes that have it reach this probability
+_SHOWN = 6  # names in a finding before "and n more"
 _LEAST = 1e-5  # arrangements of copies that are less probable are not listed
-_UNSEEN = 0.1  # ... and if alleles that were not tested change it with less than this probability
+_UNSEEN = 0.01  # ... and if alleles that were not tested change it with less than this probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,9 @@ class Outcome:
 def outcome_of(gene: Gene, calls: Calls) -> Outcome:
     """Diplotypes, phenotype and doubts from a gene's calls.
 
-    The phenotype is stated if the diplotypes that have it reach a probability of 0.9 and alleles that were not
-    tested change it with a probability below 0.1. Where variants are called one by one it is that of `lowest`.
+    The phenotype is stated if the diplotypes that have it reach a probability of 0.9, no variant that would change
+    it was called and set aside, no allele that a test may not leave out was left out, and other alleles that were
+    not tested change it with a probability below 0.01. Where variants are called one by one it is that of `lowest`.
     """
     match = match_variants(gene, calls) if gene.worst_first else match_gene(gene, calls)
     if not match.pairs:
@@ -51,13 +53,13 @@ def outcome_of(gene: Gene, calls: Calls) -> Outcome:
         first, second = match.lowest
         translations = tuple(translate_pair(gene, pair) for pair in match.pairs)
         result = translate(gene, first, second)
-        unseen, note = _unseen_note(gene, match, Pair(first, second, 1.0))
+        unseen, note = _unseen_note(gene, match, calls, Pair(first, second, 1.0))
         phenotype = None if unseen else result.phenotype
         return Outcome(match, translations, phenotype, None if unseen else result.activity_score, note)
     if gene.copies_vary:
         return _uncounted(gene, match, calls)
     translations = tuple(translate(gene, pair.first, pair.second) for pair in match.pairs)
-    phenotype, notes = _phenotype(gene, translations, match)
+    phenotype, notes = _phenotype(gene, translations, match, calls)
     score = translations[0].activity_score if phenotype else None
     return Outcome(match, translations, phenotype, score, notes)
 
@@ -65,8 +67,8 @@ def outcome_of(gene: Gene, calls: Calls) -> Outcome:
 def _uncounted(gene: Gene, match: Match, calls: Calls) -> Outcome:
     """A gene whose copies differ between people, of which the calls show bases only.
 
-    Every plausible number and arrangement of copies is a candidate. A phenotype is stated only if all of them have
-    it; anything else stays open, because a missing or repeated copy looks like a plain genotype.
+    Every plausible number and arrangement of copies is a candidate. A phenotype is stated only if no copy of any of
+    them works; anything else stays open, because a missing or repeated copy looks like a plain genotype.
     """
     from posologist.genome.copies import copy_range
     from posologist.knowledge.copies import load_copies
@@ -78,10 +80,14 @@ def _uncounted(gene: Gene, match: Match, calls: Calls) -> Outcome:
     translations = tuple(Translation(phenotype=o.phenotype, activity_score=o.activity_score) for o in options)
     sides = (option.diplotype.split("/") for option in options)
     candidates = tuple(Pair(a, b, round(o.probability, 6)) for (a, b), o in zip(sides, options, strict=True))
-    phenotype = found.phenotype if match.untested == () else None
-    score = translations[0].activity_score if phenotype and found.low == found.high else None
+    nothing_works = found.low == found.high == 0.0 and not found.at_least
+    phenotype = found.phenotype if nothing_works and not match.untested else None
+    score = 0.0 if phenotype else None
     notes = found.findings
-    if phenotype is None:
+    if phenotype is not None:
+        text = "this rests on small variants, whatever the number of copies; confirm it by a test that counts them"
+        notes = (*notes, f"{gene.symbol}: {text}")
+    else:
         text = "copies cannot be counted in a VCF of small variants, so no diplotype is stated; give an outside call"
         notes = (*notes, f"{gene.symbol} is not called: {text}")
     return Outcome(
@@ -94,7 +100,9 @@ def translate_pair(gene: Gene, pair: Pair) -> Translation:
     return translate(gene, *(worst_of(gene, side) for side in (pair.first, pair.second)))
 
 
-def _phenotype(gene: Gene, translations: Sequence[Translation], match: Match) -> tuple[str | None, tuple[str, ...]]:
+def _phenotype(
+    gene: Gene, translations: Sequence[Translation], match: Match, calls: Calls
+) -> tuple[str | None, tuple[str, ...]]:
     """The phenotype if the calls leave no serious doubt, with the doubts in words."""
     shares: dict[str | None, float] = {}
     for pair, translation in zip(match.pairs, translations, strict=True):
@@ -103,31 +111,56 @@ def _phenotype(gene: Gene, translations: Sequence[Translation], match: Match) ->
     best = translations[0].phenotype
     if len(shares) > 1:
         ordered = sorted(shares.items(), key=lambda item: -item[1])
-        listing = ", ".join(f"{p or 'none'} {share:.3f}" for p, share in ordered if share >= 0.0005)
+        listing = ", ".join(f"{p or 'none'} {share:.3g}" for p, share in ordered)
         notes.append(f"{gene.symbol}: the calls fit {len(shares)} phenotypes (probability: {listing})")
         if shares[best] < _CERTAIN:
             return None, tuple(notes)
-    unseen, note = _unseen_note(gene, match, match.pairs[0])
+    unseen, note = _unseen_note(gene, match, calls, match.pairs[0])
     return (None if unseen else best), (*notes, *note)
 
 
-def _unseen_note(gene: Gene, match: Match, best: Pair) -> tuple[bool, tuple[str, ...]]:
-    unseen = _unseen(gene, match, best)
-    if unseen < _UNSEEN:
-        return False, ()
-    text = f"alleles that were not tested change the phenotype with probability {unseen:.2g}; no phenotype is stated"
-    return True, (f"{gene.symbol}: {text}",)
+def _unseen_note(gene: Gene, match: Match, calls: Calls, best: Pair) -> tuple[bool, tuple[str, ...]]:
+    """Whether what was not read forbids a phenotype, and why."""
+    for reason in (_suspected(gene, calls, best), _untested_keys(gene, match, best), _unseen(gene, match, best)):
+        if reason:
+            return True, (f"{gene.symbol}: {reason}; no phenotype is stated",)
+    return False, ()
 
 
-def _unseen(gene: Gene, match: Match, best: Pair) -> float:
-    """Probability that an untested allele is there and changes the phenotype of the best pair.
+def _suspected(gene: Gene, calls: Calls, best: Pair) -> str:
+    """A variant was called where the record may not be used, and it would change the phenotype."""
+    if not calls.suspect:
+        return ""
+    places = [n for n in range(len(gene.positions)) if calls.suspect >> n & 1]
+    decisive = [
+        gene.positions[n].id
+        for n in places
+        if any(n in p.bases and changes(gene, best, p.allele.reported) for p in gene.patterns)
+    ]
+    return f"a variant was called at {', '.join(decisive)} and may not be used" if decisive else ""
 
-    Without frequencies nothing can be said: 1 if any untested allele would change it.
+
+def _untested_keys(gene: Gene, match: Match, best: Pair) -> str:
+    """Alleles that no test may leave out were left out."""
+    wanted = match.untested if gene.all_decide else [name for name in match.untested if name in gene.key_alleles]
+    names = [name for name in wanted if changes(gene, best, name)]
+    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return f"{shown} would change the phenotype and was not tested for" if names else ""
+
+
+def _unseen(gene: Gene, match: Match, best: Pair) -> str:
+    """Untested alleles change the phenotype of the best pair with a probability that counts.
+
+    Of a gene without frequencies only the alleles that no test may leave out count, or all where none is named.
     """
     if not gene.haplotypes:
-        return 1.0 if any(changes(gene, best, name) for name in match.untested) else 0.0
-    share = sum(gene.frequency(name) or 0.0 for name in match.untested if changes(gene, best, name))
-    return float(1.0 - (1.0 - min(share, 1.0)) ** 2)
+        open_ = not gene.key_alleles and any(changes(gene, best, name) for name in match.untested)
+        return "alleles that were not tested for would change the phenotype" if open_ else ""
+    share = sum(gene.weight(name) for name in match.untested if changes(gene, best, name))
+    unseen = 1.0 - (1.0 - min(share, 1.0)) ** 2
+    if unseen < _UNSEEN:
+        return ""
+    return f"alleles that were not tested for change the phenotype with probability {unseen:.2g}"
 
 
 def changes(gene: Gene, pair: Pair, allele: str) -> bool:
@@ -230,7 +263,7 @@ def not_excluded(gene: Gene, genotypes: Sequence[Genotype], best: Pair | None) -
         NotExcluded(
             allele=name,
             frequency=None if (f := gene.frequency(name)) is None else round(f, 6),
-            changes_guidance=changes(gene, best, name) if best else None,
+            changes_guidance=changes(gene, best, name) if best and gene.phenotypes else None,
         )
         for name in names
     ]

@@ -42,7 +42,8 @@ class Genotype:
 
     `block`: strands of positions with the same block belong together; None where both alleles are equal, or
     the order is not known. `assumed`: no record, taken as reference on request. `copies` is 1 where the file says
-    that the person has one copy (men, X chromosome); then `second` is None.
+    that the person has one copy (men, X chromosome); then `second` is None. `suspect`: a record with another base
+    than the reference's was there and may not be used.
     """
 
     position: Position
@@ -53,6 +54,7 @@ class Genotype:
     lines: tuple[int, ...] = ()
     findings: tuple[str, ...] = ()
     copies: int = 2
+    suspect: bool = False
 
     @property
     def read(self) -> bool:
@@ -80,6 +82,8 @@ class _Reading:
     line: int
     findings: tuple[str, ...] = ()
     copies: int = 2
+    suspect: bool = False
+    listed: frozenset[str] = frozenset()
 
 
 def edits_of(pos: int, ref: str, alt: str) -> tuple[Edit, ...]:
@@ -177,7 +181,8 @@ def read_positions(
 
 def unsettled(genotype: Genotype) -> bool:
     """Whether what the position says depends on the gene's other positions."""
-    return (genotype.copies == 1 and genotype.read) or DELETED in (genotype.first, genotype.second)
+    half = genotype.read and (genotype.copies == 1 or genotype.second is None)
+    return half or DELETED in (genotype.first, genotype.second)
 
 
 def settled(gene: Gene, targets: Sequence[Target], given: Sequence[Genotype]) -> tuple[Genotype, ...]:
@@ -188,6 +193,9 @@ def settled(gene: Gene, targets: Sequence[Target], given: Sequence[Genotype]) ->
     X chromosome it means one copy, unless other positions of the gene differ between two strands.
     """
     genotypes = _spanned(targets, given)
+    read = [genotype for genotype in genotypes if genotype.read]
+    if gene.one_copy_in_men and read and all(genotype.second is None for genotype in read):
+        return tuple(replace(genotype, copies=1, block=None) for genotype in genotypes)
     if not any(genotype.copies == 1 and genotype.read for genotype in genotypes):
         return tuple(genotypes)
     if not gene.one_copy_in_men:
@@ -278,6 +286,7 @@ def read_position(
     return Genotype(
         position, first, None if copies == 1 else second, None if copies == 1 else block, lines=lines,
         findings=tuple(dict.fromkeys(findings)), copies=copies,
+        suspect=first is None and any(reading.suspect for reading in readings),
     )  # fmt: skip
 
 
@@ -334,19 +343,21 @@ class Target:
             return None
         label = self.position.id
         problem = self._problem(record, settings)
-        if problem:
-            return _Reading((None, None), False, "", record.line, (f"{label}: {problem}; the position is not used",))
         calls, phased = _split_genotype(record.gt or ".")
-        if len(calls) > 2:
-            text = f"{label}: genotype {record.gt} has {len(calls)} copies; the position is not used"
-            return _Reading((None, None), False, "", record.line, (text,))
+        if not problem and len(calls) > 2:
+            problem = f"genotype {record.gt} has {len(calls)} copies"
+        if problem:
+            text = f"{label}: {problem}; the position is not used"
+            suspect = any(call not in (None, "0") for call in calls)
+            return _Reading((None, None), False, "", record.line, (text,), suspect=suspect)
         copies = len(calls)
         first = self._strand(record, calls[0], indels)
         strands = (first, self._strand(record, calls[1], indels) if copies == 2 else first)
         findings: tuple[str, ...] = ()
         if copies == 2 and (strands[0] is None) != (strands[1] is None):
             findings = (f"{label}: only one of two copies was read ({record.gt})",)
-        return _Reading(strands, phased, record.phase_set or "|", record.line, findings, copies)
+        listed = frozenset(str(self._strand(record, str(n), indels)) for n in range(1, len(record.alts) + 1))
+        return _Reading(strands, phased, record.phase_set or "|", record.line, findings, copies, listed=listed)
 
     def _speaks(self, record: Record) -> bool:
         """An SNV needs a record over it; an indel one that lists an indel here, or says that all is reference."""
@@ -387,8 +398,8 @@ class Target:
         index = int(call)
         if index == 0:
             return REFERENCE
-        if index > len(record.alts):
-            return None
+        if index > len(record.alts) or record.alts[index - 1] in _BLOCK_ALTS:
+            return OTHER
         alt = record.alts[index - 1]
         if alt == "*" or alt.startswith("<DEL"):
             return DELETED
@@ -450,6 +461,8 @@ def _combine(
     readings: Sequence[_Reading], position: Position
 ) -> tuple[tuple[str | None, str | None], str | None, bool]:
     """One genotype from all records of a position: strands, block, and whether they contradict each other."""
+    if _contradict(readings):
+        return (None, None), None, True
     distinct = list(dict.fromkeys((r.strands, r.phased, r.phase_set) for r in readings))
     carrying = [item for item in distinct if any(s not in (REFERENCE, None) for s in item[0])]
     deciding = carrying or distinct
@@ -462,6 +475,15 @@ def _combine(
         return (None, None), None, True
     block = deciding[0][2] if phased and strands[0] != strands[1] else None
     return strands, block, False
+
+
+def _contradict(readings: Sequence[_Reading]) -> bool:
+    """Whether two records list the same allele and count it differently."""
+    known = [reading for reading in readings if None not in reading.strands]
+    alleles = set[str]().union(*(reading.listed for reading in known)) - {OTHER, DELETED, REFERENCE}
+    return any(
+        len({reading.strands.count(allele) for reading in known if allele in reading.listed}) > 1 for allele in alleles
+    )
 
 
 def _strandwise(rows: Sequence[tuple[str | None, str | None]]) -> tuple[tuple[str | None, str | None], bool]:

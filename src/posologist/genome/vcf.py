@@ -266,13 +266,18 @@ def record_of(path: Path, line: Line, fields: Sequence[bytes], sample: bytes) ->
         id="" if text[0] == "." else text[0],
         ref=ref,
         alts=() if text[2] in (".", "") else tuple(a if a.startswith("<") else a.upper() for a in text[2].split(",")),
-        filter="" if text[3] in (".", "PASS") else text[3],
+        filter=_failed(text[3]) or _failed(_text(values.get(b"FT")) or "."),
         gt=_text(values.get(b"GT")),
         phase_set=_text(values.get(b"PS")),
-        quality=_number(values.get(b"GQ")),
+        quality=_number(values.get(b"GQ") or values.get(b"RGQ")),
         depth=_number(values.get(b"DP") or values.get(b"MIN_DP")),
         end=int(found[1]) if found else line.pos + len(ref) - 1,
     )
+
+
+def _failed(filters: str) -> str:
+    """The filters that a line or genotype failed; empty if it passed or none was applied."""
+    return "" if filters in (".", "PASS", "") else filters
 
 
 def _text(value: bytes | None) -> str | None:

@@ -195,6 +195,10 @@ class Gene(Value):
     )
     fallback: str = Field(default="", description="position that alone gives a phenotype if no allele fits")
     required: Many[str] = Field(default=(), description="positions without which nothing is called")
+    key_alleles: Many[str] = Field(
+        default=(), description="alleles that no test of the gene may leave out (AMP tier 1)"
+    )
+    all_decide: bool = Field(default=False, description="no phenotype while any allele that changes it was not tested")
     preferences: Many[Preference] = ()
     proxies: Many[Proxy] = ()
     worst_first: Many[str] = Field(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from genome_files import diplotype_rows, reference_rows, row, write_vcf
 from posologist.core.errors import InputError
 from posologist.genome.document import call_genome
-from posologist.genome.genotypes import edits_of
+from posologist.genome.targets import edits_of
 from posologist.genome.vcf import plain_chromosome
 from posologist.knowledge.genes import load_gene
 from shared import shared_data

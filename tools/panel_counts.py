@@ -6,9 +6,11 @@ import gzip
 from collections import Counter
 from pathlib import Path
 
+from posologist.genome.call import match_gene
 from posologist.genome.calls import calls_of
-from posologist.genome.genecall import outcome_of
-from posologist.genome.genotypes import Genotype, edits_of
+from posologist.genome.genotypes import Genotype
+from posologist.genome.targets import edits_of
+from posologist.genome.variants import match_variants
 from posologist.genome.vcf import plain_chromosome
 from posologist.knowledge.genes import Gene, Position
 
@@ -35,7 +37,8 @@ def count_alleles(path: Path, gene: Gene) -> tuple[dict[str, int], int, int] | N
 def _alleles_of(gene: Gene, changed: dict[str, str]) -> list[str]:
     """The allele of one strand, or its variants where they are called one by one."""
     genotypes = [Genotype(p, changed.get(p.id, p.ref), changed.get(p.id, p.ref)) for p in gene.positions]
-    match = outcome_of(gene, calls_of(gene, genotypes)).match
+    calls = calls_of(gene, genotypes)
+    match = match_variants(gene, calls) if gene.worst_first else match_gene(gene, calls)
     pairs = [pair for pair in match.pairs if pair.first == pair.second]
     if not pairs:
         return []

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from posologist.genome.calls import Calls, Varied
-from posologist.genome.genotypes import DELETED, OTHER
 from posologist.genome.names import place
+from posologist.genome.targets import DELETED, OTHER
 from posologist.knowledge.genes import Gene, Pattern
 
 

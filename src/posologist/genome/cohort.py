@@ -22,15 +22,13 @@ from posologist.genome.genecall import Outcome, outcome_of
 from posologist.genome.genotypes import (
     Absent,
     Genotype,
-    Target,
     absent_on,
-    indels_of,
     read_position,
     regions_of,
     settled,
-    targets_of,
     unsettled,
 )
+from posologist.genome.targets import Target, indels_of, targets_of
 from posologist.genome.vcf import Line, Lines, Record, Regions, record_of
 from posologist.knowledge.genes import Gene
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from posologist.core.genotype import GeneticProfile
 from posologist.core.guidance import GuidanceDocument, GuidanceItem
 from posologist.serve.charts import number
-from posologist.serve.output import PlainConsole
+from posologist.serve.console import PlainConsole
 from posologist.serve.profile_view import DrugRow, GeneRow, drug_rows, gene_rows, reasons_for_silence
 from posologist.serve.profile_words import (
     STATE,

@@ -23,7 +23,7 @@ from posologist.core.recommendation import (
 from posologist.core.simulation import DoseDocument, SimulationDocument
 from posologist.core.values import Estimate, Series
 from posologist.serve.charts import interval, number
-from posologist.serve.output import PlainConsole
+from posologist.serve.console import PlainConsole
 from posologist.serve.words import (
     SEVERITY,
     banner_words,

@@ -71,6 +71,7 @@ ADDED: dict[str, tuple[str, str, str, str]] = {
         "Coronary artery disease", "ascvd cvd",
         "53741008 414545008 413838009 194828000 232717009 415070008 36969009", "I25* I20* I24* Z95.1 Z95.5"),
     "cvd": ("Cardiovascular disease", "", "", ""),
+    "cystic_fibrosis": ("Cystic fibrosis", "", "190905008", "E84*"),
     "dementia": ("Dementia", "", "52448006 26929004 230265002", "F01* F02* F03* G30*"),
     "depression": ("Depression", "", "35489007 370143000 36923009 66344007", "F32* F33*"),
     "diabetes": ("Diabetes mellitus", "", "73211009", "E08* E09* E13*"),

@@ -83,13 +83,14 @@ def _uncounted(gene: Gene, match: Match, calls: Calls) -> Outcome:
     nothing_works = found.low == found.high == 0.0 and not found.at_least
     phenotype = found.phenotype if nothing_works and not match.untested else None
     score = 0.0 if phenotype else None
-    notes = found.findings
+    *before, said = found.findings
     if phenotype is not None:
         text = "this rests on small variants, whatever the number of copies; confirm it by a test that counts them"
-        notes = (*notes, f"{gene.symbol}: {text}")
+        before, said = [*before, said], f"{gene.symbol}: {text}"
     else:
-        text = "copies cannot be counted in a VCF of small variants, so no diplotype is stated; give an outside call"
-        notes = (*notes, f"{gene.symbol} is not called: {text}")
+        text = said.removeprefix(f"{gene.symbol}: ")
+        said = f"{gene.symbol} is not called: {text}; give an outside call that counts them"
+    notes = (*before, said)
     return Outcome(
         replace(match, pairs=candidates), translations, phenotype, score, notes, stated=phenotype is not None
     )

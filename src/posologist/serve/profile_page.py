@@ -15,7 +15,7 @@ from posologist.core.evidence import Citation, Evidence
 from posologist.core.genotype import GeneticProfile
 from posologist.core.guidance import GuidanceDocument, GuidanceItem
 from posologist.core.situation import Situation
-from posologist.core.values import CitationKey, DrugId
+from posologist.core.values import CitationKey, DrugId, GeneSymbol
 from posologist.knowledge.genes import callable_genes, load_gene, outside_genes
 from posologist.serve import profile_words, words
 from posologist.serve.charts import number
@@ -135,10 +135,16 @@ def _unjudged(guidance: GuidanceDocument) -> dict[str, list[str]]:
     """Drugs of which a body could say nothing because genes have no result, by those genes."""
     found: dict[str, list[str]] = {}
     for entry in guidance.no_guidance:
-        names = found.setdefault(" and ".join(entry.genes), []) if entry.genes else []
+        lacking = [gene for gene in entry.genes if not _has_result(gene, guidance)]
+        names = found.setdefault(" and ".join(lacking), []) if lacking else []
         if entry.drug not in names:
             names.append(entry.drug)
     return found
+
+
+def _has_result(symbol: GeneSymbol, guidance: GuidanceDocument) -> bool:
+    gene = guidance.genes.get(symbol)
+    return gene is not None and (gene.clinical is not None or gene.diplotype is not None)
 
 
 def _files(evidence: Mapping[str, Evidence]) -> list[str]:

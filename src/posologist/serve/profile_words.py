@@ -47,6 +47,12 @@ _FRACTIONS = {10.0: "a tenth of", 25.0: "a quarter of", 50.0: "half", 75.0: "thr
 _USUAL = ("initial dose", "start", "dose")
 _SILENT = frozenset({"the guideline makes no recommendation", "no action needed"})
 _GENE_FIRST = re.compile(r"[A-Z][A-Z0-9]+(?:-[A-Z0-9]+)?\b")
+_FACTS = {
+    "indication": "what it is given for",
+    "dose_per_day": "dose a day",
+    "bmi": "BMI",
+    "starting": "whether it is started now",
+}
 _LONG = 12  # letters of an allele's name above which it is not written twice
 _NOT_IN_A_RECORD = "cannot_be_read_from_a_record"
 _ABOUT_GENES = ("gene", "activity")
@@ -119,9 +125,11 @@ def missing_words(name: str) -> str:
         return f"diagnosis: {arguments[0].upper() if len(arguments[0]) <= 3 else arguments[0]}"
     if function == "on":
         return f"medicines: {arguments[0]}"
-    return {"indication": "what it is given for", "dose_per_day": "dose a day", "bmi": "BMI"}.get(
-        name, name.replace("_", " ")
-    )
+    if function == "taken":
+        return f"how long {arguments[0]} has been taken"
+    if function == "allergy":
+        return f"past reactions to {arguments[0]}"
+    return _FACTS.get(name, name.replace("_", " "))
 
 
 def deciding(items: Iterable[GuidanceItem]) -> list[str]:
@@ -151,6 +159,8 @@ def result(symbol: GeneSymbol, document: GuidanceDocument) -> str:
     if gene is None or (gene.diplotype is None and gene.clinical is None):
         return f"{symbol} not known"
     called = words.diplotype(gene.diplotype) if gene.clinical is not None else alleles(gene.diplotype)
+    if gene.clinical is not None and len(called) > _LONG:
+        return f"{symbol} {words.phenotype(gene.clinical)}"
     shown = "" if gene.clinical is None else words.phenotype(gene.clinical).removesuffix(" metaboliser")
     return " ".join(filter(None, (symbol, called, shown)))
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check bench clean
+.PHONY: demo test lint check bench bench-genome fuzz clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("posologist needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -33,6 +33,12 @@ check: $(VENV)/.base  ## our own knowledge: schema, citations, worked cases
 
 bench: $(VENV)/.test  ## speed, never as a timed test
 	$(BIN)/python benchmarks/run.py
+
+bench-genome: $(VENV)/.test  ## genomes: one patient, a whole genome, a hundred thousand samples; PYPGX=... beside it
+	$(BIN)/python benchmarks/genome.py
+
+fuzz: $(VENV)/.test  ## a hundred thousand mutated VCFs, all genes
+	POSOLOGIST_MUTATED_FILES=100000 $(BIN)/python -m pytest tests/test_genome_laws.py -k mutated
 
 clean:
 	rm -rf $(VENV) demo.html .pytest_cache .mypy_cache .ruff_cache

@@ -262,3 +262,18 @@ def test_reading_genotypes_does_not_depend_on_the_order_of_records() -> None:
     backward = read_gene(gene, records[::-1], build="GRCh38", absent="reference", settings=Settings())
 
     assert [(g.first, g.second) for g in forward] == [(g.first, g.second) for g in backward]
+
+
+def test_published_preference_among_unphased_diplotypes_is_kept() -> None:
+    gene = load_gene("NAT2")
+    for preference in gene.preferences:
+        first, second = preference.pick.split("/")
+        bases = zip(gene.positions, haplotype(gene, first), haplotype(gene, second), strict=True)
+        match = match_gene(gene, calls_of(gene, [Genotype(p, a, b) for p, a, b in bases]))
+
+        assert match.pairs[0].diplotype == preference.pick
+        assert set(preference.of) <= {pair.diplotype for pair in match.pairs}
+        likeliest = max(match.pairs, key=lambda pair: pair.probability)
+        assert (likeliest == match.pairs[0]) != any("published preference" in text for text in match.findings)
+
+    assert len(gene.preferences) == 29

@@ -46,7 +46,8 @@ def match_gene(gene: Gene, calls: Calls) -> Match:
 
     A pair explains them if, for every group of positions whose phase is known together, one orientation fits.
     The probability of a pair is the product of its alleles' frequencies (doubled when they differ), over all
-    pairs that explain the calls; frequencies as `Gene.weight`. Alleles none of whose defining positions was
+    pairs that explain the calls; frequencies as `Gene.weight`. The most probable comes first, unless the gene's
+    `preferences` name one of several. Alleles none of whose defining positions was
     read are not tried: they are `untested`. Where men have one copy and every call is of one, single alleles
     are matched.
     """
@@ -61,7 +62,8 @@ def match_gene(gene: Gene, calls: Calls) -> Match:
     if not pairs:
         reason = "no pair of known alleles explains the calls"
         return Match((), phased, missing, reason, (*findings, *_contained(gene, calls)))
-    return Match(_ranked(gene, pairs), phased, missing, findings=findings)
+    ranked = _ranked(gene, pairs)
+    return Match(ranked, phased, missing, findings=(*findings, *_preferred(gene, ranked)))
 
 
 def obstacle(gene: Gene, calls: Calls) -> str:
@@ -166,14 +168,25 @@ def _ranked(gene: Gene, pairs: Sequence[tuple[Pattern, Pattern | None]]) -> tupl
         sorted(
             ranked,
             key=lambda p: (
-                -p.probability,
                 p.diplotype not in picked,
+                -p.probability,
                 -p.score,
                 place(p.first, gene),
                 place(p.second, gene),
             ),
         )
     )
+
+
+def _preferred(gene: Gene, ranked: Sequence[Pair]) -> tuple[str, ...]:
+    """Where the published preference puts a diplotype first that the frequencies do not."""
+    likeliest = max(ranked, key=lambda pair: pair.probability)
+    if likeliest.probability == ranked[0].probability:
+        return ()
+    text = (
+        f"{ranked[0].diplotype} is put first by the published preference; by frequency {likeliest.diplotype} would be"
+    )
+    return (f"{gene.symbol}: {text}",)
 
 
 def weight(gene: Gene, first: str, second: str) -> float:

@@ -100,7 +100,7 @@ def untested(gene: Gene, calls: Calls) -> tuple[str, ...]:
     """Alleles none of whose defining positions was read."""
     if calls.read == gene.all_places:
         return ()
-    tested = {p.allele.reported for p in gene.patterns if p.allele.everywhere or calls.read & p.stated}
+    tested = {p.allele.reported for p in gene.patterns if p.reference or calls.read & p.stated}
     return tuple(dict.fromkeys(p.allele.reported for p in gene.patterns if p.allele.reported not in tested))
 
 
@@ -108,7 +108,7 @@ def _explaining(gene: Gene, calls: Calls, blocks: Sequence[int]) -> list[tuple[P
     plausible = list[tuple[Pattern, int, int]]()
     everything = calls.everything()
     for pattern in gene.patterns:
-        if pattern.altered & calls.reference or not (pattern.allele.everywhere or calls.read & pattern.stated):
+        if pattern.altered & calls.reference or not (pattern.reference or calls.read & pattern.stated):
             continue
         first, second = _strands(pattern, gene, calls.varied)
         if first | second == everything:

@@ -18,7 +18,7 @@ from posologist.knowledge.genes import FileHeader, Gene
 
 _CERTAIN = 0.9  # a phenotype is stated if the diplotypes that have it reach this probability
 _SHOWN = 6  # names in a finding before "and n more"
-_LEAST = 1e-5  # arrangements of copies that are less probable are not listed
+_LEAST = 1e-5  # arrangements of copies that are less probable are not listed; the others share the whole
 _UNSEEN = 0.01  # ... and if alleles that were not tested change it with less than this probability
 
 
@@ -78,8 +78,9 @@ def _uncounted(gene: Gene, match: Match, calls: Calls) -> Outcome:
     found = copy_range(gene, pairs, load_copies(gene.symbol), heterozygous=heterozygous)
     options = [option for option in found.options if option.probability >= _LEAST]
     translations = tuple(Translation(phenotype=o.phenotype, activity_score=o.activity_score) for o in options)
+    listed = sum(option.probability for option in options)
     sides = (option.diplotype.split("/") for option in options)
-    candidates = tuple(Pair(a, b, round(o.probability, 6)) for (a, b), o in zip(sides, options, strict=True))
+    candidates = tuple(Pair(a, b, round(o.probability / listed, 6)) for (a, b), o in zip(sides, options, strict=True))
     nothing_works = found.low == found.high == 0.0 and not found.at_least
     phenotype = found.phenotype if nothing_works and not match.untested else None
     score = 0.0 if phenotype else None
@@ -257,7 +258,7 @@ def state_of(genotypes: Sequence[Genotype]) -> EvidenceState:
 def not_excluded(gene: Gene, genotypes: Sequence[Genotype], best: Pair | None) -> tuple[NotExcluded, ...]:
     """Alleles none of whose defining positions has a record, the most common first."""
     read = {gene.place[g.position.id] for g in genotypes if g.read and not g.assumed}
-    seen = {p.allele.reported for p in gene.patterns if p.allele.everywhere or read & p.bases.keys()}
+    seen = {p.allele.reported for p in gene.patterns if p.reference or read & p.bases.keys()}
     shown = {best.first, best.second} if best else set[str]()
     names = dict.fromkeys(p.allele.reported for p in gene.patterns if p.allele.reported not in seen | shown)
     found = [

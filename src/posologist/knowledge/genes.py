@@ -68,7 +68,7 @@ class Position(Value):
 class Allele(Value):
     """A named allele: the bases that define it, by position id; where it says nothing it has the reference's.
 
-    `everywhere`: defined at every position of the gene, so that no single position decides whether it was tested.
+    `everywhere`: the source states a base at every position of the gene.
     `reports_as`: the allele of which this is a suballele.
     """
 
@@ -134,20 +134,22 @@ class ScoreRule(Value):
 class Pattern:
     """What an allele says about its gene's positions, by place: the bases that it may have there.
 
-    `stated` has the bit of each such place, `altered` of those at which the reference's base does not fit.
+    `stated` has the bit of each such place, `altered` of those at which the reference's base does not fit;
+    `reference` marks the allele that the reference genome carries, which no position has to show.
     """
 
     allele: Allele
     bases: Mapping[int, frozenset[str]]
     stated: int
     altered: int
+    reference: bool
 
     @classmethod
     def of(cls, allele: Allele, gene: Gene) -> Pattern:
         """The pattern of an allele of the gene."""
         bases = {gene.place[name]: _bases(code) for name, code in allele.defines.items()}
         altered = sum(1 << n for n, allowed in bases.items() if gene.positions[n].ref not in allowed)
-        return cls(allele, bases, sum(1 << n for n in bases), altered)
+        return cls(allele, bases, sum(1 << n for n in bases), altered, allele.name == gene.reference)
 
     def at(self, place: int, reference: str) -> frozenset[str]:
         """The bases that the allele may have at a position."""

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from importlib.resources import files
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from posologist.core.evidence import Citation, Evidence
@@ -21,7 +20,7 @@ from posologist.serve import profile_words, words
 from posologist.serve.charts import number
 from posologist.serve.doors import Doors, anchor, count
 from posologist.serve.profile_view import DrugRow, GeneRow, bodies, drug_rows, gene_rows, reasons_for_silence
-from posologist.serve.style import content_policy, css_string, stylesheet
+from posologist.serve.style import content_policy, css_string, environment, stylesheet
 
 _CANDIDATES_SHOWN = 8
 _NAMES_SHOWN = 40  # positions, or alleles without effect on guidance, before "and n more"
@@ -245,16 +244,8 @@ def _ties(row: GeneRow) -> int:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    folder = files("posologist.serve") / "templates"
-    names = ("profile.html.j2", "profile_parts.html.j2")
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=DictLoader({name: (folder / name).read_text("utf-8") for name in names}),
-    )
-    environment.filters |= {
+    made = environment("profile.html.j2", "profile_parts.html.j2")
+    made.filters |= {
         "number": number,
         "count": count,
         "share": _share,
@@ -266,7 +257,7 @@ def _environment() -> Environment:
         "strength": profile_words.strength,
         "deciding": profile_words.deciding,
     }
-    environment.globals |= {
+    made.globals |= {
         "advice": _advice,
         "others": _others,
         "by": _by,
@@ -280,4 +271,4 @@ def _environment() -> Environment:
         "NAMES": _NAMES_SHOWN,
         "LIKELY": _LIKELY,
     }
-    return environment
+    return made

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from importlib.resources import files
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from posologist.core.evidence import Evidence
@@ -16,7 +15,7 @@ from posologist.core.values import Contributions, Estimate, GeneSymbol, Series
 from posologist.serve import words
 from posologist.serve.charts import axis_scale, common_axis, curve, interval, interval_bar, number, part_bar
 from posologist.serve.doors import Doors, anchor, count
-from posologist.serve.style import content_policy, stylesheet
+from posologist.serve.style import content_policy, environment, stylesheet
 
 _TABLE_ROWS = 13  # rows of a curve's table twin
 _GENE_ORDER = ("matters", "abnormal", "uncertain", "normal", "untested")
@@ -146,16 +145,8 @@ def _plan(option: Option) -> Markup:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    folder = files("posologist.serve") / "templates"
-    names = ("report.html.j2", "parts.html.j2")
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=DictLoader({name: (folder / name).read_text("utf-8") for name in names}),
-    )
-    environment.filters |= {
+    made = environment("report.html.j2", "parts.html.j2")
+    made.filters |= {
         "number": number,
         "count": count,
         "interval": interval,
@@ -172,7 +163,7 @@ def _environment() -> Environment:
         "by_rule": words.by_rule,
         "rule": words.rule_words,
     }
-    environment.globals |= {
+    made.globals |= {
         "bar": _bar,
         "scale": _scale,
         "curve": _curve,
@@ -180,5 +171,5 @@ def _environment() -> Environment:
         "table": _table,
         "fact": _fact,
     }
-    environment.globals |= {"severity": words.SEVERITY}
-    return environment
+    made.globals |= {"severity": words.SEVERITY}
+    return made

@@ -1,4 +1,4 @@
-"""The style sheet of a page with its fonts inside, and the policy under which only that one works."""
+"""What pages share: the style sheet with its fonts inside, the policy under which only it works, the templates."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import base64
 import hashlib
 from functools import lru_cache
 from importlib.resources import files
+
+from jinja2 import DictLoader, Environment, StrictUndefined
 
 _FONT_WEIGHTS = (400, 600)  # the only ones in templates/fonts
 
@@ -31,3 +33,21 @@ def content_policy(style: str) -> str:
 def css_string(text: str) -> str:
     """Text inside quotes of a style sheet; all but plain letters, digits and blanks is escaped by its code point."""
     return "".join(c if c.isascii() and (c.isalnum() or c == " ") else f"\\{ord(c):06x} " for c in text)
+
+
+def environment(*names: str) -> Environment:
+    """Templates of the package that escape everything and refuse a name that is not given.
+
+    Parameters
+    ----------
+    names
+        Files in the folder of templates, e.g. "report.html.j2".
+    """
+    folder = files("posologist.serve") / "templates"
+    return Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=DictLoader({name: (folder / name).read_text("utf-8") for name in names}),
+    )

@@ -161,10 +161,11 @@ def _steady(system: System, mapping: Parameters, record: Record, entry: Entry) -
     interval = record.ii
     late = np.real(entry.lag) > interval
     over = np.where(late, entry.lag - interval, 0.0)
+    jumps: list[Jump] = []
     age = np.where(late, 0.0, interval - entry.lag)  # of the youngest imagined dose
     if entry.duration is None:
         left = _series(system, mapping, interval, age, _unit(system, entry.state, entry.amount))
-        state, jumps = [*left, *_no_infusion(system)], []
+        state = [*left, *_no_infusion(system)]
     else:
         state, jumps = _steady_infusion(system, mapping, record, entry, age, over)
     if np.any(late):

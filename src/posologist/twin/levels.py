@@ -219,7 +219,7 @@ def problem_of(model: Model, tables: Sequence[Table], *, predict: Predict) -> Pr
     first = tables[0]
     at = tuple(i for i, record in enumerate(first.records) if is_level(record))
     error = error_model(model.residual, [output_of(model, first.records[i]) for i in at])
-    below = np.array([[is_below(t.records[i]) for i in at] for t in tables], dtype=bool).reshape(-1, len(at))
+    below = np.array([[is_below(t.records[i]) for i in at] for t in tables], dtype=bool).reshape(len(tables), len(at))
     written = [[_level(t.records[i], logarithmic) for i, logarithmic in _each(at, error)] for t in tables]
     return Problem(
         model=model,
@@ -229,7 +229,7 @@ def problem_of(model: Model, tables: Sequence[Table], *, predict: Predict) -> Pr
         effects=parts.effects_of(model, first.records),
         at=at,
         error=error,
-        levels=error.on_scale(np.array(written, dtype=np.float64).reshape(-1, len(at))),
+        levels=error.on_scale(np.array(written, dtype=np.float64).reshape(len(tables), len(at))),
         below=below,
     )
 

@@ -43,7 +43,7 @@ class MapResult:
 
     `eta` are the random effects between patients in the order of the model, `occasions` (n_occasions, n_eta) those
     within; `parameters` hold at the last record; `objective` as in the module; `gradient` is the largest derivative
-    of the objective by a score. `hessian` (n_eta (1 + n_occasions),) squared is that of objective / 2 by the etas, so
+    of the objective by a score. `hessian`, one row for each eta of both, is that of objective / 2 by the etas, so
     that its inverse approximates the posterior covariance; directions without variance are zero in it.
     `predictions` belong to the levels in order. `problem` says why there is no estimate; it is empty otherwise.
     """
@@ -90,7 +90,7 @@ def _group(model: Model, tables: Sequence[Table], predict: Predict) -> list[MapR
     """Estimates of tables of one shape; where one of them stops the batch, each is tried alone."""
     try:
         problem = problem_of(model, tables, predict=predict)
-        return _results(problem, minimise(problem), tables)
+        return map_results(problem, minimise(problem), tables)
     except PosologistError as error:
         if len(tables) == 1:
             return [_failed(model, tables[0], str(error))]
@@ -243,7 +243,8 @@ def _newton_step(local: Local, damping: Array) -> tuple[Array, Array, Array]:
     return step, 0.5 * (along * scaled).sum(axis=1), eigenvalues.mean(axis=1)
 
 
-def _results(problem: Problem, optimum: Optimum, tables: Sequence[Table]) -> list[MapResult]:
+def map_results(problem: Problem, optimum: Optimum, tables: Sequence[Table]) -> list[MapResult]:
+    """What the minimiser found, patient by patient; `tables` are those of the problem."""
     rows = np.arange(len(tables))
     effects, n_eta = problem.effects, problem.effects.n_eta
     etas = effects.all_etas(optimum.scores)

@@ -1,0 +1,169 @@
+"""A linear compartment model as a system of rates: its states, what flows between them, which are read.
+
+States: the absorption chain, the central compartment, the peripheral ones, then one state for the rate of infusion
+into each compartment that is infused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from posologist.core.errors import InputError, ModelError, NumericsError
+from posologist.twin.events import EventTable, Record
+from posologist.twin.exponential import Array, Matrix
+
+Parameters = Mapping[str, Any]
+
+_PERIPHERAL = (("Q", "V2"), ("Q3", "V3"))
+_ABSORPTIONS = ("none", "first-order", "zero-order", "transit")
+
+
+class Structure(Protocol):
+    """What the engine needs to know about a model; `PkModel` has it."""
+
+    @property
+    def compartments(self) -> int:
+        """1, 2 or 3."""
+
+    @property
+    def absorption(self) -> str:
+        """none, first-order, zero-order or transit."""
+
+    @property
+    def transit(self) -> int:
+        """Number of transit stages."""
+
+    @property
+    def elimination(self) -> str:
+        """Must be linear here."""
+
+    @property
+    def scale(self) -> float:
+        """Concentration shown = scale * amount / volume (L)."""
+
+
+@dataclass(frozen=True)
+class System:
+    """States of a linear model for one table: `chain` of absorption, central, peripheral, then rates of infusion."""
+
+    structure: Structure
+    chain: int
+    infused: tuple[int, ...]
+    draws: int
+    dtype: np.dtype[Any]
+
+    @property
+    def central(self) -> int:
+        """Index of the central compartment's amount."""
+        return self.chain
+
+    @property
+    def amounts(self) -> int:
+        """Number of states that are amounts."""
+        return self.chain + self.structure.compartments
+
+    @property
+    def size(self) -> int:
+        """Number of all states."""
+        return self.amounts + len(self.infused)
+
+    def state_of(self, record: Record) -> int:
+        """Index of the amount that a dose into the record's compartment reaches first."""
+        last = self.structure.compartments + (self.structure.absorption != "none")
+        number = compartment_of(record)
+        if number > last:
+            raise InputError(
+                f"a dose into compartment {number}, and the model has {last}",
+                where=record.where,
+                hint=_NUMBERS[self.structure.absorption != "none"],
+            )
+        if self.structure.absorption == "none":
+            return number - 1
+        return 0 if number == 1 else self.chain + number - 2
+
+    def rate_state(self, state: int) -> int:
+        """Index of the rate of infusion into an amount."""
+        return self.amounts + self.infused.index(state)
+
+    def zero(self, parameters: Sequence[Parameters]) -> list[Array]:
+        """Nothing anywhere."""
+        return [np.zeros(self.draws, dtype=self.dtype) for _ in range(self.size)]
+
+    def per_amount(self, mapping: Parameters) -> Array:
+        """Concentration per amount in the central compartment."""
+        return self.structure.scale / self._positive(mapping, "V1")
+
+    def rates(self, mapping: Parameters) -> Matrix:
+        """Rates of change (1/h): element [to][from]; losses on the diagonal; infusions flow at unit rate."""
+        flows: dict[tuple[int, int], Array] = {}
+        for start, end, rate in [*self._absorbed(mapping), *self._distributed(mapping)]:
+            flows[start, start] = flows.get((start, start), 0.0) - rate
+            if end >= 0:
+                flows[end, start] = rate
+        flows.update({(state, self.rate_state(state)): np.ones(1) for state in self.infused})
+        return [[flows.get((i, j)) for j in range(self.size)] for i in range(self.size)]
+
+    def _absorbed(self, mapping: Parameters) -> list[tuple[int, int, Array]]:
+        stages = self.structure.transit if self.structure.absorption == "transit" else 0
+        chain = [(i, i + 1, self._positive(mapping, "KTR")) for i in range(stages)]
+        return chain + [(i, i + 1, self._positive(mapping, "KA")) for i in range(stages, self.chain)]
+
+    def _distributed(self, mapping: Parameters) -> list[tuple[int, int, Array]]:
+        volume, central = self._positive(mapping, "V1"), self.central
+        flows = [(central, -1, self._positive(mapping, "CL", zero=True) / volume)]
+        for i, (q_name, v_name) in enumerate(_PERIPHERAL[: self.structure.compartments - 1], start=1):
+            q, v = self._positive(mapping, q_name, zero=True), self._positive(mapping, v_name)
+            flows += [(central, central + i, q / volume), (central + i, central, q / v)]
+        return flows
+
+    def _positive(self, mapping: Parameters, name: str, *, zero: bool = False) -> Array:
+        if name not in mapping:
+            raise NumericsError(f"the parameter {name} is missing", hint="the structure needs it")
+        value = np.asarray(mapping[name])
+        real = np.real(value)
+        if not np.all(np.isfinite(real) & ((real >= 0) if zero else (real > 0))):
+            raise NumericsError(f"the parameter {name} is not positive", hint="check the model's equations")
+        return value
+
+
+_NUMBERS = (
+    "1 is the central compartment, 2 and 3 the peripheral ones",
+    "1 is the depot, 2 the central compartment, 3 and 4 the peripheral ones",
+)
+
+
+def compartment_of(record: Record) -> int:
+    """The compartment number of a dose; the first one where the record names none."""
+    return record.cmt or 1
+
+
+def system_of(structure: Structure, parameters: Sequence[Parameters], table: EventTable) -> System:
+    """The system of a structure for the doses of a table.
+
+    Raises
+    ------
+    InputError
+        If a dose goes into a compartment that the model lacks.
+    ModelError
+        If the structure is not a linear one that is known here.
+    """
+    if structure.elimination != "linear" or structure.absorption not in _ABSORPTIONS:
+        raise ModelError(
+            f"{structure.elimination} elimination with {structure.absorption} absorption has no exact solution here",
+            hint="integrate the model instead",
+        )
+    values = [np.asarray(value) for mapping in {id(m): m for m in parameters}.values() for value in mapping.values()]
+    draws = max((value.size for value in values), default=1)
+    stages = structure.transit if structure.absorption == "transit" else 0
+    depot = structure.absorption == "first-order" or (stages > 0 and "KA" in parameters[0])
+    bare = System(structure, stages + depot, (), draws, np.result_type(np.float64, *values))
+    infused = {bare.state_of(r) for r in table.records if r.is_dose and (r.rate or _zero_order(structure, r))}
+    return System(structure, stages + depot, tuple(sorted(infused)), draws, bare.dtype)
+
+
+def _zero_order(structure: Structure, record: Record) -> bool:
+    return structure.absorption == "zero-order" and compartment_of(record) == 1

@@ -17,7 +17,7 @@ from posologist.twin import individual as parts
 from posologist.twin.individual import Array, Effects, individual
 from posologist.twin.residual import ErrorModel, Flags, Residual, error_model
 
-NOT_NEGATIVE = frozenset({"F", "LAG", "D"})  # parameters that may be zero; all others must be positive
+_MAY_BE_ZERO = ("F", "LAG", "D")  # bioavailability, lag and duration, also F2, LAG2 ...; all others are positive
 
 
 class Model(parts.Model, Protocol):
@@ -191,10 +191,10 @@ def _impossible(parameters: Sequence[dict[str, Array]]) -> Flags | None:
     found: Flags | None = None
     for mapping in _distinct(parameters):
         for name, values in mapping.items():
+            from_zero = name.startswith(_MAY_BE_ZERO)
             lowest = values.min()
-            fine = (lowest >= 0 if name in NOT_NEGATIVE else lowest > 0) and values.max() < np.inf
-            if not fine:
-                bad = ~((values >= 0 if name in NOT_NEGATIVE else values > 0) & (values < np.inf))
+            if not ((lowest >= 0 if from_zero else lowest > 0) and values.max() < np.inf):
+                bad = ~((values >= 0 if from_zero else values > 0) & (values < np.inf))
                 found = bad if found is None else found | bad
     return found
 

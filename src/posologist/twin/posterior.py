@@ -191,10 +191,10 @@ def _sample(problem: Problem, optimum: Optimum, n_draws: int, rng: np.random.Gen
 def _convex(optimum: Optimum) -> Array:
     """Hessian at the mode; the expected one where a flat direction spoils the true one."""
     hessian = optimum.local.hessian[0]
-    return hessian if np.linalg.eigvalsh(hessian)[0] > 0 else optimum.local.expected[0]
+    return np.asarray(hessian if np.linalg.eigvalsh(hessian)[0] > 0 else optimum.local.expected[0])
 
 
-def _root(covariance: Array) -> Array:
+def _root(covariance: Any) -> Array:
     return np.asarray(np.linalg.cholesky((covariance + covariance.T) / 2.0))
 
 

@@ -104,14 +104,14 @@ def main() -> None:
     one, oral = patients(INTRAVENOUS, 1), patients(ORAL, 1)
     many, differing = patients(INTRAVENOUS, 1000), patients(INTRAVENOUS, 1000, same_times=False)
     rows: list[tuple[str, float | None, Callable[[], Any], int]] = [
-        ("estimate of one patient, intravenous", 1.0, lambda: map_estimates(INTRAVENOUS, one, predict=predict), 200),
-        ("estimate of one patient, oral", 1.0, lambda: map_estimates(ORAL, oral, predict=predict), 200),
-        ("1,000 estimates, the same times", 150.0, lambda: map_estimates(INTRAVENOUS, many, predict=predict), 5),
-        ("1,000 estimates, times of their own", 150.0, lambda: map_estimates(INTRAVENOUS, differing, predict=predict), 1),
+        ("estimate of one patient, intravenous", 1.0, lambda: map_estimates(INTRAVENOUS, one), 200),
+        ("estimate of one patient, oral", 1.0, lambda: map_estimates(ORAL, oral), 200),
+        ("1,000 estimates, the same times", 150.0, lambda: map_estimates(INTRAVENOUS, many), 5),
+        ("1,000 estimates, times of their own", 150.0, lambda: map_estimates(INTRAVENOUS, differing), 1),
         (
             "estimate and 20,000 weighted draws, oral",
             None,
-            lambda: posterior(ORAL, oral[0], predict=predict, n_draws=20_000, rng=rng),
+            lambda: posterior(ORAL, oral[0], n_draws=20_000, rng=rng),
             5,
         ),
     ]  # fmt: skip

@@ -177,9 +177,7 @@ def _series(system: System, mapping: Parameters, interval: float, age: Array, ve
     return _carried(system, mapping, age, total + still)[: system.amounts]
 
 
-def _steady_infusion(
-    system: System, mapping: Parameters, record: Record, entry: Entry, age: Array
-) -> list[Jump]:
+def _steady_infusion(system: System, mapping: Parameters, record: Record, entry: Entry, age: Array) -> list[Jump]:
     """Infusions that have ended, as a series; those that still run, one by one."""
     interval, duration, target = record.ii, np.asarray(entry.duration), system.rate_state(entry.state)
     running = np.maximum(np.ceil(np.round(np.real(duration - age) / interval, 9)), 0.0)

@@ -1,21 +1,24 @@
 """Patients with their levels as one array problem: scores of random effects in, predictions of the levels out.
 
-Patients whose tables have one shape (the same times, doses and measured records) share a problem; their covariates,
-levels and limits may differ.
+Patients whose tables have one shape share a problem: the same times, doses and measured records, or, where closed
+forms can be added up (`superposition`), only equally many levels. Covariates, levels and limits may differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
 from posologist.core.errors import InputError
 from posologist.twin import individual as parts
+from posologist.twin import linear
 from posologist.twin.individual import Array, Effects, individual
 from posologist.twin.residual import ErrorModel, Flags, Residual, error_model
+from posologist.twin.superposition import Kind, Schedule, kinds_of, schedule_of
+from posologist.twin.system import Structure
 
 _MAY_BE_ZERO = ("F", "LAG", "D")  # bioavailability, lag and duration, also F2, LAG2 ...; all others are positive
 
@@ -124,12 +127,49 @@ def output_of(model: Model, record: Record) -> str:
     return model.residual[int(number) - 1].output
 
 
-def shape_of(model: Model, table: Table) -> tuple[Any, ...]:
-    """Key that is equal for tables that can share a problem."""
-    return tuple(
+def levels_at(table: Table) -> tuple[int, ...]:
+    """Positions of the records that carry a level."""
+    return tuple(i for i, record in enumerate(table.records) if is_level(record))
+
+
+class Shape(NamedTuple):
+    """What tables have in common that share a problem; `kinds` where closed forms are added up, else None."""
+
+    outputs: tuple[str, ...]
+    kinds: tuple[Kind, ...] | None
+    rest: tuple[Any, ...] = ()
+
+
+def shape_of(model: Model, table: Table, predict: Predict | None) -> Shape:
+    """Shape of a table: times, doses and levels; by closed forms only the number of levels and the kinds of dose.
+
+    Raises
+    ------
+    InputError
+        If a level does not say what it measures.
+    """
+    outputs = tuple(output_of(model, table.records[i]) for i in levels_at(table))
+    if predict is None and len(set(outputs)) < 2 and _is_constant(model, table):
+        names = tuple(parts.typical_values(model, table.records[:1])[0])
+        kinds = kinds_of(model, table.records, names)
+        if kinds is not None:
+            return Shape(outputs, kinds)
+    rest = tuple(
         (r.time, r.evid, r.amt, r.rate, r.cmt, r.ii, r.addl, r.ss, is_level(r), r.covariates.get(parts.OCCASION))
-        + ((output_of(model, r),) if is_level(r) else ())
         for r in table.records
+    )
+    return Shape(outputs, None, rest)
+
+
+def _is_constant(model: Model, table: Table) -> bool:
+    """Whether the parameters hold all the time: no occasions, and each covariate has one value, on every record."""
+    if len(model.occasion) or not table.records:
+        return False
+    first = table.records[0].covariates
+    return all(
+        record.covariates.get(covariate.name) == first.get(covariate.name)
+        for covariate in model.covariates
+        for record in table.records
     )
 
 
@@ -137,19 +177,20 @@ def shape_of(model: Model, table: Table) -> tuple[Any, ...]:
 class Problem:
     """Patients with tables of one shape.
 
-    `typical` has one mapping for each record, values (n_patients,); `levels` and `below` are (n_patients, n_levels),
-    on the scale of the error.
+    `typical` has one mapping for each record (one in all where closed forms are added up, by `schedule`), values
+    (n_patients,); `levels` and `below` are (n_patients, n_levels), on the scale of the error.
     """
 
     model: Model
     predict: Predict
-    table: Table
+    tables: Sequence[Table]
     typical: tuple[Mapping[str, Array], ...]
     effects: Effects
     at: tuple[int, ...]
     error: ErrorModel
     levels: Array
     below: Flags
+    schedule: Schedule | None
 
     def parameters(self, owner: Any, scores: Array) -> tuple[dict[str, Array], ...]:
         """Parameters over the interval that ends at each record, for draws of the patients `owner` (n_draws,)."""
@@ -171,7 +212,10 @@ class Problem:
             impossible = _impossible(parameters)
             if impossible is not None:
                 parameters = _replaced(parameters, impossible)
-            predicted = self.predict(self.model, parameters, self.table)[:, self.at]
+            if self.schedule is not None:
+                predicted = self.schedule.levels(parameters[0], owner)
+            else:
+                predicted = self.predict(self.model, parameters, self.tables[0])[:, self.at]
         if impossible is not None:
             predicted = np.where(impossible[:, None], np.nan, predicted)
         return np.asarray(predicted)
@@ -208,7 +252,7 @@ def _replaced(parameters: tuple[dict[str, Array], ...], impossible: Flags) -> tu
     return tuple(known[id(mapping)] for mapping in parameters)
 
 
-def problem_of(model: Model, tables: Sequence[Table], *, predict: Predict) -> Problem:
+def problem_of(model: Model, tables: Sequence[Table], *, predict: Predict | None) -> Problem:
     """One problem of tables that have one shape.
 
     Raises
@@ -216,26 +260,29 @@ def problem_of(model: Model, tables: Sequence[Table], *, predict: Predict) -> Pr
     PosologistError
         If a covariate is missing, a level cannot be assigned to an output, or its value is impossible.
     """
-    first = tables[0]
-    at = tuple(i for i, record in enumerate(first.records) if is_level(record))
-    error = error_model(model.residual, [output_of(model, first.records[i]) for i in at])
-    below = np.array([[is_below(t.records[i]) for i in at] for t in tables], dtype=bool).reshape(len(tables), len(at))
-    written = [[_level(t.records[i], logarithmic) for i, logarithmic in _each(at, error)] for t in tables]
+    shape = shape_of(model, tables[0], predict)
+    at = [levels_at(table) for table in tables]
+    error = error_model(model.residual, shape.outputs)
+    measured = [[table.records[i] for i in own] for table, own in zip(tables, at, strict=True)]
+    written = [[_level(r, bool(ln)) for r, ln in zip(own, error.logarithmic, strict=True)] for own in measured]
+    records = [table.records[:1] if shape.kinds is not None else table.records for table in tables]
+    schedule = None
+    if shape.kinds is not None:
+        patients = [(table.records, own) for table, own in zip(tables, at, strict=True)]
+        schedule = schedule_of(cast(Structure, model), shape.kinds, patients)
+    size = (len(tables), len(at[0]))
     return Problem(
         model=model,
-        predict=predict,
-        table=first,
-        typical=_stacked([parts.typical_values(model, t.records) for t in tables]),
-        effects=parts.effects_of(model, first.records),
-        at=at,
+        predict=predict or cast(Predict, linear.predict),
+        tables=tables,
+        typical=_stacked([parts.typical_values(model, own) for own in records]),
+        effects=parts.effects_of(model, records[0]),
+        at=at[0],
         error=error,
-        levels=error.on_scale(np.array(written, dtype=np.float64).reshape(len(tables), len(at))),
-        below=below,
+        levels=error.on_scale(np.array(written, dtype=np.float64).reshape(size)),
+        below=np.array([[is_below(r) for r in own] for own in measured], dtype=bool).reshape(size),
+        schedule=schedule,
     )
-
-
-def _each(at: tuple[int, ...], error: ErrorModel) -> list[tuple[int, bool]]:
-    return [(i, bool(flag)) for i, flag in zip(at, error.logarithmic, strict=True)]
 
 
 def _level(record: Record, logarithmic: bool) -> float:

@@ -82,9 +82,7 @@ class _Row:
     record: int
 
 
-def _epoch(
-    system: System, parameters: Sequence[Parameters], records: Sequence[Record], first: int, last: int
-) -> Array:
+def _epoch(system: System, parameters: Sequence[Parameters], records: Sequence[Record], first: int, last: int) -> Array:
     rows: list[_Row] = []
     for i in range(first, last):
         if records[i].is_dose:

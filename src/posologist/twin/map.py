@@ -26,7 +26,7 @@ import numpy as np
 
 from posologist.core.errors import PosologistError
 from posologist.twin.individual import Array
-from posologist.twin.levels import Model, Predict, Problem, Table, is_level, problem_of, shape_of
+from posologist.twin.levels import Model, Predict, Problem, Table, levels_at, problem_of, shape_of
 from posologist.twin.residual import misfit
 
 _STEP = 0.01  # distance of the neighbours, in standard deviations of a random effect
@@ -61,7 +61,7 @@ class MapResult:
     problem: str = ""
 
 
-def map_estimates(model: Model, tables: Sequence[Table], *, predict: Predict) -> tuple[MapResult, ...]:
+def map_estimates(model: Model, tables: Sequence[Table], *, predict: Predict | None = None) -> tuple[MapResult, ...]:
     """Estimates of all patients, in their order; one that fails says why and leaves the others alone.
 
     Parameters
@@ -71,13 +71,14 @@ def map_estimates(model: Model, tables: Sequence[Table], *, predict: Predict) ->
     tables
         One event table for each patient, times in h.
     predict
-        Prediction of a record's output, for instance `linear.predict`.
+        Prediction of a record's output; by default that of linear models, by closed forms where they hold and
+        else by `linear.predict`.
     """
     groups: dict[Any, list[int]] = {}
     results: dict[int, MapResult] = {}
     for i, table in enumerate(tables):
         try:
-            groups.setdefault(shape_of(model, table), []).append(i)
+            groups.setdefault(shape_of(model, table, predict), []).append(i)
         except PosologistError as error:
             results[i] = _failed(model, table, str(error))
     for members in groups.values():
@@ -86,7 +87,7 @@ def map_estimates(model: Model, tables: Sequence[Table], *, predict: Predict) ->
     return tuple(results[i] for i in range(len(tables)))
 
 
-def _group(model: Model, tables: Sequence[Table], predict: Predict) -> list[MapResult]:
+def _group(model: Model, tables: Sequence[Table], predict: Predict | None) -> list[MapResult]:
     """Estimates of tables of one shape; where one of them stops the batch, each is tried alone."""
     try:
         problem = problem_of(model, tables, predict=predict)
@@ -99,7 +100,7 @@ def _group(model: Model, tables: Sequence[Table], predict: Predict) -> list[MapR
 
 def _failed(model: Model, table: Table, why: str) -> MapResult:
     n = len(model.random)
-    nothing = np.full(sum(is_level(record) for record in table.records), np.nan)
+    nothing = np.full(len(levels_at(table)), np.nan)
     return MapResult(
         str(table.subject), np.full(n, np.nan), {}, np.inf, False, 0, np.inf, np.zeros((n, n)), nothing, problem=why
     )
@@ -279,8 +280,9 @@ def _complaint(problem: Problem, optimum: Optimum, i: int) -> str:
         return f"no minimum was found within {_ITERATIONS} steps"
     with np.errstate(divide="ignore"):
         variance = problem.error.variance(predicted)
-    for record, value, spread in zip(problem.at, predicted, variance, strict=True):
+    records = problem.tables[i].records
+    for place, value, spread in zip(levels_at(problem.tables[i]), predicted, variance, strict=True):
         if not np.isfinite(value) or not spread > 0:
-            time = problem.table.records[record].time
+            time = records[place].time
             return f"the level at {time:g} h has no likelihood: the model predicts none there, and no error around it"
     return "the objective has no value at the typical parameters"

@@ -90,9 +90,9 @@ def posterior(
     model: Model,
     table: Table,
     *,
-    predict: Predict,
     n_draws: int,
     rng: np.random.Generator,
+    predict: Predict | None = None,
     most_draws: int | None = None,
 ) -> Posterior:
     """Posterior of one patient.
@@ -103,6 +103,8 @@ def posterior(
         Draws of the first round; more follow while the effective sample size is below `ENOUGH`.
     most_draws
         Limit of all draws; by default 32 times `n_draws`.
+    predict
+        As in `map_estimates`.
 
     Raises
     ------

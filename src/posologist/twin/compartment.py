@@ -155,12 +155,15 @@ def after_bolus(model: Disposition, dose_mg: float, times: npt.ArrayLike) -> Arr
     return np.where(t >= 0, dose_mg * total, 0.0)
 
 
-def after_infusion(model: Disposition, dose_mg: float, duration_h: float, times: npt.ArrayLike) -> Array:
-    """Concentration (mg/L) at `times` (h) after the start of one infusion of `duration_h` (h, > 0)."""
+def after_infusion(model: Disposition, dose_mg: float, duration_h: float | Array, times: npt.ArrayLike) -> Array:
+    """Concentration (mg/L) at `times` (h) after the start of one infusion of `duration_h` (h, > 0).
+
+    Durations may differ between times: an array that broadcasts with them.
+    """
     return _at_constant_rate(model, dose_mg, duration_h, np.maximum(_since(times), 0.0))
 
 
-def _at_constant_rate(model: Disposition, dose_mg: float, duration_h: float, t: Array) -> Array:
+def _at_constant_rate(model: Disposition, dose_mg: float, duration_h: float | Array, t: Array) -> Array:
     running, rest = np.minimum(t, duration_h), np.maximum(t - duration_h, 0.0)
     total = sum(
         w / rate * -np.expm1(-rate * running) * np.exp(-rate * rest)

@@ -1,0 +1,223 @@
+"""What is known of a patient's parameters after the levels: Laplace's approximation, corrected by importance sampling.
+
+The posterior near its mode is normal with the inverse Hessian of half the objective as covariance. Draws come from a
+heavier-tailed proposal around it (a multivariate t), mixed with draws from the prior so that no weight can explode,
+and each is weighted with posterior / proposal. The effective sample size 1 / sum(weight^2) tells how many equal draws
+they are worth; when it is small the proposal is fitted again to the weighted draws, more are made, and a posterior
+that stays small says so.
+
+References
+----------
+kish-1965 (effective sample size); owen-2013: A. B. Owen, Monte Carlo theory, methods and examples, chapter 9
+(importance sampling with a defensive mixture).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from posologist.core.errors import NumericsError
+from posologist.twin.individual import Array, factor_of
+from posologist.twin.levels import Model, Predict, Problem, Table, problem_of
+from posologist.twin.map import MapResult, Optimum, map_results, minimise
+from posologist.twin.residual import objective
+
+ENOUGH = 200  # effective draws below which an answer is flagged
+_FREEDOM = 5.0  # degrees of freedom of the proposal's t
+_DEFENSIVE = 0.1  # part of the draws that come from the prior
+_ROUNDS = 6  # each makes twice as many draws as the one before
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Weighted draws of a patient's random effects.
+
+    `eta` (n_draws, n_eta) between patients, `all_etas` (n_draws, n_eta (1 + n_occasions)) with those of each occasion
+    behind them; `weights` (n_draws,) add up to 1; `effective` is the effective sample size, `enough` whether it
+    reaches `ENOUGH`; `estimate` is the most probable point; `parameters` belong to the last record, each (n_draws,).
+    """
+
+    subject: str
+    eta: Array
+    all_etas: Array
+    weights: Array
+    effective: float
+    estimate: MapResult
+    parameters: dict[str, Array]
+
+    @property
+    def enough(self) -> bool:
+        """Whether the draws are worth at least `ENOUGH` equal ones."""
+        return self.effective >= ENOUGH
+
+    def mean(self) -> Array:
+        """Posterior mean of the etas, (n_eta,)."""
+        return np.asarray(self.weights @ self.eta)
+
+    def covariance(self) -> Array:
+        """Posterior covariance of the etas, (n_eta, n_eta)."""
+        away = self.eta - self.mean()
+        return np.asarray((away * self.weights[:, None]).T @ away)
+
+    def sd(self) -> Array:
+        """Posterior standard deviation of each eta, (n_eta,)."""
+        return np.asarray(np.sqrt(np.diag(self.covariance())))
+
+    def resampled(self, n_draws: int, rng: np.random.Generator) -> Array:
+        """Equally likely draws of the etas, (n_draws, n_eta), by systematic resampling in random order."""
+        return np.asarray(self.eta[resampled_rows(self.weights, n_draws, rng)])
+
+
+def resampled_rows(weights: Array, n_draws: int, rng: np.random.Generator) -> Any:
+    """Rows drawn in proportion to `weights`, (n_draws,): one from each equal slice of the cumulated weights."""
+    ends = np.cumsum(weights)
+    places = (np.arange(n_draws) + rng.random()) / n_draws * ends[-1]
+    rows = np.minimum(np.searchsorted(ends, places, side="right"), len(weights) - 1)
+    return rng.permutation(rows)
+
+
+def prior_draws(model: Model, n_draws: int, rng: np.random.Generator) -> Array:
+    """Draws of the etas of a patient without levels, (n_draws, n_eta): normal with covariance Omega."""
+    factor = factor_of(model.omega)
+    return np.asarray(rng.standard_normal((n_draws, factor.shape[1])) @ factor.T)
+
+
+def posterior(
+    model: Model,
+    table: Table,
+    *,
+    n_draws: int,
+    rng: np.random.Generator,
+    predict: Predict | None = None,
+    most_draws: int | None = None,
+) -> Posterior:
+    """Posterior of one patient.
+
+    Parameters
+    ----------
+    n_draws
+        Draws of the first round; more follow while the effective sample size is below `ENOUGH`.
+    most_draws
+        Limit of all draws; by default 32 times `n_draws`.
+    predict
+        As in `map_estimates`.
+
+    Raises
+    ------
+    PosologistError
+        If the table does not fit the model.
+    NumericsError
+        If no estimate was found: then there is nothing to draw around.
+    """
+    problem = problem_of(model, [table], predict=predict)
+    optimum = minimise(problem)
+    (estimate,) = map_results(problem, optimum, [table])
+    if not estimate.converged:
+        raise NumericsError(estimate.problem, where=f"subject {estimate.subject}", hint="check doses, levels and units")
+    sample = _sample(problem, optimum, n_draws, rng, most_draws or 32 * n_draws)
+    all_etas = problem.effects.all_etas(sample.scores)
+    owner = np.zeros(len(sample.scores), dtype=int)
+    return Posterior(
+        subject=estimate.subject,
+        eta=all_etas[:, : problem.effects.n_eta],
+        all_etas=all_etas,
+        weights=sample.weights,
+        effective=sample.effective,
+        estimate=estimate,
+        parameters=problem.parameters(owner, sample.scores)[-1] if problem.typical else {},
+    )
+
+
+class _Sample(NamedTuple):
+    scores: Array
+    weights: Array
+
+    @property
+    def effective(self) -> float:
+        return float(1.0 / (self.weights**2).sum())
+
+
+class _Proposal(NamedTuple):
+    """Mixture of a t around `centre` with scale `root` root', and of the prior."""
+
+    centre: Array
+    root: Array
+
+    def draw(self, n: int, rng: np.random.Generator) -> Array:
+        size = len(self.centre)
+        normal = rng.standard_normal((n, size))
+        stretch = np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, n))[:, None]
+        from_prior = (np.arange(n) < round(_DEFENSIVE * n))[:, None]
+        return np.asarray(np.where(from_prior, normal, self.centre + stretch * (normal @ self.root.T)))
+
+    def log_density(self, scores: Array) -> Array:
+        """ln of the density, without the constant (2 pi)^(-size/2) that the prior shares."""
+        size = len(self.centre)
+        away = np.linalg.solve(self.root, (scores - self.centre).T)
+        half = _FREEDOM / 2.0
+        constant = math.lgamma(half + size / 2.0) - math.lgamma(half) - size / 2.0 * math.log(half)
+        of_t = (
+            constant
+            - np.log(np.diag(self.root)).sum()
+            - (half + size / 2.0) * np.log1p((away * away).sum(axis=0) / _FREEDOM)
+        )
+        of_prior = -0.5 * (scores * scores).sum(axis=1)
+        return np.asarray(np.logaddexp(math.log(1.0 - _DEFENSIVE) + of_t, math.log(_DEFENSIVE) + of_prior))
+
+
+def _sample(problem: Problem, optimum: Optimum, n_draws: int, rng: np.random.Generator, most: int) -> _Sample:
+    centre = optimum.scores[0]
+    if not len(centre):
+        return _Sample(np.zeros((n_draws, 0)), np.full(n_draws, 1.0 / n_draws))
+    proposal = _Proposal(centre, _root(np.linalg.inv(_convex(optimum) / 2.0)))
+    scores, log_weights = np.zeros((0, len(centre))), np.zeros(0)
+    n, sample = min(n_draws, most), None
+    for _ in range(_ROUNDS):
+        fresh = proposal.draw(n, rng)
+        scores = np.concatenate([scores, fresh])
+        log_weights = np.concatenate([log_weights, _log_posterior(problem, fresh) - proposal.log_density(fresh)])
+        sample = _weighted(scores, log_weights)
+        n = min(2 * n, most - len(scores))
+        if sample.effective >= ENOUGH or n <= 0:
+            break
+        proposal = _refitted(proposal, sample)
+    if sample is None:
+        raise NumericsError("a posterior needs draws", hint="ask for at least one")
+    return sample
+
+
+def _convex(optimum: Optimum) -> Array:
+    """Hessian at the mode; the expected one where a flat direction spoils the true one."""
+    hessian = optimum.local.hessian[0]
+    return np.asarray(hessian if np.linalg.eigvalsh(hessian)[0] > 0 else optimum.local.expected[0])
+
+
+def _root(covariance: Any) -> Array:
+    return np.asarray(np.linalg.cholesky((covariance + covariance.T) / 2.0))
+
+
+def _weighted(scores: Array, log_weights: Array) -> _Sample:
+    raw = np.exp(log_weights - log_weights.max())
+    return _Sample(scores, raw / raw.sum())
+
+
+def _refitted(proposal: _Proposal, sample: _Sample) -> _Proposal:
+    """Proposal with the mean and covariance of the weighted draws, shrunk a little to what it was."""
+    mean = sample.weights @ sample.scores
+    away = sample.scores - mean
+    covariance = (away * sample.weights[:, None]).T @ away
+    return _Proposal(mean, _root(np.asarray(0.9 * covariance + 0.1 * proposal.root @ proposal.root.T)))
+
+
+def _log_posterior(problem: Problem, scores: Array) -> Array:
+    """ln of likelihood times prior without constants; minus infinity where a prediction does not exist."""
+    rows = np.zeros(len(scores), dtype=int)
+    with np.errstate(all="ignore"):
+        predicted = problem.on_scale(rows, scores)
+        misfits = objective(problem.error, predicted, problem.levels[0], problem.below[0])
+    value = -0.5 * (misfits + (scores * scores).sum(axis=1))
+    return np.asarray(np.where(np.isfinite(value), value, -np.inf))

@@ -1,0 +1,142 @@
+"""The posterior of a patient: what it must be without levels, with more of them, in other units and other orders."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from posologist.core.errors import NumericsError
+from posologist.twin.map import map_estimates
+from posologist.twin.posterior import ENOUGH, posterior, prior_draws, resampled_rows
+from twin_models import Effect, Error, PlainModel, closed_form, diagonal, table
+
+MODEL = PlainModel(
+    equations=lambda: {"CL": 4.0, "V1": 70.0, "KA": 1.0},
+    random=(Effect("CL"), Effect("V1"), Effect("KA")),
+    omega=((0.2, 0.05, 0.0), (0.05, 0.1, 0.02), (0.0, 0.02, 0.3)),
+    residual=(Error("combined-sd", additive=0.2, proportional=0.1),),
+    absorption="first-order",
+)
+DOSES = [(0.0, 1000.0, 0.0), (24.0, 1000.0, 0.0)]
+LEVELS = [(2.0, 11.0), (12.0, 7.0), (23.5, 4.1), (26.0, 14.0), (47.0, 5.0)]
+
+
+def _posterior(rows, *, model=MODEL, n_draws=20_000, seed=1, **options):
+    rng = np.random.default_rng(seed)
+    return posterior(model, rows, predict=closed_form, n_draws=n_draws, rng=rng, **options)
+
+
+def test_without_levels_the_posterior_is_the_prior():
+    found = _posterior(table("1", DOSES, []))
+
+    np.testing.assert_allclose(found.estimate.eta, 0.0, atol=1e-12)
+    np.testing.assert_allclose(found.mean(), 0.0, atol=0.02)
+    np.testing.assert_allclose(found.covariance(), MODEL.omega, atol=0.01)
+    np.testing.assert_allclose(np.linalg.inv(found.estimate.hessian), MODEL.omega, atol=1e-9)
+
+
+@pytest.mark.parametrize("effect", [0, 1, 2])
+def test_more_levels_never_widen_a_margin(effect):
+    widths = [_posterior(table("1", DOSES, LEVELS[:n])).sd()[effect] for n in range(len(LEVELS) + 1)]
+
+    assert all(after < before * 1.03 for before, after in itertools.pairwise(widths))
+    assert widths[-1] < widths[0]
+
+
+def test_weighted_draws_agree_with_a_fine_grid():
+    model = dataclasses.replace(
+        MODEL, random=(Effect("CL"),), omega=((0.2,),), residual=(Error("proportional", proportional=0.3),)
+    )
+    rows = table("1", DOSES, LEVELS[:2])
+    grid = np.linspace(-3, 3, 4001)
+    f = closed_form(model, [{"CL": 4.0 * np.exp(grid), "V1": np.full(4001, 70.0), "KA": np.full(4001, 1.0)}], rows)
+    f = f[:, [1, 2]]
+    log_density = -0.5 * (((np.array([11.0, 7.0]) - f) / (0.3 * f)) ** 2).sum(1) - np.log(f).sum(1) - grid**2 / 0.4
+    density = np.exp(log_density - log_density.max())
+    mean = (density * grid).sum() / density.sum()
+    sd = np.sqrt((density * (grid - mean) ** 2).sum() / density.sum())
+
+    found = _posterior(rows, model=model, n_draws=40_000)
+
+    assert found.mean()[0] == pytest.approx(mean, abs=0.02 * sd)
+    assert found.sd()[0] == pytest.approx(sd, rel=0.02)
+    assert found.estimate.eta[0] == pytest.approx(grid[np.argmax(density)], abs=0.002)
+
+
+def test_the_order_of_levels_of_one_time_changes_nothing():
+    one = table("1", DOSES, [(2.0, 11.0), (2.0, 9.0), (12.0, 7.0)])
+    other = table("1", DOSES, [(2.0, 9.0), (2.0, 11.0), (12.0, 7.0)])
+
+    first, second = _posterior(one, n_draws=500), _posterior(other, n_draws=500)
+
+    np.testing.assert_allclose(first.estimate.eta, second.estimate.eta, atol=1e-9)
+    np.testing.assert_allclose(first.mean(), second.mean(), atol=1e-7)
+
+
+def test_another_unit_of_the_levels_changes_nothing():
+    in_micrograms = dataclasses.replace(
+        MODEL, scale=1000.0, residual=(Error("combined-sd", additive=200.0, proportional=0.1),)
+    )
+
+    first = _posterior(table("1", DOSES, LEVELS), n_draws=500)
+    second = _posterior(table("1", DOSES, [(t, 1000 * y) for t, y in LEVELS]), model=in_micrograms, n_draws=500)
+
+    np.testing.assert_allclose(first.estimate.eta, second.estimate.eta, atol=1e-9)
+    np.testing.assert_allclose(first.weights, second.weights, rtol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_draws_and_another_seed_others():
+    rows = table("1", DOSES, LEVELS)
+
+    assert np.array_equal(_posterior(rows, n_draws=300).eta, _posterior(rows, n_draws=300).eta)
+    assert not np.array_equal(_posterior(rows, n_draws=300).eta, _posterior(rows, n_draws=300, seed=2).eta)
+
+
+def test_few_draws_are_followed_by_more_until_there_are_enough():
+    found = _posterior(table("1", DOSES, LEVELS), n_draws=100)
+
+    assert len(found.weights) > 100
+    assert found.enough
+    assert found.effective >= ENOUGH
+
+
+def test_too_few_draws_are_flagged_where_no_more_are_allowed():
+    found = _posterior(table("1", DOSES, LEVELS), n_draws=100, most_draws=100)
+
+    assert len(found.weights) == 100
+    assert not found.enough
+
+
+def test_resampled_draws_keep_mean_and_spread():
+    found = _posterior(table("1", DOSES, LEVELS))
+
+    draws = found.resampled(20_000, np.random.default_rng(3))
+
+    np.testing.assert_allclose(draws.mean(axis=0), found.mean(), atol=0.01)
+    np.testing.assert_allclose(draws.std(axis=0), found.sd(), rtol=0.03)
+    assert set(resampled_rows(np.array([0.0, 1.0, 0.0]), 50, np.random.default_rng(1))) == {1}
+
+
+def test_prior_draws_have_the_covariance_of_the_model():
+    draws = prior_draws(MODEL, 200_000, np.random.default_rng(5))
+
+    np.testing.assert_allclose(np.cov(draws.T), MODEL.omega, atol=0.003)
+
+
+def test_a_patient_without_random_effects_has_one_answer():
+    fixed = dataclasses.replace(MODEL, omega=diagonal(0.0, 0.0, 0.0))
+
+    found = _posterior(table("1", DOSES, LEVELS), model=fixed, n_draws=300)
+
+    assert np.all(found.eta == 0.0)
+    assert found.effective == pytest.approx(300)
+
+
+def test_a_level_before_the_first_dose_is_refused_with_its_time():
+    proportional = dataclasses.replace(MODEL, residual=(Error("proportional", proportional=0.2),))
+    rows = table("1", DOSES, [(-1.0, 2.0)])
+
+    with pytest.raises(NumericsError, match="-1 h has no likelihood"):
+        _posterior(rows, model=proportional)
+    assert not map_estimates(proportional, [rows], predict=closed_form)[0].converged

@@ -331,9 +331,7 @@ class _Run:
                     seen[event.record][:, those] = amounts[:, those]
                     record[those] = min(event.record + 1, n_records - 1)
         central = seen[:, self.system.stages]
-        return Course(
-            amounts=seen, concentrations=(self.structure.scale * central / self._volumes).T, steps=self.steps
-        )
+        return Course(amounts=seen, concentrations=(self.structure.scale * central / self._volumes).T, steps=self.steps)
 
     def _between(self, amounts: Array, inputs: Array, before: Array, now: Array, record: Indices) -> Array:
         lengths = now - before

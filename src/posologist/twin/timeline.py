@@ -105,7 +105,7 @@ def doses(table: Events, parameters: Sequence[Mapping[str, Array]], where: Compa
     table
         Records, ascending in time.
     parameters
-        One mapping per record; F, LAG and D are those of the interval in which a dose is given.
+        One mapping per record; F, LAG and D of a dose and its repetitions are those of the dose's record.
     where
         Rows of the compartment numbers.
 
@@ -134,9 +134,8 @@ def _of(
             return
         near = np.flatnonzero(np.abs(times - time) <= _SAME_TIME * max(1.0, abs(time)))
         time = float(times[near[0]]) if near.size else time
-        holds = n if repeat == 0 else min(int(np.searchsorted(times, time)), len(times) - 1)
         place = n if repeat == 0 else int(np.searchsorted(times, time, side="right")) - 1
-        dose = _dose(record, parameters[holds], where)
+        dose = _dose(record, parameters[n], where)
         steady = record.ii if record.ss == 1 and repeat == 0 else 0.0
         yield replace(dose, record=n, place=place, time=time, steady=steady)
 

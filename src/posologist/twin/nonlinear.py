@@ -15,16 +15,17 @@ gibaldi-1982, chapter 7 (capacity-limited elimination and its steady state)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from posologist.core.errors import InputError, NumericsError
 from posologist.twin.ode import STEP_LIMIT, advance
+from posologist.twin.saturable import Rates, Rows, Structure, picked, places_of, rates_of, rows_of
+from posologist.twin.steady import Cycle, equilibrium
 from posologist.twin.timeline import (
-    Compartments,
     Dose,
     Event,
     EventRecord,
@@ -33,83 +34,22 @@ from posologist.twin.timeline import (
     Timeline,
     arrivals,
     doses,
-    reset_times,
+    occasions,
 )
 
 Array = npt.NDArray[np.float64]
 Parameters = Mapping[str, npt.ArrayLike]
 
-STEADY = 1e-7  # relative tolerance of a steady state, in amounts
-_NEWTON_LIMIT = 60
-_NUDGE = 1e-4  # part by which a state is moved to see how one interval answers
-
-
-class Structure(Protocol):
-    """What is read of a model."""
-
-    @property
-    def compartments(self) -> int: ...
-    @property
-    def absorption(self) -> str: ...
-    @property
-    def transit(self) -> int: ...
-    @property
-    def elimination(self) -> str: ...
-    @property
-    def scale(self) -> float: ...
-
 
 class Course(NamedTuple):
     """Amounts (n_records, n_rows, n_draws) and concentrations (n_draws, n_records) at the records, and the steps.
 
-    Rows: places of absorption, central, peripheral, and last what was eliminated since the start, a reset or SS.
+    Rows: places of absorption, central, peripheral, and last what was eliminated since the last reset or SS.
     """
 
     amounts: Array
     concentrations: Array
     steps: int
-
-
-@dataclass(frozen=True)
-class _Rates:
-    """Rate constants, each (n_draws,): `absorbed` 1/h, `linear` 1/h, `vmax` amount/h, `km` amount, pairs 1/h."""
-
-    absorbed: Array | None
-    linear: Array
-    vmax: Array
-    km: Array
-    out: tuple[Array, ...]
-    back: tuple[Array, ...]
-
-
-@dataclass(frozen=True)
-class _System:
-    """The rows of a structure: `stages` places of absorption, central, `peripheral`, eliminated."""
-
-    stages: int
-    peripheral: int
-
-    @property
-    def rows(self) -> int:
-        return self.stages + self.peripheral + 2
-
-    def slope(self, amounts: Array, inputs: Array, k: _Rates) -> Array:
-        """Time derivative of the amounts."""
-        change = inputs.copy()
-        c = self.stages
-        central = amounts[c]
-        gone = k.linear * central + k.vmax * central / (k.km + central)
-        change[c] -= gone
-        change[-1] += gone
-        if k.absorbed is not None:
-            moved = k.absorbed * amounts[:c]
-            change[:c] -= moved
-            change[1 : c + 1] += moved
-        for n, (out, back) in enumerate(zip(k.out, k.back, strict=True), start=c + 1):
-            exchange = out * central - back * amounts[n]
-            change[c] -= exchange
-            change[n] += exchange
-        return change
 
 
 def predict_nonlinear(
@@ -168,11 +108,20 @@ def course(
     if not table.records:
         raise InputError("the table has no records", hint="give doses and times")
     drawn = _drawn(parameters)
-    system = _system(structure)
-    given = doses(table, drawn, _places(structure, system))
-    largest = max((float(np.max(dose.amount, initial=0.0)) for dose in given), default=0.0) or 1.0
-    run = _Run(system, structure, drawn, _Tolerance(rtol, atol * largest, limit))
-    return run.through(Timeline.of(_events(run, given, table)), len(table.records))
+    rows = rows_of(structure)
+    where = places_of(structure, rows)
+    done: list[Course] = []
+    for part in occasions(table.records):
+        records, own = table.records[part], drawn[part]
+        given = doses(records, own, where)
+        largest = max((float(np.max(dose.amount, initial=0.0)) for dose in given), default=0.0) or 1.0
+        run = _Run(rows, structure, own, _Tolerance(rtol, atol * largest, limit - sum(c.steps for c in done)))
+        done.append(run.through(Timeline.of(_events(run, given, records)), len(records)))
+    return Course(
+        amounts=np.concatenate([c.amounts for c in done]),
+        concentrations=np.concatenate([c.concentrations for c in done], axis=1),
+        steps=sum(c.steps for c in done),
+    )
 
 
 class _Tolerance(NamedTuple):
@@ -194,75 +143,27 @@ def _drawn(parameters: Sequence[Parameters]) -> list[dict[str, Array]]:
     return [seen[id(mapping)] for mapping in parameters]
 
 
-def _system(structure: Structure) -> _System:
-    if structure.elimination not in ("linear", "michaelis-menten", "mixed"):
-        raise InputError(f"elimination '{structure.elimination}' is not known", hint="see docs/model-file.md")
-    stages = {"none": 0, "zero-order": 0, "first-order": 1, "transit": structure.transit}.get(structure.absorption)
-    if stages is None or (structure.absorption == "transit" and stages < 1):
-        raise InputError(
-            f"absorption '{structure.absorption}' ({structure.transit} stages) is not known",
-            hint="see docs/model-file.md",
-        )
-    if structure.compartments not in (1, 2, 3):
-        raise InputError(f"{structure.compartments} compartments are not possible here", hint="use 1, 2 or 3")
-    return _System(stages=stages, peripheral=structure.compartments - 1)
-
-
-def _places(structure: Structure, system: _System) -> Compartments:
-    own = tuple(range(system.stages, system.stages + system.peripheral + 1))
-    absorbed = structure.absorption != "none"
-    first = (0 if system.stages else own[0],) if absorbed else ()
-    return Compartments(rows=first + own, absorbed=absorbed, zero_order=structure.absorption == "zero-order")
-
-
-def _rates(structure: Structure, p: Mapping[str, Array]) -> _Rates:
-    """Rate constants of one set of parameters."""
-    linear, saturable = structure.elimination != "michaelis-menten", structure.elimination != "linear"
-    v1 = _positive(p, "V1")
-    none = np.zeros_like(v1)
-    pairs = [("Q", "V2"), ("Q3", "V3")][: structure.compartments - 1]
-    absorbing = {"first-order": "KA", "transit": "KTR"}.get(structure.absorption)
-    return _Rates(
-        absorbed=_positive(p, absorbing) if absorbing else None,
-        linear=_positive(p, "CL") / v1 if linear else none,
-        vmax=_positive(p, "VMAX") if saturable else none,
-        km=_positive(p, "KM") * v1 / structure.scale if saturable else none + 1.0,
-        out=tuple(_positive(p, q) / v1 for q, _ in pairs),
-        back=tuple(_positive(p, q) / _positive(p, v) for q, v in pairs),
-    )
-
-
-def _positive(p: Mapping[str, Array], name: str) -> Array:
-    if name not in p:
-        raise InputError(f"the parameter {name} is missing", hint="the structure needs it; see docs/model-file.md")
-    if not np.all(np.isfinite(p[name])) or np.any(~(p[name] > 0)):
-        raise InputError(f"{name} must be a positive number", hint="check the model's parameters")
-    return p[name]
-
-
-def _events(run: _Run, given: tuple[Dose, ...], table: Events) -> list[Event]:
-    """All events, those at one time in the order in which they count."""
-    forgets = reset_times(table)
+def _events(run: _Run, given: tuple[Dose, ...], records: Sequence[EventRecord]) -> list[Event]:
+    """All events of an occasion, those at one time in the order in which they count."""
+    settles = [(n, record.time) for n, record in enumerate(records) if record.evid in (1, 4) and record.ss == 1]
     events: list[Event] = []
-    for n, record in enumerate(table.records):
-        time = np.full(run.n_draws, record.time)
-        if record.evid in (3, 4):
-            events.append(Event(time=time, start=(run.nothing(), run.nothing())))
+    for n, record in enumerate(records):
         here = [dose for dose in given if dose.place == n]
         own = [dose for dose in here if dose.record == n and dose.time == record.time]
         for dose in own:
-            until = _until(dose, forgets)
+            until = _until(dose, settles)
             if record.ss == 1:
                 events.extend(_settled(run, dose, record, until))
             if not _endless(record):
                 events.extend(arrivals(dose, until))
-        events.append(Event(time=time, record=n))
-        events.extend(event for dose in here if dose not in own for event in arrivals(dose, _until(dose, forgets)))
+        events.append(Event(time=np.full(run.n_draws, record.time), record=n))
+        events.extend(event for dose in here if dose not in own for event in arrivals(dose, _until(dose, settles)))
     return events
 
 
-def _until(dose: Dose, forgets: Sequence[tuple[int, float]]) -> float:
-    return min((time for n, time in forgets if n > dose.record), default=np.inf)
+def _until(dose: Dose, settles: Sequence[tuple[int, float]]) -> float:
+    """When a later steady state takes the place of whatever was given."""
+    return min((time for n, time in settles if n > dose.record), default=np.inf)
 
 
 def _endless(record: EventRecord) -> bool:
@@ -274,9 +175,9 @@ class _Run:
     """One integration: what holds when, the tolerance, and the steps taken so far."""
 
     def __init__(
-        self, system: _System, structure: Structure, parameters: Sequence[Mapping[str, Array]], tolerance: _Tolerance
+        self, rows: Rows, structure: Structure, parameters: Sequence[Mapping[str, Array]], tolerance: _Tolerance
     ) -> None:
-        self.system = system
+        self.rows = rows
         self.tolerance = tolerance
         self.steps = 0
         self.structure = structure
@@ -284,19 +185,19 @@ class _Run:
         unique = {id(mapping): mapping for mapping in parameters}
         places = {key: n for n, key in enumerate(unique)}
         self._set_of = np.array([places[id(mapping)] for mapping in parameters])
-        self._sets = [_rates(structure, mapping) for mapping in unique.values()]
+        self._sets = [rates_of(structure, mapping) for mapping in unique.values()]
         self._volumes = np.array([mapping["V1"] for mapping in parameters])
         self.n_draws = self._volumes.shape[1]
 
     def nothing(self) -> Array:
         """No amounts, or no inputs."""
-        return np.zeros((self.system.rows, self.n_draws))
+        return np.zeros((self.rows.count, self.n_draws))
 
-    def rates(self, record: int) -> _Rates:
+    def rates(self, record: int) -> Rates:
         """What holds until a record."""
-        return self._sets[self._set_of[record]]
+        return self._sets[int(self._set_of[record])]
 
-    def go(self, amounts: Array, inputs: Array, lengths: Array, k: _Rates) -> Array:
+    def go(self, amounts: Array, inputs: Array, lengths: Array, k: Rates) -> Array:
         """Amounts after `lengths` (h, each draw its own) of constant inputs."""
         longest = float(np.max(lengths))
         if not longest > 0:
@@ -304,7 +205,7 @@ class _Run:
         rtol, atol, limit = self.tolerance
         first = None if self._step is None else min(self._step / longest, 1.0)
         leg = advance(
-            lambda _, y: lengths * self.system.slope(y, inputs, k),
+            lambda _, y: lengths * self.rows.slope(y, inputs, k),
             (0.0, 1.0),
             amounts,
             rtol=rtol,
@@ -319,7 +220,7 @@ class _Run:
     def through(self, timeline: Timeline, n_records: int) -> Course:
         """Amounts and concentrations at the records."""
         amounts, inputs = self.nothing(), self.nothing()
-        seen = np.empty((n_records, self.system.rows, self.n_draws))
+        seen = np.empty((n_records, self.rows.count, self.n_draws))
         record = np.zeros(self.n_draws, dtype=np.intp)
         for n, (times, order) in enumerate(zip(timeline.times, timeline.order, strict=True)):
             if n:
@@ -330,14 +231,14 @@ class _Run:
                 if event.record >= 0:
                     seen[event.record][:, those] = amounts[:, those]
                     record[those] = min(event.record + 1, n_records - 1)
-        central = seen[:, self.system.stages]
+        central = seen[:, self.rows.stages]
         return Course(amounts=seen, concentrations=(self.structure.scale * central / self._volumes).T, steps=self.steps)
 
     def _between(self, amounts: Array, inputs: Array, before: Array, now: Array, record: Indices) -> Array:
         lengths = now - before
         if not np.any(lengths > 0):
             return amounts
-        k = self._sets[0] if len(self._sets) == 1 else _picked(self._sets, self._set_of[record])
+        k = self._sets[0] if len(self._sets) == 1 else picked(self._sets, self._set_of[record])
         try:
             return self.go(amounts, inputs, lengths, k)
         except NumericsError as error:
@@ -359,43 +260,13 @@ def _applied(event: Event, those: npt.NDArray[np.bool_], amounts: Array, inputs:
     return amounts, inputs
 
 
-def _picked(sets: Sequence[_Rates], which: Indices) -> _Rates:
-    """For each draw the rate constants of its own set."""
-    draws = np.arange(which.size)
-
-    def pick(values: Sequence[Array]) -> Array:
-        return np.stack(values)[which, draws]
-
-    absorbed = [k.absorbed for k in sets if k.absorbed is not None]
-    return _Rates(
-        absorbed=pick(absorbed) if absorbed else None,
-        linear=pick([k.linear for k in sets]),
-        vmax=pick([k.vmax for k in sets]),
-        km=pick([k.km for k in sets]),
-        out=tuple(pick(values) for values in zip(*(k.out for k in sets), strict=True)),
-        back=tuple(pick(values) for values in zip(*(k.back for k in sets), strict=True)),
-    )
-
-
-def _tiled(k: _Rates, copies: int) -> _Rates:
-    """The same rate constants for several copies of the draws."""
-    return _Rates(
-        absorbed=None if k.absorbed is None else np.tile(k.absorbed, copies),
-        linear=np.tile(k.linear, copies),
-        vmax=np.tile(k.vmax, copies),
-        km=np.tile(k.km, copies),
-        out=tuple(np.tile(values, copies) for values in k.out),
-        back=tuple(np.tile(values, copies) for values in k.back),
-    )
-
-
 def _settled(run: _Run, dose: Dose, record: EventRecord, until: float) -> list[Event]:
     """The steady state at the time of a dose, before it arrives, with what of earlier doses is still to come."""
     time = np.full(run.n_draws, dose.time)
     k = run.rates(dose.record)
     if _endless(record):
-        return [Event(time=time, start=(_equilibrium(run, dose.row, record.rate, k), run.nothing()))]
-    cycle = _Cycle(run, dose, k)
+        return [Event(time=time, start=(equilibrium(run.rows, dose.row, record.rate, k), run.nothing()))]
+    cycle = Cycle(run.go, run.rows, dose, k)
     pending = dose.lag % dose.steady
     amounts = cycle.flow(cycle.fixed_point(), np.where(pending > 0, dose.steady - pending, 0.0))
     amounts[-1] = 0.0
@@ -410,81 +281,3 @@ def _settled(run: _Run, dose: Dose, record: EventRecord, until: float) -> list[E
         held = replace(dose, time=dose.time - back * dose.steady, amount=np.where(came >= 0, dose.amount, 0.0))
         later.extend(arrivals(held, until) if np.any(came >= 0) else ())
     return [Event(time=time, start=(amounts, inputs)), *later]
-
-
-def _equilibrium(run: _Run, row: int, rate: float, k: _Rates) -> Array:
-    """Amounts under an endless infusion of `rate`: what goes in goes out of every compartment."""
-    if np.any(k.vmax > 0) and np.any((k.linear == 0) & (rate >= k.vmax)):
-        raise _no_steady_state(rate, k)
-    b = k.linear * k.km + k.vmax - rate
-    central = 2.0 * rate * k.km / (b + np.sqrt(b**2 + 4.0 * k.linear * rate * k.km))
-    amounts = run.nothing()
-    c = run.system.stages
-    amounts[c] = central
-    if k.absorbed is not None:
-        amounts[row:c] = rate / k.absorbed
-    for n, (out, back) in enumerate(zip(k.out, k.back, strict=True), start=c + 1):
-        amounts[n] = out / back * central
-    if row > c:
-        amounts[row] += rate / k.back[row - c - 1]
-    return amounts
-
-
-def _no_steady_state(rate: float, k: _Rates) -> NumericsError:
-    return NumericsError(
-        f"there is no steady state: {rate:g} per hour is given and at most {np.min(k.vmax):g} per hour is eliminated",
-        hint="give less, or give the doses one by one",
-    )
-
-
-class _Cycle:
-    """One dosing interval at steady state."""
-
-    def __init__(self, run: _Run, dose: Dose, k: _Rates) -> None:
-        self.run, self.dose, self.k = run, dose, k
-        bolus = dose.duration == 0
-        self.rate = np.where(bolus, 0.0, dose.amount / np.where(bolus, 1.0, dose.duration))
-        self.at_once = np.where(bolus, dose.amount, 0.0)
-        self.whole = np.floor(dose.duration / dose.steady)
-        self.rest = dose.duration - self.whole * dose.steady
-        mean = dose.amount / dose.steady
-        if np.any((k.linear == 0) & (mean >= k.vmax)):
-            raise _no_steady_state(float(np.max(mean)), k)
-
-    def flow(self, amounts: Array, hours: Array) -> Array:
-        """Amounts `hours` (0 to the interval) after an arrival, from those just before it; 0 is before it."""
-        copies = amounts.shape[1] // self.run.n_draws
-        k = _tiled(self.k, copies) if copies > 1 else self.k
-        base, more, rest = (np.tile(x, copies) for x in (self.whole * self.rate, self.rate, self.rest))
-        upto = np.tile(hours, copies)
-        inputs = np.zeros_like(amounts)
-        after = amounts.copy()
-        after[self.dose.row] += np.where(upto > 0, np.tile(self.at_once, copies), 0.0)
-        inputs[self.dose.row] = base + more
-        after = self.run.go(after, inputs, np.minimum(rest, upto), k)
-        inputs[self.dose.row] = base
-        return self.run.go(after, inputs, np.maximum(upto - rest, 0.0), k)
-
-    def fixed_point(self) -> Array:
-        """Amounts just before an arrival that one interval leaves as they are, by Newton's method from nothing."""
-        n, held = self.run.n_draws, self.run.system.rows - 1
-        interval = np.full(n, self.dose.steady)
-        amounts = self.run.nothing()
-        for _ in range(_NEWTON_LIMIT):
-            nudge = _NUDGE * np.maximum(amounts[:held], self.dose.amount)
-            nudge = np.where(nudge > 0, nudge, 1.0)
-            tried = np.tile(amounts, held + 1)
-            tried[-1] = 0.0
-            for row in range(held):
-                tried[row, (row + 1) * n : (row + 2) * n] += nudge[row]
-            answers = self.flow(tried, interval)[:held].reshape(held, held + 1, n)
-            gap = answers[:, 0] - amounts[:held]
-            answer = (answers[:, 1:] - answers[:, :1]) / nudge
-            matrix = np.eye(held) - np.moveaxis(answer, -1, 0)
-            change = np.linalg.solve(matrix, gap.T[..., None])[..., 0].T
-            amounts[:held] = np.maximum(amounts[:held] + change, 0.0)
-            if np.all(np.abs(change) <= STEADY * np.maximum(amounts[:held], STEADY * self.dose.amount)):
-                return amounts
-        raise NumericsError(
-            f"no steady state was found in {_NEWTON_LIMIT} corrections", hint="give the doses one by one, or give less"
-        )

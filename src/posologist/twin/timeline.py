@@ -5,9 +5,10 @@ therefore holds every event with one time per draw, sorted for each draw alone; 
 another than that of its neighbour, and all are integrated together.
 
 Columns as in NONMEM: EVID 0 observation, 1 dose, 2 other, 3 reset, 4 reset and dose; RATE 0 bolus, > 0 amount per
-hour, -2 duration `D` of the model; ADDL further doses every II hours; SS 1 steady state (2 is refused here: without
-linearity nothing can be superposed). Records at one time count in the order of the file; an additional dose that
-falls on the time of a record comes after it.
+hour, -1 the rate and -2 the duration that the model gives (R1, D1; R and D are those of CMT 1); ADDL further doses
+every II hours; SS 1 steady state (2 is refused here: without linearity nothing can be superposed). Records at one
+time count in the order of the file; an additional dose that falls on the time of a record comes after it. Where the
+lag is longer than II, a steady state here is the one that repeats itself; NONMEM starts from less.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class EventRecord(Protocol):
 
 
 class Events(Protocol):
-    """One subject's records, ascending in time."""
+    """One subject's records, ascending in time from each reset on."""
 
     @property
     def records(self) -> Sequence[EventRecord]: ...
@@ -64,7 +65,7 @@ class Compartments(NamedTuple):
     zero_order: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dose:
     """One administration: `amount` that arrives, over `duration` (h, 0 = at once), `lag` h after `time`; per draw.
 
@@ -82,11 +83,11 @@ class Dose:
     steady: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Event:
     """What happens to a draw at its own time: `add` to the amount or `change` of the input rate of a row.
 
-    `record` >= 0 marks the time of that record; `reset` empties all, `start` puts amounts and rates in place.
+    `record` >= 0 marks the time of that record; `start` puts amounts and rates in the place of what there is.
     """
 
     time: Array
@@ -97,13 +98,15 @@ class Event:
     start: tuple[Array, Array] | None = None
 
 
-def doses(table: Events, parameters: Sequence[Mapping[str, Array]], where: Compartments) -> tuple[Dose, ...]:
-    """Every administration of the table, additional ones included, in order of time and file.
+def doses(
+    records: Sequence[EventRecord], parameters: Sequence[Mapping[str, Array]], where: Compartments
+) -> tuple[Dose, ...]:
+    """Every administration of one occasion, additional ones included, in order of time and file.
 
     Parameters
     ----------
-    table
-        Records, ascending in time.
+    records
+        Of one occasion, ascending in time.
     parameters
         One mapping per record; F, LAG and D of a dose and its repetitions are those of the dose's record.
     where
@@ -114,7 +117,6 @@ def doses(table: Events, parameters: Sequence[Mapping[str, Array]], where: Compa
     InputError
         If times go back, an EVID, SS, RATE or CMT is not known here, or an amount or interval is not possible.
     """
-    records = table.records
     times = np.array([record.time for record in records], dtype=np.float64)
     if not np.all(np.isfinite(times)) or np.any(np.diff(times) < 0):
         raise InputError("the records' times must be numbers that never go back", hint="sort the records by time")
@@ -150,8 +152,8 @@ def _check(record: EventRecord, n: int, where: Compartments) -> None:
         raise InputError(f"CMT {record.cmt} is not in the model", where=line, hint=f"use 1 to {len(where.rows)}")
     if not record.amt >= 0 or not np.isfinite(record.amt):
         raise InputError(f"AMT {record.amt} is not an amount", where=line, hint="give a number, 0 or more")
-    if record.rate < 0 and record.rate != -2:
-        raise InputError(f"RATE {record.rate:g} is not possible", where=line, hint="use 0, a rate, or -2 (duration D)")
+    if record.rate < 0 and record.rate not in (-1, -2):
+        raise InputError(f"RATE {record.rate:g} is not possible", where=line, hint="use 0, a rate, -1 or -2")
     if record.ss not in (0, 1):
         raise InputError(
             f"SS {record.ss} is not possible without linear elimination", where=line, hint="use SS 1, or single doses"
@@ -166,29 +168,36 @@ def _check(record: EventRecord, n: int, where: Compartments) -> None:
 def _dose(record: EventRecord, parameters: Mapping[str, Array], where: Compartments) -> Dose:
     cmt = record.cmt or 1
     drawn = next(iter(parameters.values())).shape
-    own = cmt == 1  # bioavailability and lag belong to the compartment that doses enter by default
-    f = parameters.get("F", np.ones(drawn)) if own else np.ones(drawn)
-    lag = parameters.get("LAG", np.zeros(drawn)) if own else np.zeros(drawn)
-    modelled = record.rate == -2 or (where.zero_order and own and record.rate == 0)
-    if modelled and "D" not in parameters:
-        raise InputError("a dose lasts for the model's duration, and there is no D", hint="give D in hours")
+    f = _own(parameters, "F", cmt, np.ones(drawn))
+    lag = _own(parameters, "LAG", cmt, np.zeros(drawn))
     amount = record.amt * f
-    if modelled:
-        duration = np.array(parameters["D"], dtype=np.float64)
+    zero_order = where.zero_order and cmt == 1
+    if zero_order and record.rate not in (0, -2):
+        raise InputError("a rate into zero-order absorption has no meaning", hint="leave RATE 0, or give CMT 2")
+    if zero_order or record.rate == -2:
+        duration = _own(parameters, "D", cmt)
+    elif record.rate == -1:
+        duration = amount / _own(parameters, "R", cmt)
     else:
         duration = amount / record.rate if record.rate > 0 else np.zeros(drawn)
-    if np.any(~(f >= 0)) or np.any(~(lag >= 0)) or np.any(~(duration >= 0)) or not np.all(np.isfinite(duration)):
-        raise InputError("F, LAG and D must not be negative", hint="check the model's parameters")
+    if not all(np.all(np.isfinite(x)) and np.all(x >= 0) for x in (f, lag, duration)):
+        raise InputError("F, LAG and D must not be negative, and R must be positive", hint="check the parameters")
     return Dose(record=0, place=0, time=0.0, row=where.rows[cmt - 1], amount=amount, duration=duration, lag=lag)
 
 
-def reset_times(table: Events) -> tuple[tuple[int, float], ...]:
-    """Records (and their times) at which whatever was given before is forgotten: EVID 3 and 4, and SS 1."""
-    return tuple(
-        (n, record.time)
-        for n, record in enumerate(table.records)
-        if record.evid in _RESETS or (record.evid == 1 and record.ss == 1)
-    )
+def _own(parameters: Mapping[str, Array], name: str, cmt: int, otherwise: Array | None = None) -> Array:
+    """F2, LAG2 ... of a compartment; without a number they are those of the first."""
+    names = (f"{name}{cmt}", name) if cmt == 1 else (f"{name}{cmt}",)
+    found = next((parameters[key] for key in names if key in parameters), otherwise)
+    if found is None:
+        raise InputError(f"a dose needs the parameter {names[0]}", hint="give it, or another RATE")
+    return found
+
+
+def occasions(records: Sequence[EventRecord]) -> tuple[slice, ...]:
+    """The records from one reset (EVID 3 or 4) to the next: nothing of an earlier occasion is left in a later one."""
+    begins = [n for n, record in enumerate(records) if record.evid in _RESETS or n == 0]
+    return tuple(slice(a, b) for a, b in zip(begins, [*begins[1:], len(records)], strict=True))
 
 
 def arrivals(dose: Dose, until: float) -> Iterator[Event]:

@@ -234,7 +234,7 @@ def load_models(folders: Folders = None) -> tuple[PkModel, ...]:
     KnowledgeError
         If a file cannot be read or contradicts itself.
     """
-    return tuple(load_model(path) for path in _files(_places(folders)).values())
+    return tuple(_named(path) for path in _files(_places(folders)).values())
 
 
 def models_of(drug: str, folders: Folders = None) -> tuple[PkModel, ...]:
@@ -245,7 +245,15 @@ def models_of(drug: str, folders: Folders = None) -> tuple[PkModel, ...]:
     KnowledgeError
         If one of these files cannot be read or contradicts itself.
     """
-    return tuple(load_model(path) for path in _by_drug(_places(folders)).get(drug, ()))
+    return tuple(_named(path) for path in _by_drug(_places(folders)).get(drug, ()))
+
+
+def _named(path: Path) -> PkModel:
+    """A model of a folder, where the file bears the model's name so that a later folder can replace it."""
+    model = load_model(path)
+    if model.id != path.stem:
+        raise KnowledgeError(f"id {model.id!r} is not the file's name", where=str(path), hint="name it <id>.toml")
+    return model
 
 
 def load_model(path: Path) -> PkModel:
@@ -285,8 +293,6 @@ def _load(path: str) -> PkModel:
     from posologist.knowledge.model_check import check_model  # it needs the types above
 
     table = _read(Path(path))
-    if table.get("id") != Path(path).stem:
-        raise KnowledgeError(f"id {table.get('id')!r} is not the file's name", where=path, hint="name it <id>.toml")
     try:
         model = PkModel.model_validate(table)
     except ValidationError as error:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from posologist.core.errors import InputError, PosologistError
-from posologist.serve import cli_genome
+from posologist.core.errors import PosologistError
+from posologist.serve import cli_genome, cli_twin
 from posologist.serve.cli_options import (
     AbsentOption,
     AsOfOption,
@@ -42,6 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cli_genome.verbs)
+app.add_typer(cli_twin.verbs)
 app.add_typer(cli_genome.knowledge_verbs, name="knowledge")
 
 
@@ -295,40 +296,6 @@ def dose(
         print_json(document)
     else:
         print_dose(document)
-
-
-@app.command(epilog='Example: posologist simulate amlodipine --regimen "5 mg orally once daily" --times 0:72:1 --json')
-def simulate(
-    drug: Annotated[str, typer.Argument(help="Drug name.")],
-    regimen: Annotated[str | None, typer.Option("--regimen", help='e.g. "5 mg orally once daily".')] = None,
-    events: EventsOption = None,
-    times: Annotated[str, typer.Option("--times", help="T0:T1:STEP in hours.")] = "0:72:1",
-    patient: Annotated[Path | None, typer.Option("--patient", help="Record; a typical adult if absent.")] = None,
-    as_of: AsOfOption = None,
-    patient_id: PatientIdOption = None,
-    knowledge: KnowledgeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Concentration against time of one drug under a regimen or a list of administrations."""
-    from posologist.recommend.dose import doses_from, simulate_for
-    from posologist.serve import inputs
-    from posologist.serve.table import print_simulation
-
-    if (regimen is None) == (events is None):
-        raise InputError("give one of them", where="--regimen and --events", hint='e.g. --regimen "5 mg once daily"')
-    facts = inputs.knowledge_of(knowledge)
-    settings = inputs.settings_of(as_of)
-    who = None
-    if patient is not None:
-        who, settings = inputs.patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=knowledge)
-    doses = doses_from(inputs.measured_of(None, events)["events"], facts.drug(drug).id)
-    document = simulate_for(
-        drug, regimen=regimen, events=doses, times=times, patient=who, knowledge=facts, settings=settings
-    )
-    if as_json:
-        print_json(document)
-    else:
-        print_simulation(document)
 
 
 @app.command(epilog="Example: posologist check")

@@ -15,7 +15,7 @@ from posologist.core.genotype import Versions
 from posologist.core.recommendation import Reason
 from posologist.core.settings import Settings
 from posologist.core.simulation import SimulationDocument
-from posologist.core.values import DrugId, EvidenceKey, Estimate, Series, rounded
+from posologist.core.values import DrugId, Estimate, EvidenceKey, Series, rounded
 from posologist.knowledge.models import PkModel
 from posologist.twin.events import EventTable, Record
 from posologist.twin.individual import factor_of, individual, typical_values

@@ -5,8 +5,9 @@ The objective is -2 ln of the posterior density without constants,
     sum((y - f)^2 / var(f) + ln var(f)) + eta' Omega^-1 eta,
 
 with -2 ln P(y < limit) for a level below its limit (M3). It is minimised over independent scores of the random
-effects (`individual.Effects`) by Newton steps inside a trust region. The predictions at the centre and at its neighbours are one
-call of the predictor; fourth-order central differences of them give the derivatives with about eleven digits.
+effects (`individual.Effects`) by Newton steps inside a trust region. The predictions at the centre and at its
+neighbours are one call of the predictor; fourth-order central differences of them give the derivatives with about
+eleven digits.
 
 References
 ----------
@@ -45,9 +46,10 @@ class MapResult:
 
     `eta` are the random effects between patients in the order of the model, `occasions` (n_occasions, n_eta) those
     within; `parameters` hold at the last record; `objective` as in the module; `gradient` is the largest derivative
-    of the objective by a score; it is not small where the minimum is a kink (a lag that ends at a level). `hessian`, one row for each eta of both, is that of objective / 2 by the etas, so
-    that its inverse approximates the posterior covariance; directions without variance are zero in it.
-    `predictions` belong to the levels in order. `problem` says why there is no estimate; it is empty otherwise.
+    of the objective by a score, not small where the minimum is a kink (a lag that ends at a level). `hessian`, one row
+    for each eta of both, is that of objective / 2 by the etas, so that its inverse approximates the posterior
+    covariance; directions without variance are zero in it. `predictions` belong to the levels in order. `problem` says
+    why there is no estimate; it is empty otherwise.
     """
 
     subject: str

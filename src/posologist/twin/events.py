@@ -16,6 +16,7 @@ import csv
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from posologist.core.errors import InputError
@@ -77,7 +78,7 @@ class EventTable:
 
 
 def _check_order(records: tuple[Record, ...]) -> None:
-    for before, after in zip(records, records[1:], strict=False):
+    for before, after in pairwise(records):
         if after.time < before.time and after.evid not in (RESET, RESET_AND_DOSE):
             raise InputError(
                 f"time goes back from {before.time:g} h to {after.time:g} h",

@@ -126,7 +126,8 @@ def solve(matrix: Matrix, vector: list[Array], *, because: str) -> list[Array]:
     NumericsError
         If the matrix is singular.
     """
-    shape = np.broadcast_shapes(*(np.shape(a) for row in [*matrix, vector] for a in row if a is not None))
+    elements = [a for row in matrix for a in row if a is not None] + vector
+    shape = np.broadcast_shapes(*(np.shape(a) for a in elements))
     dense = np.stack([np.stack([_filled(a, shape) for a in row], axis=-1) for row in matrix], axis=-2)
     right = np.stack([_filled(a, shape) for a in vector], axis=-1)[..., None]
     try:

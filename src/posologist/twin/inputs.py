@@ -1,8 +1,13 @@
 """Doses as jumps of the state: boluses, infusions, further doses, lag, bioavailability, steady state.
 
 Steady state means an imagined endless series of doses before the record, each exactly like it, one every II.
-Amounts left from earlier doses are `exp(A age) (I - exp(A II))^-1 x`, x the state after one dose; infusions that
-still run, and doses whose lag has not passed at the record's time, follow as jumps of their own.
+Amounts left from earlier doses are `exp(A age) (I - exp(A II))^-1 x`, x the state after one dose; the ends of
+infusions that still run follow as jumps of their own. The lag holds for the imagined doses too: at the record the
+youngest has been in the system for II - lag.
+
+A lag longer than II is treated as NONMEM 7.4.3 does: the steady state that holds when the last imagined dose enters,
+at lag - II after the record, is followed back to the record. Between these times the levels are an extrapolation,
+not what doses given one by one would have left.
 
 References
 ----------
@@ -23,6 +28,7 @@ from posologist.twin.system import Parameters, System, compartment_of
 
 _MOST_RUNNING = 10_000
 _ENDLESS = "there is no steady state without elimination"
+_TOO_LATE = "a steady state with a lag this much longer than its interval cannot be followed back"
 
 
 @dataclass(frozen=True)
@@ -43,33 +49,31 @@ class Entry:
     rate: Array
     duration: Array | None
 
-    def jumps(self, system: System, time: Array, where: Array | float = 1.0) -> list[Jump]:
-        """The dose that enters at `time`; `where` 0 for draws that do not get it."""
+    def jumps(self, system: System, time: Array) -> list[Jump]:
+        """The dose that enters at `time`."""
         if self.duration is None:
-            return [Jump(time, {self.state: self.amount * where})]
+            return [Jump(time, {self.state: self.amount})]
         target = system.rate_state(self.state)
-        return [Jump(time, {target: self.rate * where}), Jump(time + self.duration, {target: -self.rate * where})]
+        return [Jump(time, {target: self.rate}), Jump(time + self.duration, {target: -self.rate})]
 
 
 def jumps_of(
     system: System, parameters: Sequence[Parameters], records: Sequence[Record], i: int, last: int
 ) -> list[Jump]:
-    """The jumps that record i causes until record `last` (exclusive): its dose, the further and the implied ones."""
+    """The jumps that record i causes until record `last` (exclusive): its dose, the further and the implied ones.
+
+    Lag, bioavailability, rate and duration of the further doses are those of the record, as in NONMEM.
+    """
     record = records[i]
     entry = _entry(system, parameters[i], record)
     if record.amt == 0:
         return _endless(system, parameters[i], record, entry)
     jumps = _steady(system, parameters[i], record, entry) if record.ss else []
-    jumps += entry.jumps(system, record.time + entry.lag)
-    place = i
-    for k in range(1, record.addl + 1):
+    for k in range(record.addl + 1):
         time = record.time + k * record.ii
-        while place < last and records[place].time < time:
-            place += 1
-        if place == last:
+        if time > records[last - 1].time:
             break
-        further = entry if parameters[place] is parameters[i] else _entry(system, parameters[place], record)
-        jumps += further.jumps(system, time + further.lag)
+        jumps += entry.jumps(system, time + entry.lag)
     return jumps
 
 
@@ -153,17 +157,24 @@ def _top(system: System, matrix: Matrix) -> Matrix:
 
 
 def _steady(system: System, mapping: Parameters, record: Record, entry: Entry) -> list[Jump]:
-    """What the imagined doses before the record leave at its time, and what of them is still to come."""
-    interval, time = record.ii, np.asarray([record.time])
-    waiting = np.floor(np.round(np.real(entry.lag) / interval, 9))  # doses given whose lag has not passed
-    age = (waiting + 1.0) * interval - entry.lag  # since the youngest dose that entered before
+    """What the imagined doses before the record leave at its time, and how their infusions end."""
+    interval = record.ii
+    late = np.real(entry.lag) > interval
+    over = np.where(late, entry.lag - interval, 0.0)
     jumps: list[Jump] = []
-    for back in range(int(np.max(waiting)), 0, -1):
-        jumps += entry.jumps(system, time + entry.lag - back * interval, where=back <= waiting)
+    age = np.where(late, 0.0, interval - entry.lag)  # of the youngest imagined dose
     if entry.duration is None:
         left = _series(system, mapping, interval, age, _unit(system, entry.state, entry.amount))
-        return [Jump(time, dict(enumerate(left))), *jumps]
-    return _steady_infusion(system, mapping, record, entry, age) + jumps
+        state = [*left, *_no_infusion(system)]
+    else:
+        state, jumps = _steady_infusion(system, mapping, record, entry, age, over)
+    if np.any(late):
+        state = solve(exponential(system.rates(mapping), over), state, because=_TOO_LATE)
+    return [Jump(np.asarray([record.time]), dict(enumerate(state))), *jumps]
+
+
+def _no_infusion(system: System) -> list[Array]:
+    return [np.zeros(system.draws, dtype=system.dtype) for _ in system.infused]
 
 
 def _series(system: System, mapping: Parameters, interval: float, age: Array, vector: list[Array]) -> list[Array]:
@@ -173,12 +184,13 @@ def _series(system: System, mapping: Parameters, interval: float, age: Array, ve
     for i in range(system.amounts):
         rest[i][i] = 1.0 - np.asarray(matrix[i][i])
     total = solve(rest, vector[: system.amounts], because=_ENDLESS)
-    still = [np.zeros(system.draws, dtype=system.dtype) for _ in system.infused]
-    return _carried(system, mapping, age, total + still)[: system.amounts]
+    return _carried(system, mapping, age, total + _no_infusion(system))[: system.amounts]
 
 
-def _steady_infusion(system: System, mapping: Parameters, record: Record, entry: Entry, age: Array) -> list[Jump]:
-    """Infusions that have ended, as a series; those that still run, one by one."""
+def _steady_infusion(
+    system: System, mapping: Parameters, record: Record, entry: Entry, age: Array, over: Array
+) -> tuple[list[Array], list[Jump]]:
+    """Infusions that have ended, as a series; those that still run, one by one, and the ends of these."""
     interval, duration, target = record.ii, np.asarray(entry.duration), system.rate_state(entry.state)
     running = np.maximum(np.ceil(np.round(np.real(duration - age) / interval, 9)), 0.0)
     if np.max(running) > _MOST_RUNNING:
@@ -191,12 +203,12 @@ def _steady_infusion(system: System, mapping: Parameters, record: Record, entry:
     youngest = age + running * interval - duration
     youngest = np.where(np.real(youngest) < 0, youngest - np.real(youngest), youngest)
     state = _series(system, mapping, interval, youngest, one)
-    jumps = []
+    jumps: list[Jump] = []
     for back in range(int(np.max(running))):
-        runs = back < running
-        since = age + back * interval
+        runs, since = back < running, age + back * interval
         part = _carried(system, mapping, since, _unit(system, target, entry.rate * runs))
         state = [a + b for a, b in zip(state, part[: system.amounts], strict=True)]
-        jumps.append(Jump(record.time + duration - since, {target: -entry.rate * runs}))
-    rate = np.asarray(entry.rate * running)
-    return [Jump(np.asarray([record.time]), {**dict(enumerate(state)), target: rate}), *jumps]
+        jumps.append(Jump(record.time + over + duration - since, {target: -entry.rate * runs}))
+    rates = _no_infusion(system)
+    rates[target - system.amounts] = rates[target - system.amounts] + entry.rate * running
+    return [*state, *rates], jumps

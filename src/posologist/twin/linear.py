@@ -23,8 +23,8 @@ import numpy as np
 from posologist.core.errors import NumericsError
 from posologist.twin.events import RESET, RESET_AND_DOSE, EventTable, Record
 from posologist.twin.exponential import Array, Matrix, exponential
-from posologist.twin.inputs import Jump, Parameters, jumps_of
-from posologist.twin.system import Structure, System, system_of
+from posologist.twin.inputs import Jump, jumps_of
+from posologist.twin.system import Parameters, Structure, System, system_of
 
 _TIE_DIGITS = 9  # an input within 1e-9 h of a record's time counts as at that time
 _CHUNK = 200_000  # exponentials computed at once: bounds the memory
@@ -102,7 +102,7 @@ def _in_time(jump: Jump, end: float) -> bool:
 
 def _steps(times: Array) -> Array:
     steps = np.diff(times, axis=0, prepend=times[:1])
-    return np.where(np.real(steps) < 0, steps - np.real(steps), steps)
+    return np.asarray(np.where(np.real(steps) < 0, steps - np.real(steps), steps))
 
 
 def _along(
@@ -143,14 +143,14 @@ def _each_its_own(
         lanes = np.flatnonzero(record[k] >= 0)
         amounts[record[k, lanes] - first, lanes] = state[system.central][lanes]
     per_amount = np.stack([system.per_amount(parameters[first + i]) for i in range(n_records)])
-    return (amounts * per_amount).T
+    return np.asarray((amounts * per_amount).T)
 
 
 def _following(record: Array) -> Array:
     """For each point the record at or after it, whose parameters hold in the interval that ends at the point."""
     largest = int(record.max())
     filled = np.where(record >= 0, record, largest)
-    return np.minimum.accumulate(filled[::-1], axis=0)[::-1]
+    return np.asarray(np.minimum.accumulate(filled[::-1], axis=0)[::-1])
 
 
 class _Carrier:
@@ -184,15 +184,7 @@ class _Carrier:
         lanes = np.arange(self._system.draws)
         pick = np.broadcast_to(group, (group.shape[0], self._system.draws))
         size = range(self._system.size)
-        return [
-            [
-                None
-                if (one := self._groups[0][i][j]) is None
-                else np.stack([np.broadcast_to(_there(g, i, j), lanes.shape) for g in self._groups])[pick, lanes]
-                for j in size
-            ]
-            for i in size
-        ]
+        return [[_picked([g[i][j] for g in self._groups], pick, lanes) for j in size] for i in size]
 
     def _find(self, k: int) -> tuple[int, Matrix] | None:
         if self._shared:
@@ -215,11 +207,10 @@ class _Carrier:
         return result
 
 
-def _there(matrix: Matrix, i: int, j: int) -> Array:
-    element = matrix[i][j]
-    if element is None:
-        raise NumericsError("parameters differ in kind between records", hint="give the same names in every mapping")
-    return element
+def _picked(elements: Sequence[Array | None], pick: Array, lanes: Array) -> Array | None:
+    """One element of the matrix, of each group, chosen for each pair (step, draw)."""
+    present = [np.broadcast_to(element, lanes.shape) for element in elements if element is not None]
+    return np.asarray(np.stack(present)[pick, lanes]) if present else None
 
 
 def _sum(elements: Sequence[Array | None], row: int, state: Sequence[Array]) -> Array:

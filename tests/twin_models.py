@@ -1,12 +1,13 @@
 """Plain models and event tables for tests of estimation, and a predictor made of the closed forms."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from posologist.core.regimen import DoseEvent
 from posologist.twin.compartment import absorption, concentration, disposition
+from posologist.twin.events import EventTable, Record
 
 
 class Effect(NamedTuple):
@@ -46,38 +47,16 @@ class PlainModel:
         return dict(self.equations(**covariates))
 
 
-@dataclass(frozen=True)
-class Row:
-    time: float
-    evid: int = 0
-    amt: float = 0.0
-    rate: float = 0.0
-    cmt: int = 1
-    ii: float = 0.0
-    addl: int = 0
-    ss: int = 0
-    dv: float | None = None
-    mdv: int = 0
-    limit: float | None = None
-    covariates: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Rows:
-    subject: str
-    records: tuple[Row, ...]
-
-
 def diagonal(*variances):
     return tuple(tuple(float(v) for v in row) for row in np.diag(variances))
 
 
 def table(subject, doses, levels, *, covariates=None, limits=None, **dose_fields):
-    """Rows of doses (time, amount, rate) and levels (time, value), in order of time; doses first where they tie."""
+    """Records of doses (time, amount, rate) and levels (time, value), in order of time; doses first where they tie."""
     covariates, limits = covariates or {}, limits or {}
-    rows = [Row(t, evid=1, amt=a, rate=r, mdv=1, covariates=covariates, **dose_fields) for t, a, r in doses]
-    rows += [Row(t, dv=y, limit=limits.get(t), cmt=2, covariates=covariates) for t, y in levels]
-    return Rows(subject, tuple(sorted(rows, key=lambda row: (row.time, -row.evid))))
+    rows = [Record(t, evid=1, amt=a, rate=r, mdv=1, covariates=covariates, **dose_fields) for t, a, r in doses]
+    rows += [Record(t, dv=y, limit=limits.get(t), covariates=covariates) for t, y in levels]
+    return EventTable(subject, tuple(sorted(rows, key=lambda row: (row.time, -row.evid))))
 
 
 def closed_form(structure, parameters, rows):
@@ -87,7 +66,7 @@ def closed_form(structure, parameters, rows):
     absorbed = absorption(p["KA"], p.get("F", 1.0), p.get("LAG", 0.0)) if structure.absorption != "none" else None
     doses = [
         DoseEvent(
-            time_h=r.time + k * r.ii, amount_mg=r.amt, route="oral" if absorbed and r.cmt == 1 else "iv",
+            time_h=r.time + k * r.ii, amount_mg=r.amt, route="oral" if absorbed and (r.cmt or 1) == 1 else "iv",
             duration_h=r.amt / r.rate if r.rate else 0.0,
         )
         for r in rows.records if r.evid == 1 for k in range(r.addl + 1)

@@ -5,8 +5,9 @@ The objective is -2 ln of the posterior density without constants,
     sum((y - f)^2 / var(f) + ln var(f)) + eta' Omega^-1 eta,
 
 with -2 ln P(y < limit) for a level below its limit (M3). It is minimised over independent scores of the random
-effects (`individual.Effects`) by damped Newton steps. The predictions at the centre and at its neighbours are one
-call of the predictor; fourth-order central differences of them give the derivatives with about eleven digits.
+effects (`individual.Effects`) by Newton steps inside a trust region. The predictions at the centre and at its
+neighbours are one call of the predictor; fourth-order central differences of them give the derivatives with about
+eleven digits.
 
 References
 ----------
@@ -32,9 +33,11 @@ from posologist.twin.residual import misfit
 _STEP = 0.01  # distance of the neighbours, in standard deviations of a random effect
 _SMALL_STEP = 1e-7  # a Newton step this small (standard deviations) is the end
 _SMALL_GAIN = 1e-8  # a failed step from which no more than this was to be gained is the end as well
-_LONG_STEP = 3.0  # no step moves a score further than this
+_FIRST_RADIUS, _LONGEST_STEP = 1.0, 4.0  # trust region (standard deviations of the random effects)
+_SECULAR = 6  # Newton steps that find the damping of a step that ends on the radius
 _FLAT = 0.1  # curvature below which the expected curvature is used instead (the prior alone has 2)
-_ITERATIONS = 60
+_ITERATIONS = 100
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,10 @@ class MapResult:
 
     `eta` are the random effects between patients in the order of the model, `occasions` (n_occasions, n_eta) those
     within; `parameters` hold at the last record; `objective` as in the module; `gradient` is the largest derivative
-    of the objective by a score. `hessian`, one row for each eta of both, is that of objective / 2 by the etas, so
-    that its inverse approximates the posterior covariance; directions without variance are zero in it.
-    `predictions` belong to the levels in order. `problem` says why there is no estimate; it is empty otherwise.
+    of the objective by a score, not small where the minimum is a kink (a lag that ends at a level). `hessian`, one row
+    for each eta of both, is that of objective / 2 by the etas, so that its inverse approximates the posterior
+    covariance; directions without variance are zero in it. `predictions` belong to the levels in order. `problem` says
+    why there is no estimate; it is empty otherwise.
     """
 
     subject: str
@@ -185,28 +189,29 @@ def local_values(problem: Problem, rows: Any, scores: Array) -> Local:
 
 
 def minimise(problem: Problem) -> Optimum:
-    """Scores that minimise each patient's objective, starting from zero."""
+    """Scores that minimise each patient's objective, starting from zero, by Newton steps inside a trust region."""
     n, n_scores = problem.levels.shape[0], problem.effects.n_scores
     scores = np.zeros((n, n_scores))
     best = local_values(problem, np.arange(n), scores)
     iterations = np.zeros(n, dtype=int)
     converged = np.zeros(n, dtype=bool)
-    damping = np.zeros(n)
+    radius = np.full(n, _FIRST_RADIUS)
     active = np.flatnonzero(_is_finite(best))
     for _ in range(_ITERATIONS):
-        here = best.where(active)
-        step, gain, size = _newton_step(here, damping[active])
-        done = (np.abs(step).max(axis=1, initial=0.0) < _SMALL_STEP) & (damping[active] == 0.0)
+        step, gain, length = _step(best.where(active), radius[active])
+        done = (length < _SMALL_STEP) & (length < 0.5 * radius[active])
         converged[active[done]] = True
-        rows, step, gain, size = active[~done], step[~done], gain[~done], size[~done]
+        rows, step, gain, length = active[~done], step[~done], gain[~done], length[~done]
         if not rows.size:
             break
         tried = local_values(problem, rows, scores[rows] + step)
-        better = _is_finite(tried) & (tried.value <= best.value[rows])
         iterations[rows] += 1
+        share = np.where(_is_finite(tried), best.value[rows] - tried.value, -np.inf) / np.maximum(gain, _TINY)
+        better = share > 0
+        radius[rows] = np.where(share < 0.25, 0.25 * length, np.where(share > 0.75, 2.0, 1.0) * radius[rows])
+        radius[rows] = np.minimum(radius[rows], _LONGEST_STEP)
         stuck = ~better & (gain < _SMALL_GAIN)
         converged[rows[stuck]] = True
-        damping[rows] = np.where(better, _less(damping[rows], size), np.maximum(4.0 * damping[rows], size))
         taken = rows[better]
         scores[taken] += step[better]
         for mine, theirs in zip(best, tried, strict=True):
@@ -217,18 +222,17 @@ def minimise(problem: Problem) -> Optimum:
     return Optimum(scores, best, iterations, converged)
 
 
-def _less(damping: Array, size: Array) -> Array:
-    lower = damping / 8.0
-    return np.asarray(np.where(lower < 0.02 * size, 0.0, lower))
-
-
 def _is_finite(local: Local) -> Any:
     values = np.isfinite(local.value) & np.isfinite(local.gradient).all(axis=1)
     return values & np.isfinite(local.hessian).all(axis=(1, 2))
 
 
-def _newton_step(local: Local, damping: Array) -> tuple[Array, Array, Array]:
-    """Damped step, what it should gain, and the mean curvature; expected curvature where the true one is not convex."""
+def _step(local: Local, radius: Array) -> tuple[Array, Array, Array]:
+    """Step inside the radius, what it should gain, and its length.
+
+    The expected curvature stands in where the true one is not convex. Where the Newton step is too long, the damping
+    that brings it to the radius solves 1 / length = 1 / radius, which is nearly linear in it.
+    """
     if local.gradient.shape[1] == 0:
         nothing = np.zeros(len(local.value))
         return local.gradient, nothing, nothing
@@ -237,11 +241,25 @@ def _newton_step(local: Local, damping: Array) -> tuple[Array, Array, Array]:
     if flat.any():
         eigenvalues[flat], vectors[flat] = np.linalg.eigh(local.expected[flat])
     along = (np.swapaxes(vectors, 1, 2) @ local.gradient[..., None])[..., 0]
-    scaled = along / (eigenvalues + damping[:, None])
-    step = -(vectors @ scaled[..., None])[..., 0]
-    longest = np.abs(step).max(axis=1)
-    step *= np.minimum(1.0, _LONG_STEP / np.maximum(longest, _LONG_STEP))[:, None]
-    return step, 0.5 * (along * scaled).sum(axis=1), eigenvalues.mean(axis=1)
+    moved = along / eigenvalues
+    length = np.sqrt((moved * moved).sum(axis=1))
+    long = length > radius
+    if long.any():
+        moved[long] = _shortened(along[long], eigenvalues[long], radius[long])
+        length = np.sqrt((moved * moved).sum(axis=1))
+    gain = (moved * (along - 0.5 * eigenvalues * moved)).sum(axis=1)
+    return -(vectors @ moved[..., None])[..., 0], gain, length
+
+
+def _shortened(along: Array, eigenvalues: Array, radius: Array) -> Array:
+    damping = np.zeros((len(radius), 1))
+    for _ in range(_SECULAR):
+        moved = along / (eigenvalues + damping)
+        square = (moved * moved).sum(axis=1)
+        slope = (moved * moved / (eigenvalues + damping)).sum(axis=1)
+        damping[:, 0] += (np.sqrt(square) / radius - 1.0) * square / slope
+    moved = along / (eigenvalues + damping)
+    return np.asarray(moved * np.minimum(1.0, radius / np.sqrt((moved * moved).sum(axis=1)))[:, None])
 
 
 def map_results(problem: Problem, optimum: Optimum, tables: Sequence[Table]) -> list[MapResult]:
@@ -278,7 +296,7 @@ def _complaint(problem: Problem, optimum: Optimum, i: int) -> str:
     predicted = optimum.local.predictions[i]
     if np.isfinite(optimum.local.value[i]):
         return f"no minimum was found within {_ITERATIONS} steps"
-    with np.errstate(divide="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         variance = problem.error.variance(predicted)
     records = problem.tables[i].records
     for place, value, spread in zip(levels_at(problem.tables[i]), predicted, variance, strict=True):

@@ -59,7 +59,7 @@ class Schedule:
             since, amount, duration = (
                 part if alone else part[owner] for part in (doses.since, doses.amount, doses.duration)
             )
-            at = since.reshape(len(since), -1)
+            at = since.reshape(len(since), amount.shape[1] * self.n_levels)
             if kind == "bolus":
                 answer = after_bolus(body, 1.0, at)
             elif kind == "infusion":
@@ -67,7 +67,7 @@ class Schedule:
             else:
                 taken_up = absorption(parameters["KA"], parameters.get("F", 1.0), parameters.get("LAG", 0.0))
                 answer = after_absorbed(body, 1.0, at, absorbed=taken_up)
-            total += (answer.reshape(len(answer), -1, self.n_levels) * amount[..., None]).sum(axis=1)
+            total += (answer.reshape(len(answer), amount.shape[1], self.n_levels) * amount[..., None]).sum(axis=1)
         return np.asarray(self.structure.scale * total)
 
 

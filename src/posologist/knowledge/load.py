@@ -378,7 +378,7 @@ class _Folder:
 def _files(folder: Path) -> Iterator[Path]:
     coded = {"conditions.toml", "laboratory.toml"}  # read by knowledge/codes.py; only their content is hashed
     for path in folder.rglob("*.toml"):
-        if "genes" not in path.relative_to(folder).parts and path.name not in coded:
+        if not {"genes", "effects"} & set(path.relative_to(folder).parts) and path.name not in coded:
             yield path
 
 

@@ -22,11 +22,12 @@ import numpy.typing as npt
 
 from posologist.core.errors import InputError, NumericsError
 from posologist.core.regimen import DoseEvent
+from posologist.knowledge.effects import EffectModel
 from posologist.twin.compartment import Absorption, Disposition, concentration
 from posologist.twin.ode import STEP_LIMIT, Rate, solve
 
 Array = npt.NDArray[np.float64]
-Number = npt.ArrayLike
+Number = Array | float
 Curve = Callable[[float], Array]
 """Concentration of every draw, shape (n_draws,), at a time (h)."""
 
@@ -84,7 +85,7 @@ def direct(level: Number, *, e0: Number, emax: Number, ec50: Number, gamma: Numb
 
 def effect_compartment(
     level: Curve,
-    times: Number,
+    times: npt.ArrayLike,
     *,
     ke0: Number,
     stops: Sequence[float] = (),
@@ -119,7 +120,7 @@ def effect_compartment(
 
 def indirect_response(
     level: Curve,
-    times: Number,
+    times: npt.ArrayLike,
     *,
     kind: Indirect,
     baseline: Number,
@@ -208,10 +209,33 @@ class InrModel:
         return self.inr(left, left)
 
 
+def inr_model(effect: EffectModel, covariates: Mapping[str, float]) -> InrModel:
+    """A published INR model for a patient with these covariates (as the model names them).
+
+    Raises
+    ------
+    InputError
+        If it is no INR model, or a covariate is missing or unknown.
+    """
+    if effect.structure == "pressure":
+        raise InputError(f"{effect.id} is no model of the INR", hint="use one of knowledge/data/effects")
+    p = effect.typical(covariates)
+    return InrModel(
+        emax=p["EMAX"],
+        ec50=p["EC50"],
+        gamma=p["GAMMA"],
+        chains=((round(p["STAGES1"]), p["MTT1"]), (round(p["STAGES2"]), p["MTT2"])),
+        base=p["BASE"],
+        inr_max=p["INRMAX"],
+        power=p["POWER"],
+        joined="product" if effect.structure == "inr-product" else "mean",
+    )
+
+
 def inr_course(
     model: InrModel,
     level: Curve,
-    times: Number,
+    times: npt.ArrayLike,
     *,
     stops: Sequence[float] = (),
     rtol: float = 1e-8,
@@ -275,6 +299,24 @@ class PressureModel:
     together: Mapping[tuple[str, ...], Number]
 
 
+def pressure_model(effect: EffectModel, covariates: Mapping[str, float]) -> PressureModel:
+    """A published model of blood pressure by exposure for a patient with these covariates; errors as in `inr_model`."""
+    if effect.structure != "pressure":
+        raise InputError(f"{effect.id} is no model of blood pressure", hint="use one of knowledge/data/effects")
+    p = effect.typical(covariates)
+    split = {name: tuple(name.lower().split("_")[1:]) for name in p}
+    return PressureModel(
+        placebo=p["PLACEBO"],
+        saturable={
+            drug: (p[f"EMAX_{drug.upper()}"], p[f"EAUC50_{drug.upper()}"])
+            for drug in effect.drugs
+            if f"EMAX_{drug.upper()}" in p
+        },
+        linear={drug: p[f"SLOPE_{drug.upper()}"] for drug in effect.drugs if f"SLOPE_{drug.upper()}" in p},
+        together={split[name]: value for name, value in p.items() if name.startswith("JOINT_")},
+    )
+
+
 class PressureChange(NamedTuple):
     """Parts of the change (mmHg): placebo, each drug alone, their interaction, and the sum of all."""
 
@@ -335,7 +377,7 @@ def _draws(level: Curve, *parameters: Number) -> int:
 
 
 def _first_row(
-    slope: Rate, start: Array, times: Number, stops: Sequence[float], tolerance: tuple[float, float, int]
+    slope: Rate, start: Array, times: npt.ArrayLike, stops: Sequence[float], tolerance: tuple[float, float, int]
 ) -> Array:
     rtol, atol, limit = tolerance
     return solve(slope, start, times, stops=stops, rtol=rtol, atol=atol, limit=limit).states[:, 0].T

@@ -140,6 +140,7 @@ class PkModel(Value):
     dose_unit: str = "mg"
     concentration_unit: str = "mg/L"
     scale: float = Field(default=1.0, gt=0)
+    molar_mass: float | None = Field(default=None, gt=0, description="g/mol, between mass and moles")
     covariates: Many[Covariate] = ()
     parameters: Many[Theta] = ()
     equations: dict[str, str] = {}

@@ -7,7 +7,7 @@ from itertools import chain
 from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.units import convert
 from posologist.knowledge.expression import QUERIES, expression
-from posologist.knowledge.models import OPTIONAL, Covariate, PkModel, Residual
+from posologist.knowledge.models import OF_ONE_COMPARTMENT, OPTIONAL, Covariate, PkModel, Residual
 from posologist.knowledge.variability import is_covariance
 
 _STRUCTURAL = frozenset({"CL", "V1", "Q", "V2", "Q3", "V3", "KA", "F", "LAG", "D", "KTR", "VMAX", "KM"})
@@ -75,7 +75,7 @@ def _names(model: PkModel) -> None:
 def _structure(model: PkModel) -> None:
     found = [name for name in model.equations if name != name.lower()]
     allowed = {*model.structural, *OPTIONAL}
-    if wrong := [name for name in found if name not in allowed]:
+    if wrong := [name for name in found if name not in allowed and not OF_ONE_COMPARTMENT.fullmatch(name)]:
         reason = "other structures have it" if set(wrong) <= _STRUCTURAL else "steps are written in lower case"
         raise KnowledgeError(f"{', '.join(wrong)} is no parameter of this structure: {reason}")
     if model.complete and (without := [name for name in model.structural if name not in found]):
@@ -121,7 +121,7 @@ def _fits(residual: Residual) -> bool:
 
 def _citations(model: PkModel) -> None:
     known = {citation.key for citation in model.citations}
-    cited = [row.source for row in (*model.parameters, *model.residual)]
+    cited = [theta.source for theta in model.parameters] + [residual.source for residual in model.residual]
     cited += [target.source for target in (*model.targets, *model.toxicity)]
     for key in (model.about.source, *cited):
         if key not in known:

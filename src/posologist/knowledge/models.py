@@ -10,19 +10,21 @@ A model that lacks something says so in `missing`; it can be read and shown, nev
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import rtoml
 from pydantic import Field, ValidationError
 
 from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.evidence import Citation
 from posologist.core.values import CitationKey, DrugId, Many, Status, Value
-from posologist.knowledge.expression import UNKNOWN, Expression, Values, expression, is_finite
+from posologist.knowledge.expression import Expression, Values, expression
 from posologist.knowledge.genes import FileHeader
 from posologist.knowledge.variability import lower_triangle
 
@@ -33,6 +35,7 @@ _DRUG = re.compile(r'^drug\s*=\s*"([^"]*)"', re.MULTILINE)
 _VOLUMES = {1: ("V1",), 2: ("V1", "Q", "V2"), 3: ("V1", "Q", "V2", "Q3", "V3")}
 _ELIMINATION = {"linear": ("CL",), "michaelis-menten": ("VMAX", "KM"), "mixed": ("CL", "VMAX", "KM")}
 _ABSORPTION = {"none": (), "first-order": ("KA",), "zero-order": ("D",), "transit": ("KTR",)}
+OF_ONE_COMPARTMENT = re.compile(r"(?:F|LAG|R|D)[1-9]")  # F2, LAG2; R1, D1: rate and duration of doses with RATE -1, -2
 OPTIONAL = ("F", "LAG")  # fraction of the dose that arrives (1 where not given); delay of the dose, h (0)
 
 
@@ -194,8 +197,8 @@ class PkModel(Value):
         """
         known: dict[str, Any] = dict(self._constants)
         for covariate in self.covariates:
-            value = covariates.get(covariate.name, covariate.default)
-            if value is None or not is_finite(value):
+            value = _number(covariates.get(covariate.name, covariate.default))
+            if value is None:
                 raise InputError(
                     f"the model {self.id} needs {covariate.name} ({covariate.meaning}, {covariate.unit})",
                     where=covariate.name,
@@ -205,16 +208,17 @@ class PkModel(Value):
         found: dict[str, float] = {}
         subject = Values(known)
         for name, step in self._steps:
-            value = step.value(subject)
-            if value is UNKNOWN or isinstance(value, complex) or not is_finite(value):
+            with np.errstate(all="ignore"):
+                value = _number(step.value(subject))
+            if value is None:
                 raise InputError(
                     f"{name} of the model {self.id} has no value for these covariates",
                     where=name,
                     hint=f"check {', '.join(sorted(step.names & self.reference.keys())) or 'the covariates'}",
                 )
-            known[name] = float(value)
+            known[name] = value
             if name.isupper():
-                found[name] = known[name]
+                found[name] = value
         return found
 
     def outside(self, covariates: Mapping[str, float]) -> tuple[Covariate, ...]:
@@ -227,6 +231,15 @@ class PkModel(Value):
         )
 
 
+def _number(value: Any) -> float | None:
+    """A finite number as float; None for what is unknown, a text, complex or not finite."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
 def load_models(folders: Folders = None) -> tuple[PkModel, ...]:
     """Every model, by id; a file of a later folder takes the place of one of the same name.
 
@@ -235,7 +248,12 @@ def load_models(folders: Folders = None) -> tuple[PkModel, ...]:
     KnowledgeError
         If a file cannot be read or contradicts itself.
     """
-    return tuple(_named(path) for path in _files(_places(folders)).values())
+    return tuple(_named(path) for path in model_files(folders))
+
+
+def model_files(folders: Folders = None) -> tuple[Path, ...]:
+    """The files that `load_models` reads, by id."""
+    return tuple(_files(_places(folders)).values())
 
 
 def models_of(drug: str, folders: Folders = None) -> tuple[PkModel, ...]:

@@ -41,7 +41,7 @@ def simulate(
     regimen: Annotated[str | None, typer.Option("--regimen", help='e.g. "5 mg orally once daily".')] = None,
     events: EventsOption = None,
     parameters: Annotated[
-        Path | None, typer.Option("--parameters", help="JSON of structural parameters, with --model.")
+        str | None, typer.Option("--parameters", help="Structural parameters as JSON, or a file of it; with --model.")
     ] = None,
     times: Annotated[str | None, typer.Option("--times", help="T0:T1:STEP in hours.")] = None,
     patient: Annotated[Path | None, typer.Option("--patient", help="Record; a typical adult if absent.")] = None,
@@ -99,7 +99,7 @@ def _of_drug(
 
 
 def _of_model(
-    model: str, events: Path | None, parameters: Path | None, times: str | None, knowledge: list[Path] | None
+    model: str, events: Path | None, parameters: str | None, times: str | None, knowledge: list[Path] | None
 ) -> SimulationDocument:
     from posologist.recommend.dose import parse_times
     from posologist.serve import inputs
@@ -161,18 +161,17 @@ def _model_folders(knowledge: list[Path] | None) -> tuple[Path, ...]:
     return (MODELS_FOLDER, *(place for folder in knowledge or () if (place := folder / "models").is_dir()))
 
 
-def _parameters(path: Path | None) -> dict[str, float] | None:
-    if path is None:
+def _parameters(given: str | None) -> dict[str, float] | None:
+    if given is None:
         return None
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
+        text = given if given.lstrip().startswith("{") else Path(given).read_text(encoding="utf-8")
+        values = json.loads(text)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot be read as JSON: {error}", where=str(path), hint='e.g. {"CL": 5.2, "V1": 40}'
-        ) from error
-    if not isinstance(given, dict) or not all(isinstance(v, int | float) for v in given.values()):
-        raise InputError("holds no object of numbers", where=str(path), hint=_EXAMPLE)
-    return {str(name): float(value) for name, value in given.items()}
+        raise InputError(f"cannot be read as JSON: {error}", where="--parameters", hint=_EXAMPLE) from error
+    if not isinstance(values, dict) or not all(isinstance(v, int | float) for v in values.values()):
+        raise InputError("holds no object of numbers", where="--parameters", hint=_EXAMPLE)
+    return {str(name): float(value) for name, value in values.items()}
 
 
 def _versions() -> Versions:

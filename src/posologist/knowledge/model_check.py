@@ -44,7 +44,7 @@ def check_model(model: PkModel, where: str) -> None:
         _citations(model)
         _units(model)
         _domain(model)
-        if model.complete:
+        if model.complete and all(covariate.reference is not None for covariate in model.covariates):
             _reference_patient(model)
     except KnowledgeError as error:
         raise KnowledgeError(error.message, where=where, hint=error.hint) from error
@@ -82,7 +82,7 @@ def _structure(model: PkModel) -> None:
         raise KnowledgeError(f"the structure needs {', '.join(without)}")
     if (model.absorption == "transit") != (model.transit > 0):
         raise KnowledgeError("`transit` counts the stages of transit absorption, and is 0 for every other")
-    if model.complete and not model.residual:
+    if model.complete and model.random and not model.residual:  # with neither the model is a curve, not a population
         raise KnowledgeError("no residual error", hint="give it, or say in `missing` that it is missing")
     if unknown := sorted(model.limits.keys() - set(found)):
         raise KnowledgeError(f"limits of {', '.join(unknown)}, which the model does not have")
@@ -96,7 +96,7 @@ def _variability(model: PkModel) -> None:
         raise KnowledgeError("two random effects have one name or act on one parameter")
     if len(model.omega) != len(model.random):
         raise KnowledgeError(f"omega is for {len(model.omega)} random effects, the model has {len(model.random)}")
-    if model.complete and not model.random:
+    if model.complete and model.residual and not model.random:
         raise KnowledgeError("no random effect", hint="give them, or say in `missing` that they are missing")
     for name, matrix in (("omega", model.omega), ("occasion", model.occasion)):
         if matrix and (len(matrix) != len(model.random) or not is_covariance(matrix)):
@@ -157,8 +157,6 @@ def _domain(model: PkModel) -> None:
         for kind, value in (("reference", covariate.reference), ("default", covariate.default)):
             if value is not None and not _inside(covariate, value):
                 raise KnowledgeError(f"{covariate.name}: the {kind} {value:g} is outside the studied range")
-        if model.complete and covariate.reference is None:
-            raise KnowledgeError(f"{covariate.name} has no reference value")
 
 
 def _inside(covariate: Covariate, value: float) -> bool:

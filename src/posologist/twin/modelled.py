@@ -146,7 +146,9 @@ def _listed(parameters: Mapping[str, float]) -> str:
 
 
 def _draws(model: PkModel, settings: Settings, table: EventTable) -> Array:
-    """Random effects of possible people, shape (n_draws, n_eta)."""
+    """Random effects of possible people, shape (n_draws, n_eta); a single person without effects if there are none."""
+    if not model.random:
+        return np.zeros((1, 0))
     chance = generator_for("simulate", model.id, table.subject, str(settings.draws))
     return np.asarray(normal_draws(settings.draws, len(model.random), chance).T @ factor_of(model.omega).T)
 
@@ -199,8 +201,13 @@ def fit_document(model: PkModel, tables: Sequence[EventTable], *, versions: Vers
     Raises
     ------
     InputError
-        If there is no level in any of the tables.
+        If there is no level in any of the tables, or the model says nothing of people and errors.
     """
+    if not model.random or not model.residual:
+        raise InputError(
+            f"{model.id} has no random effects and no residual error, so nothing can be estimated",
+            where="--model", hint="give `random`, `omega` and `residual`",
+        )  # fmt: skip
     if not any(record.is_level or record.limit is not None for table in tables for record in table.records):
         raise InputError("the table has no levels (EVID 0 with a DV)", where="--data", hint="give at least one level")
     ledger = Ledger()

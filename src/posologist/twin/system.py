@@ -89,10 +89,6 @@ class System:
         """Index of the rate of infusion into an amount."""
         return self.amounts + self.infused.index(state)
 
-    def zero(self, parameters: Sequence[Parameters]) -> list[Array]:
-        """Nothing anywhere."""
-        return [np.zeros(self.draws, dtype=self.dtype) for _ in range(self.size)]
-
     def per_amount(self, mapping: Parameters) -> Array:
         """Concentration per amount in the central compartment."""
         return self.structure.scale / self._positive(mapping, "V1")

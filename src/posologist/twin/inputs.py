@@ -136,7 +136,8 @@ def _given(mapping: Parameters, record: Record, name: str, number: int) -> Array
 
 def _carried(system: System, mapping: Parameters, time: Array | float, vector: list[Array]) -> list[Array]:
     time = np.atleast_1d(time)
-    return apply(exponential(system.rates(mapping), time), vector)
+    carried = apply(exponential(system.rates(mapping), time), vector)
+    return [np.zeros(system.draws) if a is None else a for a in carried]
 
 
 def _unit(system: System, state: int, amount: Array) -> list[Array]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from posologist.core.errors import NumericsError
 from posologist.twin.events import RESET, RESET_AND_DOSE, EventTable, Record
-from posologist.twin.exponential import Array, Matrix
+from posologist.twin.exponential import Array, Matrix, apply
 from posologist.twin.flow import Flow, Request
 from posologist.twin.inputs import Infusion, Jump, inputs_of
 from posologist.twin.system import Parameters, Structure, system_of
@@ -140,8 +140,8 @@ class _Arrivals:
         for i, (at, within, added) in enumerate(self._parts):
             during, after = carried[2 * i : 2 * i + 2]
             vector: list[Array | None] = [added.get(state) for state in range(size)]
-            vector = _times(during, vector)[:amounts] + [None] * (size - amounts)
-            arrived = [np.zeros(1) if a is None else a for a in _times(after, vector)[:amounts]]
+            vector = apply(during, vector)[:amounts] + [None] * (size - amounts)
+            arrived = [np.zeros(1) if a is None else a for a in apply(after, vector)[:amounts]]
             for k in np.unique(at[within]):
                 reached[k].append((at == k, arrived))
         return reached
@@ -149,19 +149,6 @@ class _Arrivals:
 
 def _not_negative(time: Array) -> Array:
     return np.asarray(np.where(np.real(time) < 0, time - np.real(time), time))
-
-
-def _times(matrix: Matrix | None, vector: list[Array | None]) -> list[Array | None]:
-    """Matrix times vector where structural zeros stay None; no matrix means no time."""
-    return vector if matrix is None else [_dot(row, vector) for row in matrix]
-
-
-def _dot(row: Sequence[Array | None], vector: Sequence[Array | None]) -> Array | None:
-    total: Array | None = None
-    for a, b in zip(row, vector, strict=True):
-        if a is not None and b is not None:
-            total = a * b if total is None else total + a * b
-    return total
 
 
 def _epoch(flow: Flow, parameters: Sequence[Parameters], records: Sequence[Record], first: int, last: int) -> Array:
@@ -180,7 +167,7 @@ def _epoch(flow: Flow, parameters: Sequence[Parameters], records: Sequence[Recor
     state: list[Array | None] = [None] * system.size
     answers = np.zeros((system.draws, len(times)), dtype=system.dtype)
     for k in range(len(times)):
-        state = [*_times(intervals[k], state)[: system.amounts], *state[system.amounts :]]
+        state = [*apply(intervals[k], state)[: system.amounts], *state[system.amounts :]]
         for reached, arrived in parts[k]:
             for target, amount in enumerate(arrived):
                 state[target] = _plus(state[target], amount, reached)

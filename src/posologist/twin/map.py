@@ -27,7 +27,7 @@ import numpy as np
 
 from posologist.core.errors import PosologistError
 from posologist.twin.individual import Array
-from posologist.twin.levels import Model, Predict, Problem, Table, levels_at, problem_of, shape_of
+from posologist.twin.levels import Model, Predict, Problem, Table, is_below, levels_at, problem_of, shape_of
 from posologist.twin.residual import misfit
 
 _STEP = 0.01  # distance of the neighbours, in standard deviations of a random effect
@@ -63,6 +63,11 @@ class MapResult:
     predictions: Array
     occasions: Array = field(default_factory=lambda: np.zeros((0, 0)))
     problem: str = ""
+
+    @property
+    def covariance(self) -> Array:
+        """Laplace's approximation of the posterior covariance of the etas, in the order of `hessian`."""
+        return np.asarray(np.linalg.pinv(self.hessian, hermitian=True))
 
 
 def map_estimates(model: Model, tables: Sequence[Table], *, predict: Predict | None = None) -> tuple[MapResult, ...]:
@@ -189,10 +194,9 @@ def local_values(problem: Problem, rows: Any, scores: Array) -> Local:
 
 
 def minimise(problem: Problem) -> Optimum:
-    """Scores that minimise each patient's objective, starting from zero, by Newton steps inside a trust region."""
-    n, n_scores = problem.levels.shape[0], problem.effects.n_scores
-    scores = np.zeros((n, n_scores))
-    best = local_values(problem, np.arange(n), scores)
+    """Scores that minimise each patient's objective, by Newton steps inside a trust region."""
+    n = problem.levels.shape[0]
+    scores, best = _start(problem)
     iterations = np.zeros(n, dtype=int)
     converged = np.zeros(n, dtype=bool)
     radius = np.full(n, _FIRST_RADIUS)
@@ -220,6 +224,23 @@ def minimise(problem: Problem) -> Optimum:
         if not active.size:
             break
     return Optimum(scores, best, iterations, converged)
+
+
+def _start(problem: Problem) -> tuple[Array, Local]:
+    """The typical patient; where a level has no likelihood there, the likeliest of some patients around it."""
+    n, n_scores = problem.levels.shape[0], problem.effects.n_scores
+    scores = np.zeros((n, n_scores))
+    best = local_values(problem, np.arange(n), scores)
+    lost = np.flatnonzero(~_is_finite(best))
+    for axis, length in itertools.product(range(n_scores if lost.size else 0), (-1.0, 1.0, -2.0, 2.0)):
+        tried = np.zeros((lost.size, n_scores))
+        tried[:, axis] = length
+        found = local_values(problem, lost, tried)
+        better = _is_finite(found) & ~(best.value[lost] <= found.value)
+        scores[lost[better]] = tried[better]
+        for mine, theirs in zip(best, found, strict=True):
+            mine[lost[better]] = theirs[better]
+    return scores, best
 
 
 def _is_finite(local: Local) -> Any:
@@ -300,7 +321,7 @@ def _complaint(problem: Problem, optimum: Optimum, i: int) -> str:
         variance = problem.error.variance(predicted)
     records = problem.tables[i].records
     for place, value, spread in zip(levels_at(problem.tables[i]), predicted, variance, strict=True):
-        if not np.isfinite(value) or not spread > 0:
+        if not is_below(records[place]) and (not np.isfinite(value) or not spread > 0):
             time = records[place].time
             return f"the level at {time:g} h has no likelihood: the model predicts none there, and no error around it"
     return "the objective has no value at the typical parameters"

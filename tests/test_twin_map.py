@@ -453,3 +453,15 @@ def test_a_level_of_one_of_several_outputs_says_which():
 
     assert np.abs(second.eta).max() < np.abs(first.eta).max()
     assert "DVID" in unsaid.problem
+    assert "predicts no inr" in _one(model, vague).problem
+
+
+def test_a_level_that_does_not_fit_lies_many_deviations_away():
+    model = dataclasses.replace(ORAL, residual=(Error("additive", additive=0.5),))
+
+    fitting = _one(model, table("1", DOSES, [(2.0, 11.5), (12.0, 8.0), (23.5, 4.2)]))
+    wrong = _one(model, table("1", DOSES, [(2.0, 11.5), (12.0, 8.0), (23.5, 42.0)], limits={2.0: 12.0}))
+
+    assert np.abs(fitting.deviations).max() < 2
+    assert wrong.deviations[2] > 3
+    assert np.isnan(wrong.deviations[0])

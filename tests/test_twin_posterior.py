@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import lognorm, norm
 
 from posologist.core.errors import NumericsError
 from posologist.twin.map import map_estimates
@@ -44,16 +45,18 @@ def test_more_levels_never_widen_a_margin(effect):
     assert widths[-1] < widths[0]
 
 
-def test_weighted_draws_agree_with_a_fine_grid():
+@pytest.mark.parametrize("form", ["proportional", "log"])
+def test_weighted_draws_and_the_evidence_agree_with_a_fine_grid(form):
     model = dataclasses.replace(
-        MODEL, random=(Effect("CL"),), omega=((0.2,),), residual=(Error("proportional", proportional=0.3),)
+        MODEL, random=(Effect("CL"),), omega=((0.2,),), residual=(Error(form, proportional=0.3),)
     )
-    rows = table("1", DOSES, LEVELS[:2])
+    rows, levels = table("1", DOSES, LEVELS[:2]), [11.0, 7.0]
     grid = np.linspace(-3, 3, 4001)
     f = closed_form(model, [{"CL": 4.0 * np.exp(grid), "V1": np.full(4001, 70.0), "KA": np.full(4001, 1.0)}], rows)
-    f = f[:, [1, 2]]
-    log_density = -0.5 * (((np.array([11.0, 7.0]) - f) / (0.3 * f)) ** 2).sum(1) - np.log(f).sum(1) - grid**2 / 0.4
-    density = np.exp(log_density - log_density.max())
+    of_level = [norm(p, 0.3 * p).pdf(y) if form == "proportional" else lognorm(0.3, scale=p).pdf(y)
+                for y, p in zip(levels, f[:, [1, 2]].T, strict=True)]  # fmt: skip
+    density = of_level[0] * of_level[1] * norm(0, 0.2**0.5).pdf(grid)
+    evidence = density.sum() * (grid[1] - grid[0])
     mean = (density * grid).sum() / density.sum()
     sd = np.sqrt((density * (grid - mean) ** 2).sum() / density.sum())
 
@@ -62,6 +65,7 @@ def test_weighted_draws_agree_with_a_fine_grid():
     assert found.mean()[0] == pytest.approx(mean, abs=0.02 * sd)
     assert found.sd()[0] == pytest.approx(sd, rel=0.02)
     assert found.estimate.eta[0] == pytest.approx(grid[np.argmax(density)], abs=0.002)
+    assert found.log_evidence == pytest.approx(np.log(evidence), abs=0.02)
 
 
 def test_the_order_of_levels_of_one_time_changes_nothing():

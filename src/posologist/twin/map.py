@@ -48,8 +48,9 @@ class MapResult:
     within; `parameters` hold at the last record; `objective` as in the module; `gradient` is the largest derivative
     of the objective by a score, not small where the minimum is a kink (a lag that ends at a level). `hessian`, one row
     for each eta of both, is that of objective / 2 by the etas, so that its inverse approximates the posterior
-    covariance; directions without variance are zero in it. `predictions` belong to the levels in order. `problem` says
-    why there is no estimate; it is empty otherwise.
+    covariance; directions without variance are zero in it. `predictions` belong to the levels in order, as do
+    `deviations`, (level - prediction) / sd on the scale of the error (nan for one below its limit). `problem` says why
+    there is no estimate; it is empty otherwise.
     """
 
     subject: str
@@ -61,6 +62,7 @@ class MapResult:
     gradient: float
     hessian: Array
     predictions: Array
+    deviations: Array
     occasions: Array = field(default_factory=lambda: np.zeros((0, 0)))
     problem: str = ""
 
@@ -111,7 +113,17 @@ def _failed(model: Model, table: Table, why: str) -> MapResult:
     n = len(model.random)
     nothing = np.full(len(levels_at(table)), np.nan)
     return MapResult(
-        str(table.subject), np.full(n, np.nan), {}, np.inf, False, 0, np.inf, np.zeros((n, n)), nothing, problem=why
+        str(table.subject),
+        np.full(n, np.nan),
+        {},
+        np.inf,
+        False,
+        0,
+        np.inf,
+        np.zeros((n, n)),
+        nothing,
+        nothing,
+        problem=why,
     )
 
 
@@ -236,7 +248,7 @@ def _start(problem: Problem) -> tuple[Array, Local]:
         tried = np.zeros((lost.size, n_scores))
         tried[:, axis] = length
         found = local_values(problem, lost, tried)
-        better = _is_finite(found) & ~(best.value[lost] <= found.value)
+        better = _is_finite(found) & (~_is_finite(best.where(lost)) | (found.value < best.value[lost]))
         scores[lost[better]] = tried[better]
         for mine, theirs in zip(best, found, strict=True):
             mine[lost[better]] = theirs[better]
@@ -291,6 +303,10 @@ def map_results(problem: Problem, optimum: Optimum, tables: Sequence[Table]) -> 
     last = problem.parameters(rows, optimum.scores)[-1] if problem.typical else {}
     with np.errstate(over="ignore"):
         predicted = np.where(problem.error.logarithmic, np.exp(optimum.local.predictions), optimum.local.predictions)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        away = problem.levels - optimum.local.predictions
+        spread = np.sqrt(problem.error.variance(optimum.local.predictions))
+        deviations = np.where(problem.below, np.nan, away / spread)
     inverse = np.linalg.pinv(effects.factor)
     hessians = inverse.T @ (optimum.local.hessian / 2.0) @ inverse
     return [
@@ -304,6 +320,7 @@ def map_results(problem: Problem, optimum: Optimum, tables: Sequence[Table]) -> 
             gradient=float(np.abs(optimum.local.gradient[i]).max(initial=0.0)),
             hessian=hessians[i],
             predictions=predicted[i],
+            deviations=deviations[i],
             occasions=etas[i, n_eta:].reshape(-1, n_eta) if n_eta else np.zeros((0, 0)),
             problem=_complaint(problem, optimum, i),
         )

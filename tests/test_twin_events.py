@@ -418,7 +418,7 @@ HEAD = "ID,TIME,DV,AMT,RATE,EVID,CMT,II,ADDL,SS\n"
         ("", "has no rows|is missing"),
         ("ID,TIME,AMT\n", "has no rows"),
         ("ID,TIME,AMT\n1,0,5\n2,0,5\n1,4,.\n", r"t\.csv:4:ID: the rows of subject 1 stand in two places"),
-        (HEAD + "1,0,.,ten,0,1,1,0,0,0\n", r"t\.csv:2:AMT: 'ten' is not a number"),
+        (HEAD + "1,0,.,ten,0,1,1,0,0,0\n", r"t\.csv:2:AMT: 'ten' is not a finite number"),
         (HEAD + "1,0,.,-10,0,1,1,0,0,0\n", r"t\.csv:2: AMT -10 is negative"),
         (HEAD + "1,0,.,10,0,7,1,0,0,0\n", r"t\.csv:2: EVID 7 is unknown"),
         (HEAD + "1,0,.,10,0,1,1,0,3,0\n", r"t\.csv:2: ADDL 3 without II"),
@@ -430,7 +430,7 @@ HEAD = "ID,TIME,DV,AMT,RATE,EVID,CMT,II,ADDL,SS\n"
         (HEAD + "1,0,.,10,0,0,1,0,0,0\n", r"t\.csv:2: a record of EVID 0 carries AMT"),
         (HEAD + "1,0,.,10,0,1,1,8,1,3\n", r"t\.csv:2: SS 3 is unknown"),
         (HEAD + "1,5,.,10,0,1,1,0,0,0\n1,4,2,.,.,0,1,.,.,.\n", r"t\.csv:3: time goes back from 5 h to 4 h"),
-        (HEAD + "1,inf,.,10,0,1,1,0,0,0\n", r"t\.csv:2: TIME, AMT, RATE and II must be finite"),
+        (HEAD + "1,inf,.,10,0,1,1,0,0,0\n", r"t\.csv:2:TIME: 'inf' is not a finite number"),
     ],
 )
 def test_a_wrong_table_is_refused_with_file_line_and_advice(text, message):
@@ -441,7 +441,9 @@ def test_a_wrong_table_is_refused_with_file_line_and_advice(text, message):
 
 def test_a_table_is_read_with_covariates_missing_values_and_limits(tmp_path):
     path = tmp_path / "levels.csv"
-    path.write_text("Id,Time,dv,amt,wt,LLOQ\nA,0,.,250,70,NA\nA,8,3.5,.,71,.\nB,0,.,100,.,.\nB,30,.,.,50,0.1\n")
+    path.write_text(
+        "Id,Time,dv,amt,wt,LLOQ\nA,0,.,250,70,NA\nA,8,3.5,.,71,0.1\nB,0,.,100,.,.\nB,9,.,.,50,0.1\nB,30,0.05,.,50,0.1\n"
+    )
 
     first, second = read_events(path)
 
@@ -451,8 +453,41 @@ def test_a_table_is_read_with_covariates_missing_values_and_limits(tmp_path):
     assert first.records[1].is_level
     assert first.records[1].covariates == {"wt": 71.0}
     assert second.records[0].covariates == {}
-    assert second.records[1].limit == 0.1
+    assert first.records[1].limit is None
     assert not second.records[1].is_level
+    assert second.records[2].limit == 0.1
+
+
+def test_a_censored_level_is_known_by_its_column():
+    (table,) = parse_events("ID,TIME,DV,AMT,CENS,LLOQ\n1,0,.,9,0,.\n1,1,.,.,1,0.2\n1,2,0.3,.,1,.\n1,3,0.1,.,0,0.2\n")
+
+    assert [(record.dv, record.limit) for record in table.records[1:]] == [(0.2, 0.2), (0.3, 0.3), (0.1, None)]
+    assert all(record.is_level for record in table.records[1:])
+
+
+def test_a_censored_level_without_a_limit_is_refused():
+    with pytest.raises(InputError, match="t:2:CENS"):
+        parse_events("ID,TIME,DV,AMT,CENS\n1,1,.,.,1\n", source="t")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from('IDTMEAVSR,1.-0\n\r\t;"x\0_e'), max_size=60))
+def test_any_text_gives_tables_or_says_what_is_wrong(text):
+    try:
+        found = parse_events("ID,TIME,AMT,EVID\n" + text, source="t")
+    except InputError as error:
+        found = (error.where, error.hint)
+
+    assert found
+    assert all(found)
+
+
+def test_a_far_tail_of_an_infusion_keeps_its_digits():
+    parameters = {"CL": 10.0, "V1": 10.0}
+
+    (level,) = _curve(Model(), parameters, [Record(0.0, 1, 100.0, rate=100.0)], [60.0])
+
+    assert level == pytest.approx(10.0 * np.expm1(1.0) * np.exp(-60.0), rel=1e-11)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):

@@ -1,7 +1,8 @@
 """Event tables in NONMEM's columns: what was given to a subject, when, and what was measured.
 
-Columns (any order, any case): ID, TIME (h), DV, AMT, RATE, EVID, MDV, CMT, II (h), ADDL, SS. LLOQ (or LIMIT) is
-the limit of quantification of a level below it. Every other column is a covariate or a parameter of the record.
+Columns (any order, any case): ID, TIME (h), DV, AMT, RATE, EVID, MDV, CMT, II (h), ADDL, SS; LLOQ (the limit of
+quantification) and CENS (1: the level lies below LLOQ, or below DV where LLOQ is missing). Without CENS a level is
+censored where DV < LLOQ. Every other column is a covariate or a parameter of the record.
 `.`, `NA` and an empty field mean missing. Without EVID a row with an amount is a dose; without CMT the model's own
 compartments are meant (doses into the first, levels from the central one).
 
@@ -24,7 +25,7 @@ from posologist.core.errors import InputError
 OBSERVATION, DOSE, OTHER, RESET, RESET_AND_DOSE = 0, 1, 2, 3, 4
 MODELLED_RATE, MODELLED_DURATION = -1.0, -2.0
 
-_KNOWN = ("ID", "TIME", "DV", "AMT", "RATE", "EVID", "MDV", "CMT", "II", "ADDL", "SS", "LLOQ", "LIMIT")
+_KNOWN = ("ID", "TIME", "DV", "AMT", "RATE", "EVID", "MDV", "CMT", "II", "ADDL", "SS", "LLOQ", "CENS")
 _MISSING = {"", ".", "NA", "NAN", "N/A"}
 
 
@@ -35,7 +36,7 @@ class Record:
     `time` and `ii` in h, `amt` in the model's dose unit, `rate` in dose unit per h (-1: the parameter R1, R2 ...
     of the compartment is the rate; -2: the parameter D1, D2 ... is the duration, h). `cmt` 0 is the model's own.
     `evid` 0 observation, 1 dose, 2 other, 3 reset, 4 reset and dose. `ss` 1 steady state that replaces, 2 that is
-    added. `dv` is None where nothing was measured; `limit` is the limit of quantification that `dv` lies below.
+    added. `dv` is None where nothing was measured; `limit` is what a censored level lies below, else None.
     """
 
     time: float
@@ -145,8 +146,8 @@ def read_events(path: Path | str) -> tuple[EventTable, ...]:
 
 def parse_events(text: str, *, source: str = "events") -> tuple[EventTable, ...]:
     """As `read_events`, from the text itself; `source` names it in messages."""
-    rows = csv.reader(text.splitlines(), delimiter=_delimiter(text))
-    header = [name.strip().strip('"') for name in next(rows, [])]
+    rows = iter(_split(text, source))
+    header = [name.strip() for name in next(rows, [])]
     columns = _columns(header, source)
     subjects: dict[str, list[Record]] = {}
     last = None
@@ -166,6 +167,13 @@ def parse_events(text: str, *, source: str = "events") -> tuple[EventTable, ...]
     if not subjects:
         raise InputError("the table has no rows", where=source, hint="give a header line and one line per event")
     return tuple(EventTable(subject=subject, records=tuple(records)) for subject, records in subjects.items())
+
+
+def _split(text: str, source: str) -> list[list[str]]:
+    try:
+        return list(csv.reader(text.splitlines(), delimiter=_delimiter(text)))
+    except csv.Error as error:
+        raise InputError(f"not a table: {error}", where=source, hint="give a text file (CSV)") from None
 
 
 def _delimiter(text: str) -> str:
@@ -196,6 +204,14 @@ def _cells(row: list[str], header: list[str], source: str, line: int) -> dict[st
     return {name: cell.strip() for name, cell in zip(header, row, strict=True)}
 
 
+def _as_number(cell: str) -> float | None:
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in cell else None
+
+
 @dataclass(frozen=True)
 class _Row:
     source: str
@@ -211,14 +227,14 @@ class _Row:
         cell = self.cells[column]
         if cell.upper() in _MISSING:
             return None
-        try:
-            return float(cell)
-        except ValueError:
+        value = _as_number(cell)
+        if value is None:
             raise InputError(
-                f"'{cell}' is not a number",
+                f"'{cell}' is not a finite number",
                 where=f"{self.source}:{self.line}:{column}",
                 hint="give a number with a point, or . where it is missing",
-            ) from None
+            )
+        return value
 
     def known(self, name: str) -> float | None:
         return self.number(self.columns[name]) if name in self.columns else None
@@ -238,8 +254,8 @@ class _Row:
         where = f"{self.source}:{self.line}"
         if time is None:
             raise InputError("the time is missing", where=f"{where}:{self.columns['TIME']}", hint="give hours")
-        amt, dv = self.known("AMT") or 0.0, self.known("DV")
-        limit = self.known("LLOQ") if "LLOQ" in self.columns else self.known("LIMIT")
+        amt, limit = self.known("AMT") or 0.0, self._limit()
+        dv = limit if self.known("DV") is None else self.known("DV")
         record = Record(
             time=time,
             evid=self._evid(amt),
@@ -257,6 +273,19 @@ class _Row:
         )
         _check(record)
         return record
+
+    def _limit(self) -> float | None:
+        """The limit that a censored level lies below; None where the level is not censored."""
+        dv, limit = self.known("DV"), self.known("LLOQ")
+        if "CENS" not in self.columns:
+            return limit if dv is not None and limit is not None and dv < limit else None
+        if self.whole("CENS") not in (0, 1) or (self.whole("CENS") and limit is None and dv is None):
+            raise InputError(
+                "CENS must be 0, or 1 with the limit in LLOQ or DV",
+                where=f"{self.source}:{self.line}:{self.columns['CENS']}",
+                hint="give 1 for a level below the limit of quantification",
+            )
+        return (dv if limit is None else limit) if self.whole("CENS") else None
 
     def _evid(self, amt: float) -> int:
         if self.known("EVID") is not None:

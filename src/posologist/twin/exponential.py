@@ -11,6 +11,7 @@ xue-ye-2008 (exponentials of essentially nonnegative matrices to entrywise relat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,16 +56,12 @@ def product(left: Matrix, right: Matrix) -> Matrix:
     return [[_dot(left[i], [right[k][j] for k in size]) for j in size] for i in size]
 
 
-def apply(matrix: Matrix, vector: list[Array]) -> list[Array]:
-    """Matrix times vector, elementwise over the batch."""
-    return [_total(_dot(row, list(vector)), vector[0]) for row in matrix]
+def apply(matrix: Matrix | None, vector: Sequence[Array | None]) -> list[Array | None]:
+    """Matrix times vector, elementwise over the batch; no matrix leaves the vector as it is."""
+    return list(vector) if matrix is None else [_dot(row, vector) for row in matrix]
 
 
-def _total(value: Array | None, like: Array) -> Array:
-    return np.zeros_like(like) if value is None else value
-
-
-def _dot(row: list[Array | None], column: list[Array | None]) -> Array | None:
+def _dot(row: Sequence[Array | None], column: Sequence[Array | None]) -> Array | None:
     total: Array | None = None
     for a, b in zip(row, column, strict=True):
         if a is not None and b is not None:

@@ -1,8 +1,8 @@
-"""Doses as jumps of the state: boluses, infusions, further doses, lag, bioavailability, steady state.
+"""Doses as what enters the system, and when: boluses, infusions, further doses, lag, steady state.
 
 Steady state means an imagined endless series of doses before the record, each exactly like it, one every II.
-Amounts left from earlier doses are `exp(A age) (I - exp(A II))^-1 x`, x the state after one dose; the ends of
-infusions that still run follow as jumps of their own. The lag holds for the imagined doses too: at the record the
+Amounts left from earlier doses are `exp(A age) (I - exp(A II))^-1 x`, x the state after one dose; infusions that
+still run go on. The lag holds for the imagined doses too: at the record the
 youngest has been in the system for II - lag.
 
 A lag longer than II is treated as NONMEM 7.4.3 does: the steady state that holds when the last imagined dose enters,
@@ -16,7 +16,6 @@ nonmem-guide-vi, sections V.D to V.K
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,16 +26,27 @@ from posologist.twin.exponential import Array, Matrix, apply, exponential, solve
 from posologist.twin.system import Parameters, System, compartment_of
 
 _MOST_RUNNING = 10_000
+_TIE = 1e-9  # h
 _ENDLESS = "there is no steady state without elimination"
 _TOO_LATE = "a steady state with a lag this much longer than its interval cannot be followed back"
 
 
 @dataclass(frozen=True)
 class Jump:
-    """Amounts (or rates of infusion) added to states at a time (h), arrays over draws."""
+    """Amounts added to states at a time (h), arrays over draws."""
 
     time: Array
     added: dict[int, Array]
+
+
+@dataclass(frozen=True)
+class Infusion:
+    """A constant rate (amount/h) into a state from one time (h) to another, arrays over draws."""
+
+    start: Array
+    end: Array
+    state: int
+    rate: Array
 
 
 @dataclass(frozen=True)
@@ -49,32 +59,25 @@ class Entry:
     rate: Array
     duration: Array | None
 
-    def jumps(self, system: System, time: Array) -> list[Jump]:
-        """The dose that enters at `time`."""
+    def at(self, time: float) -> Jump | Infusion:
+        """The dose that is given at `time`."""
+        enters = time + self.lag
         if self.duration is None:
-            return [Jump(time, {self.state: self.amount})]
-        target = system.rate_state(self.state)
-        return [Jump(time, {target: self.rate}), Jump(time + self.duration, {target: -self.rate})]
+            return Jump(enters, {self.state: self.amount})
+        return Infusion(enters, enters + self.duration, self.state, self.rate)
 
 
-def jumps_of(
-    system: System, parameters: Sequence[Parameters], records: Sequence[Record], i: int, last: int
-) -> list[Jump]:
-    """The jumps that record i causes until record `last` (exclusive): its dose, the further and the implied ones.
+def inputs_of(system: System, mapping: Parameters, record: Record, until: float) -> list[Jump | Infusion]:
+    """What a dose record causes until a time (h): its dose, the further ones, and those that it implies.
 
     Lag, bioavailability, rate and duration of the further doses are those of the record, as in NONMEM.
     """
-    record = records[i]
-    entry = _entry(system, parameters[i], record)
+    entry = _entry(system, mapping, record)
     if record.amt == 0:
-        return _endless(system, parameters[i], record, entry)
-    jumps = _steady(system, parameters[i], record, entry) if record.ss else []
-    for k in range(record.addl + 1):
-        time = record.time + k * record.ii
-        if time > records[last - 1].time:
-            break
-        jumps += entry.jumps(system, time + entry.lag)
-    return jumps
+        return [_endless(system, mapping, record, entry)]
+    before = _steady(system, mapping, record, entry) if record.ss else []
+    times = (record.time + k * record.ii for k in range(record.addl + 1))
+    return before + [entry.at(time) for time in times if time <= until + _TIE]
 
 
 def _entry(system: System, mapping: Parameters, record: Record) -> Entry:
@@ -133,7 +136,8 @@ def _given(mapping: Parameters, record: Record, name: str, number: int) -> Array
 
 def _carried(system: System, mapping: Parameters, time: Array | float, vector: list[Array]) -> list[Array]:
     time = np.atleast_1d(time)
-    return apply(exponential(system.rates(mapping), time), vector)
+    carried = apply(exponential(system.rates(mapping), time), vector)
+    return [np.zeros(system.draws) if a is None else a for a in carried]
 
 
 def _unit(system: System, state: int, amount: Array) -> list[Array]:
@@ -143,34 +147,34 @@ def _unit(system: System, state: int, amount: Array) -> list[Array]:
     return vector
 
 
-def _endless(system: System, mapping: Parameters, record: Record, entry: Entry) -> list[Jump]:
+def _endless(system: System, mapping: Parameters, record: Record, entry: Entry) -> Jump:
     """An endless infusion at steady state, which ends at the record."""
     rates = _top(system, system.rates(mapping))
     losses: Matrix = [[None if a is None else -a for a in row] for row in rates]
     right = _unit(system, entry.state, entry.rate)[: system.amounts]
     amounts = solve(losses, right, because=_ENDLESS)
-    return [Jump(np.asarray([record.time]), dict(enumerate(amounts)))]
+    return Jump(np.asarray([record.time]), dict(enumerate(amounts)))
 
 
 def _top(system: System, matrix: Matrix) -> Matrix:
     return [row[: system.amounts] for row in matrix[: system.amounts]]
 
 
-def _steady(system: System, mapping: Parameters, record: Record, entry: Entry) -> list[Jump]:
+def _steady(system: System, mapping: Parameters, record: Record, entry: Entry) -> list[Jump | Infusion]:
     """What the imagined doses before the record leave at its time, and how their infusions end."""
     interval = record.ii
     late = np.real(entry.lag) > interval
     over = np.where(late, entry.lag - interval, 0.0)
-    jumps: list[Jump] = []
+    running: list[Infusion] = []
     age = np.where(late, 0.0, interval - entry.lag)  # of the youngest imagined dose
     if entry.duration is None:
         left = _series(system, mapping, interval, age, _unit(system, entry.state, entry.amount))
         state = [*left, *_no_infusion(system)]
     else:
-        state, jumps = _steady_infusion(system, mapping, record, entry, age, over)
+        state, running = _steady_infusion(system, mapping, record, entry, age, over)
     if np.any(late):
         state = solve(exponential(system.rates(mapping), over), state, because=_TOO_LATE)
-    return [Jump(np.asarray([record.time]), dict(enumerate(state))), *jumps]
+    return [Jump(np.asarray([record.time]), dict(enumerate(state[: system.amounts]))), *running]
 
 
 def _no_infusion(system: System) -> list[Array]:
@@ -189,8 +193,8 @@ def _series(system: System, mapping: Parameters, interval: float, age: Array, ve
 
 def _steady_infusion(
     system: System, mapping: Parameters, record: Record, entry: Entry, age: Array, over: Array
-) -> tuple[list[Array], list[Jump]]:
-    """Infusions that have ended, as a series; those that still run, one by one, and the ends of these."""
+) -> tuple[list[Array], list[Infusion]]:
+    """The state that infusions leave which have ended, as a series, or still run, one by one; and these."""
     interval, duration, target = record.ii, np.asarray(entry.duration), system.rate_state(entry.state)
     running = np.maximum(np.ceil(np.round(np.real(duration - age) / interval, 9)), 0.0)
     if np.max(running) > _MOST_RUNNING:
@@ -203,12 +207,14 @@ def _steady_infusion(
     youngest = age + running * interval - duration
     youngest = np.where(np.real(youngest) < 0, youngest - np.real(youngest), youngest)
     state = _series(system, mapping, interval, youngest, one)
-    jumps: list[Jump] = []
+    still: list[Infusion] = []
+    start = np.asarray([record.time])
     for back in range(int(np.max(running))):
         runs, since = back < running, age + back * interval
         part = _carried(system, mapping, since, _unit(system, target, entry.rate * runs))
         state = [a + b for a, b in zip(state, part[: system.amounts], strict=True)]
-        jumps.append(Jump(record.time + over + duration - since, {target: -entry.rate * runs}))
+        end = np.where(runs, record.time + over + duration - since, record.time)
+        still.append(Infusion(start, end, entry.state, entry.rate * runs))
     rates = _no_infusion(system)
     rates[target - system.amounts] = rates[target - system.amounts] + entry.rate * running
-    return [*state, *rates], jumps
+    return [*state, *rates], still

@@ -2,10 +2,12 @@
 
 A linear model is `dx/dt = A x + u`, x the amounts in the absorption chain, the central and the peripheral
 compartments, u the running infusions. The rates of infusion are states too (they do not change between events), so
-that one matrix exponential carries everything from one event to the next. Off-diagonal elements of `A` are never
-negative: after a shift by the largest loss, Taylor's series and the squarings add no numbers of opposite sign,
-therefore coinciding rates (ka = ke), tiny and huge rates keep their digits. Complex parameters (complex-step
-derivatives) pass through.
+that one matrix exponential carries everything from one record to the next. What enters between two records is
+carried to the later one by itself and added, so that draws may have lags and durations of their own.
+
+Off-diagonal elements of `A` are never negative: after a shift by the largest loss, Taylor's series and the squarings
+add no numbers of opposite sign, therefore coinciding rates (ka = ke), tiny and huge rates keep their digits. Complex
+parameters (complex-step derivatives) pass through.
 
 References
 ----------
@@ -15,19 +17,18 @@ nonmem-guide-vi, chapter V (event records); vanloan-1978 (integrals by the expon
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from posologist.core.errors import NumericsError
 from posologist.twin.events import RESET, RESET_AND_DOSE, EventTable, Record
-from posologist.twin.exponential import Array, Matrix, exponential
-from posologist.twin.inputs import Jump, jumps_of
-from posologist.twin.system import Parameters, Structure, System, system_of
+from posologist.twin.exponential import Array, Matrix, apply
+from posologist.twin.flow import Flow, Request
+from posologist.twin.inputs import Infusion, Jump, inputs_of
+from posologist.twin.system import Parameters, Structure, system_of
 
-_TIE_DIGITS = 9  # an input within 1e-9 h of a record's time counts as at that time
-_CHUNK = 200_000  # exponentials computed at once: bounds the memory
+_TIE = 1e-9  # an input within this time (h) of a record counts as at the record
 
 
 def predict(structure: Structure, parameters: Sequence[Parameters], table: EventTable) -> Array:
@@ -63,7 +64,8 @@ def predict(structure: Structure, parameters: Sequence[Parameters], table: Event
             hint="give one mapping per record",
         )
     system = system_of(structure, parameters, table)
-    parts = [_epoch(system, parameters, table.records, first, last) for first, last in _epochs(table.records)]
+    flow = Flow(system, parameters)
+    parts = [_epoch(flow, parameters, table.records, first, last) for first, last in _epochs(table.records)]
     return np.concatenate(parts, axis=1) if parts else np.zeros((system.draws, 0))
 
 
@@ -73,163 +75,110 @@ def _epochs(records: Sequence[Record]) -> list[tuple[int, int]]:
     return list(pairwise([*starts, len(records)]))
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A point on the time line: amounts that are added to states, or a record to be answered."""
+class _Arrivals:
+    """What enters in an epoch, as parts that are carried to the first record at or after them.
 
-    time: Array
-    added: dict[int, Array]
-    record: int
+    A part is amounts at a time or a rate between two times, both inside the interval that ends at the record; over
+    whole intervals the rate of an infusion is a state. Nothing is ever taken away from an amount.
+    """
+
+    def __init__(self, flow: Flow, times: Array, first: int) -> None:
+        self._flow, self._times, self._first = flow, times, first
+        self._parts: list[tuple[Array, Array, dict[int, Array]]] = []
+        self._requests: list[Request] = []
+        self.switched: list[list[tuple[int, Array]]] = [[] for _ in times]
+
+    def add(self, jump: Jump, source: int) -> None:
+        """Amounts that enter at a time; not before record `source`, which causes them."""
+        at = self._record(jump.time, source)
+        self._part(at, jump.added, jump.time, jump.time)
+
+    def add_infusion(self, infusion: Infusion, source: int) -> None:
+        """A rate between two times."""
+        start, end = np.broadcast_arrays(infusion.start, infusion.end)
+        began, ended = self._record(start, source), self._record(end, source)
+        target = self._flow.system.rate_state(infusion.state)
+        rate = {target: infusion.rate}
+        here = ended == began
+        self._part(began, rate, start, np.where(here, end, self._time(began)))
+        if np.all(here):
+            return
+        self._part(np.where(here, len(self._times), ended), rate, self._time(ended - 1), end)
+        for k in range(int(np.min(began)), min(int(np.max(ended)), len(self._times))):
+            change = ((began == k) & ~here) * 1.0 - ((ended - 1 == k) & ~here) * 1.0
+            if np.any(change):
+                self.switched[k].append((target, change * infusion.rate))
+
+    def _record(self, time: Array, source: int) -> Array:
+        return np.maximum(np.searchsorted(self._times, np.real(time) - _TIE), source)
+
+    def _time(self, at: Array) -> Array:
+        return np.asarray(self._times[np.clip(at, 0, len(self._times) - 1)])
+
+    def _part(self, at: Array, added: dict[int, Array], start: Array, end: Array) -> None:
+        """Amounts or rates from `start` to `end`, then carried to record `at`; no part where that is beyond all."""
+        within = at < len(self._times)
+        if not np.any(within):
+            return
+        record = np.minimum(at, len(self._times) - 1) + self._first
+        self._parts.append((at, within, added))
+        self._requests += [
+            (record, np.where(within, _not_negative(end - start), 0.0)),
+            (record, np.where(within, _not_negative(self._time(at) - end), 0.0)),
+        ]
+
+    def carried(self) -> tuple[list[list[tuple[Array, list[Array]]]], list[Matrix | None]]:
+        """For each record the draws that a part reaches there and the amounts it then is; and all intervals."""
+        n, times = len(self._times), self._times
+        intervals = [(np.asarray([self._first + k]), times[k : k + 1] - times[max(k - 1, 0)]) for k in range(n)]
+        matrices = self._flow.over([*intervals, *self._requests])
+        return self._reached(matrices[n:]), matrices[:n]
+
+    def _reached(self, carried: list[Matrix | None]) -> list[list[tuple[Array, list[Array]]]]:
+        reached: list[list[tuple[Array, list[Array]]]] = [[] for _ in self._times]
+        size, amounts = self._flow.system.size, self._flow.system.amounts
+        for i, (at, within, added) in enumerate(self._parts):
+            during, after = carried[2 * i : 2 * i + 2]
+            vector: list[Array | None] = [added.get(state) for state in range(size)]
+            vector = apply(during, vector)[:amounts] + [None] * (size - amounts)
+            arrived = [np.zeros(1) if a is None else a for a in apply(after, vector)[:amounts]]
+            for k in np.unique(at[within]):
+                reached[k].append((at == k, arrived))
+        return reached
 
 
-def _epoch(system: System, parameters: Sequence[Parameters], records: Sequence[Record], first: int, last: int) -> Array:
-    rows: list[_Row] = []
+def _not_negative(time: Array) -> Array:
+    return np.asarray(np.where(np.real(time) < 0, time - np.real(time), time))
+
+
+def _epoch(flow: Flow, parameters: Sequence[Parameters], records: Sequence[Record], first: int, last: int) -> Array:
+    """Concentrations at the records [first, last), which begin with nothing in the body."""
+    system = flow.system
+    times = np.asarray([record.time for record in records[first:last]])
+    arrivals = _Arrivals(flow, times, first)
     for i in range(first, last):
         if records[i].is_dose:
-            jumps = jumps_of(system, parameters, records, i, last)
-            rows += [_Row(jump.time, jump.added, -1) for jump in jumps if _in_time(jump, records[last - 1].time)]
-        rows.append(_Row(np.asarray([records[i].time]), {}, i))
-    times = np.stack(np.broadcast_arrays(*(row.time for row in rows)))
-    order = np.argsort(np.round(np.real(times), _TIE_DIGITS), axis=0, kind="stable")
-    if np.all(order == order[:, :1]):
-        return _along(system, parameters, [rows[k] for k in order[:, 0]], times[order[:, 0]], last - first)
-    return _each_its_own(system, parameters, rows, times, order, last - first)
+            for entering in inputs_of(system, parameters[i], records[i], float(times[-1])):
+                if isinstance(entering, Jump):
+                    arrivals.add(entering, i - first)
+                else:
+                    arrivals.add_infusion(entering, i - first)
+    parts, intervals = arrivals.carried()
+    state: list[Array | None] = [None] * system.size
+    answers = np.zeros((system.draws, len(times)), dtype=system.dtype)
+    for k in range(len(times)):
+        state = [*apply(intervals[k], state)[: system.amounts], *state[system.amounts :]]
+        for reached, arrived in parts[k]:
+            for target, amount in enumerate(arrived):
+                state[target] = _plus(state[target], amount, reached)
+        for target, rate in arrivals.switched[k]:
+            state[target] = _plus(state[target], rate, np.ones(1, dtype=bool))
+        central = state[system.central]
+        if central is not None:
+            answers[:, k] = central * system.per_amount(parameters[first + k])
+    return answers
 
 
-def _in_time(jump: Jump, end: float) -> bool:
-    return bool(np.min(np.real(jump.time)) <= end + 10.0**-_TIE_DIGITS)
-
-
-def _steps(times: Array) -> Array:
-    steps = np.diff(times, axis=0, prepend=times[:1])
-    return np.asarray(np.where(np.real(steps) < 0, steps - np.real(steps), steps))
-
-
-def _along(
-    system: System, parameters: Sequence[Parameters], rows: Sequence[_Row], times: Array, n_records: int
-) -> Array:
-    """All draws meet the events in the same order."""
-    following = _following(np.asarray([row.record for row in rows]).reshape(-1, 1))
-    carry = _Carrier(system, parameters, _steps(times), following)
-    state = system.zero(parameters)
-    out = np.zeros((n_records, system.draws), dtype=system.dtype)
-    first = min(row.record for row in rows if row.record >= 0)
-    for k, row in enumerate(rows):
-        state = carry(k, state)
-        for target, amount in row.added.items():
-            state[target] = state[target] + amount
-        if row.record >= 0:
-            out[row.record - first] = state[system.central] * system.per_amount(parameters[row.record])
-    return out.T
-
-
-def _each_its_own(
-    system: System, parameters: Sequence[Parameters], rows: Sequence[_Row], times: Array, order: Array, n_records: int
-) -> Array:
-    """Lags or durations differ so much between draws that each meets the events in its own order."""
-    draws, size = system.draws, system.size
-    added = np.zeros((len(rows), size, draws), dtype=system.dtype)
-    for k, row in enumerate(rows):
-        for target, amount in row.added.items():
-            added[k, target] = amount
-    record = np.asarray([row.record for row in rows])[order]
-    added = np.take_along_axis(added, order[:, None, :], axis=0)
-    carry = _Carrier(system, parameters, _steps(np.take_along_axis(times, order, axis=0)), _following(record))
-    state = system.zero(parameters)
-    first = min(row.record for row in rows if row.record >= 0)
-    amounts = np.zeros((n_records, draws), dtype=system.dtype)
-    for k in range(len(rows)):
-        state = [value + added[k, i] for i, value in enumerate(carry(k, state))]
-        lanes = np.flatnonzero(record[k] >= 0)
-        amounts[record[k, lanes] - first, lanes] = state[system.central][lanes]
-    per_amount = np.stack([system.per_amount(parameters[first + i]) for i in range(n_records)])
-    return np.asarray((amounts * per_amount).T)
-
-
-def _following(record: Array) -> Array:
-    """For each point the record at or after it, whose parameters hold in the interval that ends at the point."""
-    largest = int(record.max())
-    filled = np.where(record >= 0, record, largest)
-    return np.asarray(np.minimum.accumulate(filled[::-1], axis=0)[::-1])
-
-
-class _Carrier:
-    """Carries the state over step k; exponentials of equal steps with equal parameters are computed once."""
-
-    def __init__(self, system: System, parameters: Sequence[Parameters], steps: Array, following: Array) -> None:
-        self._system = system
-        self._groups, members = _distinct(system, parameters)
-        self._steps, self._group = steps, members[following]
-        self._shared = steps.shape[1] == 1 and self._group.shape[1] == 1
-        self._where: dict[int, tuple[int, Matrix]] = {}
-        if self._shared:
-            self._once()
-
-    def _once(self) -> None:
-        pairs = list(zip(self._group[:, 0].tolist(), self._steps[:, 0].tolist(), strict=True))
-        distinct = list(dict.fromkeys(pair for pair in pairs if pair[1] != 0))
-        chunk = max(1, _CHUNK // self._system.draws)
-        place: dict[tuple[int, complex], tuple[int, Matrix]] = {}
-        for start in range(0, len(distinct), chunk):
-            some = distinct[start : start + chunk]
-            steps = np.asarray([[step] for _, step in some])
-            matrix = exponential(self._rates(np.asarray([[group] for group, _ in some])), steps)
-            place.update({pair: (i, matrix) for i, pair in enumerate(some)})
-        self._where = {k: place[pair] for k, pair in enumerate(pairs) if pair in place}
-
-    def _rates(self, group: Array) -> Matrix:
-        """The rates of each pair (step, draw)."""
-        if len(self._groups) == 1:
-            return self._groups[0]
-        lanes = np.arange(self._system.draws)
-        pick = np.broadcast_to(group, (group.shape[0], self._system.draws))
-        size = range(self._system.size)
-        return [[_picked([g[i][j] for g in self._groups], pick, lanes) for j in size] for i in size]
-
-    def _find(self, k: int) -> tuple[int, Matrix] | None:
-        if self._shared:
-            return self._where.get(k)
-        if k not in self._where:
-            chunk = max(1, _CHUNK // self._system.draws)
-            matrix = exponential(self._rates(self._group[k : k + chunk]), self._steps[k : k + chunk])
-            stop = min(k + chunk, len(self._steps))
-            self._where = {step: (step - k, matrix) for step in range(k, stop)}
-        return self._where[k]
-
-    def __call__(self, k: int, state: list[Array]) -> list[Array]:
-        found = self._find(k)
-        if found is None:
-            return list(state)
-        row, matrix = found
-        result = list(state)
-        for i in range(self._system.amounts):
-            result[i] = _sum(matrix[i], row, state)
-        return result
-
-
-def _picked(elements: Sequence[Array | None], pick: Array, lanes: Array) -> Array | None:
-    """One element of the matrix, of each group, chosen for each pair (step, draw)."""
-    present = [np.broadcast_to(element, lanes.shape) for element in elements if element is not None]
-    return np.asarray(np.stack(present)[pick, lanes]) if present else None
-
-
-def _sum(elements: Sequence[Array | None], row: int, state: Sequence[Array]) -> Array:
-    total = None
-    for element, value in zip(elements, state, strict=True):
-        if element is not None:
-            term = element[row] * value
-            total = term if total is None else total + term
-    return np.asarray(total)
-
-
-def _distinct(system: System, parameters: Sequence[Parameters]) -> tuple[list[Matrix], Array]:
-    """The distinct matrices of rates, and for each record which one holds."""
-    matrices: list[Matrix] = []
-    seen: dict[int, int] = {}
-    members = []
-    for mapping in parameters:
-        if id(mapping) not in seen:
-            seen[id(mapping)] = len(matrices)
-            matrices.append(system.rates(mapping))
-        members.append(seen[id(mapping)])
-    return matrices, np.asarray(members)
+def _plus(value: Array | None, amount: Array, reached: Array) -> Array:
+    added = amount if np.all(reached) else np.where(reached, amount, 0.0)
+    return added if value is None else value + added

@@ -89,10 +89,6 @@ class System:
         """Index of the rate of infusion into an amount."""
         return self.amounts + self.infused.index(state)
 
-    def zero(self, parameters: Sequence[Parameters]) -> list[Array]:
-        """Nothing anywhere."""
-        return [np.zeros(self.draws, dtype=self.dtype) for _ in range(self.size)]
-
     def per_amount(self, mapping: Parameters) -> Array:
         """Concentration per amount in the central compartment."""
         return self.structure.scale / self._positive(mapping, "V1")
@@ -159,7 +155,7 @@ def system_of(structure: Structure, parameters: Sequence[Parameters], table: Eve
     values = [np.asarray(value) for mapping in {id(m): m for m in parameters}.values() for value in mapping.values()]
     draws = max((value.size for value in values), default=1)
     stages = structure.transit if structure.absorption == "transit" else 0
-    depot = structure.absorption == "first-order" or (stages > 0 and "KA" in parameters[0])
+    depot = structure.absorption == "first-order" or (stages > 0 and any("KA" in mapping for mapping in parameters[:1]))
     bare = System(structure, stages + depot, (), draws, np.result_type(np.float64, *values))
     infused = {bare.state_of(r) for r in table.records if r.is_dose and (r.rate or _zero_order(structure, r))}
     return System(structure, stages + depot, tuple(sorted(infused)), draws, bare.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 
 from posologist.core.errors import InputError, KnowledgeError
-from posologist.core.units import convert, ucum
+from posologist.core.units import convert
 from posologist.knowledge.expression import QUERIES, expression
 from posologist.knowledge.models import OPTIONAL, Covariate, PkModel, Residual
 from posologist.knowledge.variability import is_covariance
@@ -121,26 +121,29 @@ def _fits(residual: Residual) -> bool:
 
 def _citations(model: PkModel) -> None:
     known = {citation.key for citation in model.citations}
-    rows = chain(model.parameters, model.residual, model.targets, model.toxicity)
-    for key in (model.about.source, *(row.source for row in rows)):
+    cited = [theta.source for theta in model.parameters] + [residual.source for residual in model.residual]
+    cited += [target.source for target in (*model.targets, *model.toxicity)]
+    for key in (model.about.source, *cited):
         if key not in known:
             raise KnowledgeError(f"citation {key} is not defined")
 
 
 def _units(model: PkModel) -> None:
-    for row in chain(model.parameters, model.covariates):
-        if not row.unit or not row.meaning:
-            raise KnowledgeError(f"{row.name} has no unit or no meaning", hint='the unit of a plain number is "1"')
+    named = [(theta.name, theta.unit, theta.meaning) for theta in model.parameters]
+    named += [(covariate.name, covariate.unit, covariate.meaning) for covariate in model.covariates]
+    for name, unit, meaning in named:
+        if not unit or not meaning:
+            raise KnowledgeError(f"{name} has no unit or no meaning", hint='the unit of a plain number is "1"')
     for target in chain(model.targets, model.toxicity):
         if not target.unit or (target.low is None and target.high is None):
             raise KnowledgeError(f"the target {target.metric} has no unit or no bound")
     if not model.dose_unit or not model.concentration_unit:
         raise KnowledgeError("the units of dose and concentration must be stated")
     try:
-        scale = convert(1.0, f"{model.dose_unit}/L", model.concentration_unit)
-    except InputError:
-        return  # a mass against moles: the scale holds the molar mass
-    if ucum(model.concentration_unit) and abs(scale - model.scale) > 1e-9 * scale:
+        scale = convert(1.0, f"{model.dose_unit}/L", model.concentration_unit, molar_mass=model.molar_mass)
+    except InputError as error:
+        raise KnowledgeError(error.message, hint="mass and moles need `molar_mass` (g/mol)") from error
+    if abs(scale - model.scale) > 1e-9 * scale:
         raise KnowledgeError(
             f"scale {model.scale:g} does not turn {model.dose_unit}/L into {model.concentration_unit}",
             hint=f"it is {scale:g}",

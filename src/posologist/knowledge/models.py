@@ -10,19 +10,21 @@ A model that lacks something says so in `missing`; it can be read and shown, nev
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import rtoml
 from pydantic import Field, ValidationError
 
 from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.evidence import Citation
 from posologist.core.values import CitationKey, DrugId, Many, Status, Value
-from posologist.knowledge.expression import UNKNOWN, Expression, Values, expression, is_finite
+from posologist.knowledge.expression import Expression, Values, expression
 from posologist.knowledge.genes import FileHeader
 from posologist.knowledge.variability import lower_triangle
 
@@ -140,6 +142,7 @@ class PkModel(Value):
     dose_unit: str = "mg"
     concentration_unit: str = "mg/L"
     scale: float = Field(default=1.0, gt=0)
+    molar_mass: float | None = Field(default=None, gt=0, description="g/mol, between mass and moles")
     covariates: Many[Covariate] = ()
     parameters: Many[Theta] = ()
     equations: dict[str, str] = {}
@@ -193,8 +196,8 @@ class PkModel(Value):
         """
         known: dict[str, Any] = dict(self._constants)
         for covariate in self.covariates:
-            value = covariates.get(covariate.name, covariate.default)
-            if value is None or not is_finite(value):
+            value = _number(covariates.get(covariate.name, covariate.default))
+            if value is None:
                 raise InputError(
                     f"the model {self.id} needs {covariate.name} ({covariate.meaning}, {covariate.unit})",
                     where=covariate.name,
@@ -204,16 +207,17 @@ class PkModel(Value):
         found: dict[str, float] = {}
         subject = Values(known)
         for name, step in self._steps:
-            value = step.value(subject)
-            if value is UNKNOWN or isinstance(value, complex) or not is_finite(value):
+            with np.errstate(all="ignore"):
+                value = _number(step.value(subject))
+            if value is None:
                 raise InputError(
                     f"{name} of the model {self.id} has no value for these covariates",
                     where=name,
                     hint=f"check {', '.join(sorted(step.names & self.reference.keys())) or 'the covariates'}",
                 )
-            known[name] = float(value)
+            known[name] = value
             if name.isupper():
-                found[name] = known[name]
+                found[name] = value
         return found
 
     def outside(self, covariates: Mapping[str, float]) -> tuple[Covariate, ...]:
@@ -226,6 +230,15 @@ class PkModel(Value):
         )
 
 
+def _number(value: Any) -> float | None:
+    """A finite number as float; None for what is unknown, a text, complex or not finite."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
 def load_models(folders: Folders = None) -> tuple[PkModel, ...]:
     """Every model, by id; a file of a later folder takes the place of one of the same name.
 
@@ -234,7 +247,12 @@ def load_models(folders: Folders = None) -> tuple[PkModel, ...]:
     KnowledgeError
         If a file cannot be read or contradicts itself.
     """
-    return tuple(load_model(path) for path in _files(_places(folders)).values())
+    return tuple(load_model(path) for path in model_files(folders))
+
+
+def model_files(folders: Folders = None) -> tuple[Path, ...]:
+    """The files that `load_models` reads, by id."""
+    return tuple(_files(_places(folders)).values())
 
 
 def models_of(drug: str, folders: Folders = None) -> tuple[PkModel, ...]:

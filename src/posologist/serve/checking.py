@@ -12,10 +12,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from posologist.core.drug import Fact
+from posologist.core.errors import KnowledgeError
 from posologist.core.statement import Statement
 from posologist.core.values import Many, Value
 from posologist.knowledge.check import Problem, check_folders
 from posologist.knowledge.load import Knowledge, load_knowledge
+from posologist.knowledge.models import MODELS_FOLDER, PkModel, load_model, model_files
 from posologist.knowledge.statements import body_of, has_no_row
 from posologist.serve.output import emit
 from posologist.study.cases import CaseResult, run_cases
@@ -34,7 +36,10 @@ class BodyCoverage(Value):
 
 
 class Inventory(Value):
-    """How much is held: drugs by depth, rankable drugs per indication, facts by status, guidance per gene and body."""
+    """How much is held: drugs by depth, rankable drugs per indication, facts by status, guidance per gene and body.
+
+    `models` counts the population models: complete, partial, and drugs with a complete one.
+    """
 
     drugs: dict[str, int]
     rankable: dict[str, int]
@@ -42,6 +47,7 @@ class Inventory(Value):
     statements: int
     guidance: dict[str, int]
     bodies: dict[str, BodyCoverage]
+    models: dict[str, int]
     cases_passed: int
     cases_failed: int
 
@@ -53,12 +59,14 @@ def check_all(path: Path | None, *, as_json: bool) -> list[Problem]:
     """
     folders = () if path is None else (path,)
     found = list(check_folders(*folders))
+    models, broken = _models(path)
+    found.extend(broken)
     inventory = None
     if not any(problem.where == "file" for problem in found):
         knowledge = load_knowledge(*folders)
         results = tuple(run_cases(knowledge))
         found.extend(_failed(result) for result in results if not result.agrees)
-        inventory = _inventory(knowledge, results)
+        inventory = _inventory(knowledge, results, models)
     errors = [problem for problem in found if problem.severity == "error"]
     warnings = [problem for problem in found if problem.severity == "warning"]
     if as_json:
@@ -81,7 +89,7 @@ def _failed(result: CaseResult) -> Problem:
     )
 
 
-def _inventory(knowledge: Knowledge, results: tuple[CaseResult, ...]) -> Inventory:
+def _inventory(knowledge: Knowledge, results: tuple[CaseResult, ...], models: list[PkModel]) -> Inventory:
     drugs = knowledge.drugs.values()
     rankable = Counter(
         indication
@@ -97,9 +105,25 @@ def _inventory(knowledge: Knowledge, results: tuple[CaseResult, ...]) -> Invento
         statements=len(knowledge.statements),
         guidance=dict(sorted(_guidance(knowledge).items())),
         bodies=_bodies(knowledge),
+        models={
+            "complete": sum(model.complete for model in models),
+            "partial": sum(not model.complete for model in models),
+            "drugs": len({model.drug for model in models if model.complete}),
+        },
         cases_passed=sum(result.agrees for result in results),
         cases_failed=sum(not result.agrees for result in results),
     )
+
+
+def _models(path: Path | None) -> tuple[list[PkModel], list[Problem]]:
+    """The population models that can be read, and a problem for each that cannot."""
+    held, broken = [], []
+    for file in model_files(MODELS_FOLDER if path is None else (MODELS_FOLDER, path / "models")):
+        try:
+            held.append(load_model(file))
+        except KnowledgeError as error:
+            broken.append(Problem(file=f"models/{file.name}", where="model", what=error.message))
+    return held, broken
 
 
 def _facts(value: Any) -> Iterator[Fact]:
@@ -169,6 +193,8 @@ def _print(inventory: Inventory | None, errors: list[Problem], warnings: list[Pr
         emit(f"Guidance    {_counted(inventory.guidance)}")
         for body, coverage in inventory.bodies.items():
             emit(f"{body:<12}{_body_words(coverage)}")
+        models = inventory.models
+        emit(f"Models      {models['complete']} complete (of {models['drugs']} drugs), {models['partial']} partial")
         emit(f"Cases       {inventory.cases_passed} passed, {inventory.cases_failed} failed")
     for problem in errors:
         emit(f"error: {problem}")

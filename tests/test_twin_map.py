@@ -407,3 +407,61 @@ def test_a_factor_gives_its_covariance_back_and_leaves_out_what_does_not_vary():
 
     assert factor.shape == (4, 2)
     np.testing.assert_allclose(factor @ factor.T, covariance, atol=1e-12)
+
+
+def test_a_level_below_the_limit_before_the_first_dose_tells_nothing():
+    before = table("1", DOSES, [(-1.0, 0.0), *LEVELS], limits={-1.0: 0.5})
+
+    with_it, without = _one(ORAL, before), _one(ORAL, table("1", DOSES, LEVELS))
+
+    assert with_it.converged
+    np.testing.assert_allclose(with_it.eta, without.eta, atol=1e-9)
+
+
+def test_a_level_within_the_typical_lag_shortens_the_lag():
+    model = dataclasses.replace(
+        ORAL,
+        equations=lambda: {"CL": 4.0, "V1": 70.0, "KA": 1.0, "LAG": 0.5},
+        random=(*ORAL.random, Effect("LAG")),
+        omega=diagonal(0.2, 0.2, 0.2, 0.2),
+    )
+
+    result = _one(model, table("1", DOSES, [(0.45, 2.0), *LEVELS]))
+
+    assert result.converged
+    assert result.parameters["LAG"] < 0.45
+
+
+def test_an_impossible_level_is_refused_with_its_time():
+    model = dataclasses.replace(ORAL, residual=(Error("log", proportional=0.2),))
+
+    result = _one(model, table("1", DOSES, [(2.0, 0.0)]))
+
+    assert not result.converged
+    assert "a level of 0.0 at 2 h is not possible" in result.problem
+
+
+def test_a_level_of_one_of_several_outputs_says_which():
+    two = (Error("additive", additive=0.5), Error("additive", additive=5.0, output="inr"))
+    model = dataclasses.replace(ORAL, residual=two)
+    rows = table("1", DOSES, LEVELS[:2])
+    precise, vague = (
+        EventTable("1", tuple(dataclasses.replace(r, covariates={"DVID": n}) for r in rows.records)) for n in (1.0, 2.0)
+    )
+
+    first, second, unsaid = (_one(model, own, predict=linear_predict) for own in (precise, vague, rows))
+
+    assert np.abs(second.eta).max() < np.abs(first.eta).max()
+    assert "DVID" in unsaid.problem
+    assert "predicts no inr" in _one(model, vague).problem
+
+
+def test_a_level_that_does_not_fit_lies_many_deviations_away():
+    model = dataclasses.replace(ORAL, residual=(Error("additive", additive=0.5),))
+
+    fitting = _one(model, table("1", DOSES, [(2.0, 11.5), (12.0, 8.0), (23.5, 4.2)]))
+    wrong = _one(model, table("1", DOSES, [(2.0, 11.5), (12.0, 8.0), (23.5, 42.0)], limits={2.0: 12.0}))
+
+    assert np.abs(fitting.deviations).max() < 2
+    assert wrong.deviations[2] > 3
+    assert np.isnan(wrong.deviations[0])

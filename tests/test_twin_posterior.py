@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import lognorm, norm
 
 from posologist.core.errors import NumericsError
 from posologist.twin.map import map_estimates
@@ -24,7 +25,7 @@ LEVELS = [(2.0, 11.0), (12.0, 7.0), (23.5, 4.1), (26.0, 14.0), (47.0, 5.0)]
 
 def _posterior(rows, *, model=MODEL, n_draws=20_000, seed=1, **options):
     rng = np.random.default_rng(seed)
-    return posterior(model, rows, predict=closed_form, n_draws=n_draws, rng=rng, **options)
+    return posterior(model, rows, n_draws=n_draws, rng=rng, **options)
 
 
 def test_without_levels_the_posterior_is_the_prior():
@@ -33,7 +34,7 @@ def test_without_levels_the_posterior_is_the_prior():
     np.testing.assert_allclose(found.estimate.eta, 0.0, atol=1e-12)
     np.testing.assert_allclose(found.mean(), 0.0, atol=0.02)
     np.testing.assert_allclose(found.covariance(), MODEL.omega, atol=0.01)
-    np.testing.assert_allclose(np.linalg.inv(found.estimate.hessian), MODEL.omega, atol=1e-9)
+    np.testing.assert_allclose(found.estimate.covariance, MODEL.omega, atol=1e-9)
 
 
 @pytest.mark.parametrize("effect", [0, 1, 2])
@@ -44,16 +45,18 @@ def test_more_levels_never_widen_a_margin(effect):
     assert widths[-1] < widths[0]
 
 
-def test_weighted_draws_agree_with_a_fine_grid():
+@pytest.mark.parametrize("form", ["proportional", "log"])
+def test_weighted_draws_and_the_evidence_agree_with_a_fine_grid(form):
     model = dataclasses.replace(
-        MODEL, random=(Effect("CL"),), omega=((0.2,),), residual=(Error("proportional", proportional=0.3),)
+        MODEL, random=(Effect("CL"),), omega=((0.2,),), residual=(Error(form, proportional=0.3),)
     )
-    rows = table("1", DOSES, LEVELS[:2])
+    rows, levels = table("1", DOSES, LEVELS[:2]), [11.0, 7.0]
     grid = np.linspace(-3, 3, 4001)
     f = closed_form(model, [{"CL": 4.0 * np.exp(grid), "V1": np.full(4001, 70.0), "KA": np.full(4001, 1.0)}], rows)
-    f = f[:, [1, 2]]
-    log_density = -0.5 * (((np.array([11.0, 7.0]) - f) / (0.3 * f)) ** 2).sum(1) - np.log(f).sum(1) - grid**2 / 0.4
-    density = np.exp(log_density - log_density.max())
+    of_level = [norm(p, 0.3 * p).pdf(y) if form == "proportional" else lognorm(0.3, scale=p).pdf(y)
+                for y, p in zip(levels, f[:, [1, 2]].T, strict=True)]  # fmt: skip
+    density = of_level[0] * of_level[1] * norm(0, 0.2**0.5).pdf(grid)
+    evidence = density.sum() * (grid[1] - grid[0])
     mean = (density * grid).sum() / density.sum()
     sd = np.sqrt((density * (grid - mean) ** 2).sum() / density.sum())
 
@@ -62,6 +65,7 @@ def test_weighted_draws_agree_with_a_fine_grid():
     assert found.mean()[0] == pytest.approx(mean, abs=0.02 * sd)
     assert found.sd()[0] == pytest.approx(sd, rel=0.02)
     assert found.estimate.eta[0] == pytest.approx(grid[np.argmax(density)], abs=0.002)
+    assert found.log_evidence == pytest.approx(np.log(evidence), abs=0.02)
 
 
 def test_the_order_of_levels_of_one_time_changes_nothing():
@@ -139,4 +143,17 @@ def test_a_level_before_the_first_dose_is_refused_with_its_time():
 
     with pytest.raises(NumericsError, match="-1 h has no likelihood"):
         _posterior(rows, model=proportional)
-    assert not map_estimates(proportional, [rows], predict=closed_form)[0].converged
+    assert not map_estimates(proportional, [rows])[0].converged
+
+
+def test_with_many_levels_laplace_and_the_weighted_draws_agree():
+    times = np.arange(1.0, 47.0, 1.5)
+    f = closed_form(MODEL, [{"CL": np.array([4.4]), "V1": np.array([66.0]), "KA": np.array([1.2])}], table(
+        "1", DOSES, [(float(t), 0.0) for t in times]
+    ))[0]  # fmt: skip
+    at = [i for i, r in enumerate(table("1", DOSES, [(float(t), 0.0) for t in times]).records) if not r.is_dose]
+
+    found = _posterior(table("1", DOSES, list(zip(times.tolist(), f[at].tolist(), strict=True))))
+
+    np.testing.assert_allclose(found.covariance()[:2, :2], found.estimate.covariance[:2, :2], rtol=0.1, atol=1e-4)
+    assert found.effective > 0.5 * len(found.weights)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from posologist.core.errors import InputError
+from posologist.core.errors import InputError, ModelError
 from posologist.twin import individual as parts
 from posologist.twin import linear
 from posologist.twin.individual import Array, Effects, individual
@@ -20,6 +20,7 @@ from posologist.twin.residual import ErrorModel, Flags, Residual, error_model
 from posologist.twin.superposition import Kind, Schedule, kinds_of, schedule_of
 from posologist.twin.system import Structure
 
+CONCENTRATION = "concentration"  # the output that a linear model predicts
 _MAY_BE_ZERO = ("F", "LAG", "D")  # bioavailability, lag and duration, also F2, LAG2 ...; all others are positive
 
 
@@ -147,9 +148,14 @@ def shape_of(model: Model, table: Table, predict: Predict | None) -> Shape:
     ------
     InputError
         If a level does not say what it measures.
+    ModelError
+        If it measures something else than a concentration, and no predictor is given that answers it.
     """
     outputs = tuple(output_of(model, table.records[i]) for i in levels_at(table))
-    if predict is None and len(set(outputs)) < 2 and _is_constant(model, table):
+    others = sorted(set(outputs) - {CONCENTRATION})
+    if predict is None and others:
+        raise ModelError(f"a linear model predicts no {', '.join(others)}", hint="give a predictor of that output")
+    if predict is None and _is_constant(model, table):
         names = tuple(parts.typical_values(model, table.records[:1])[0])
         kinds = kinds_of(model, table.records, names)
         if kinds is not None:

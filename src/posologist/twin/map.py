@@ -27,7 +27,7 @@ import numpy as np
 
 from posologist.core.errors import PosologistError
 from posologist.twin.individual import Array
-from posologist.twin.levels import Model, Predict, Problem, Table, levels_at, problem_of, shape_of
+from posologist.twin.levels import Model, Predict, Problem, Table, is_below, levels_at, problem_of, shape_of
 from posologist.twin.residual import misfit
 
 _STEP = 0.01  # distance of the neighbours, in standard deviations of a random effect
@@ -48,8 +48,9 @@ class MapResult:
     within; `parameters` hold at the last record; `objective` as in the module; `gradient` is the largest derivative
     of the objective by a score, not small where the minimum is a kink (a lag that ends at a level). `hessian`, one row
     for each eta of both, is that of objective / 2 by the etas, so that its inverse approximates the posterior
-    covariance; directions without variance are zero in it. `predictions` belong to the levels in order. `problem` says
-    why there is no estimate; it is empty otherwise.
+    covariance; directions without variance are zero in it. `predictions` belong to the levels in order, as do
+    `deviations`, (level - prediction) / sd on the scale of the error (nan for one below its limit). `problem` says why
+    there is no estimate; it is empty otherwise.
     """
 
     subject: str
@@ -61,8 +62,14 @@ class MapResult:
     gradient: float
     hessian: Array
     predictions: Array
+    deviations: Array
     occasions: Array = field(default_factory=lambda: np.zeros((0, 0)))
     problem: str = ""
+
+    @property
+    def covariance(self) -> Array:
+        """Laplace's approximation of the posterior covariance of the etas, in the order of `hessian`."""
+        return np.asarray(np.linalg.pinv(self.hessian, hermitian=True))
 
 
 def map_estimates(model: Model, tables: Sequence[Table], *, predict: Predict | None = None) -> tuple[MapResult, ...]:
@@ -106,7 +113,17 @@ def _failed(model: Model, table: Table, why: str) -> MapResult:
     n = len(model.random)
     nothing = np.full(len(levels_at(table)), np.nan)
     return MapResult(
-        str(table.subject), np.full(n, np.nan), {}, np.inf, False, 0, np.inf, np.zeros((n, n)), nothing, problem=why
+        str(table.subject),
+        np.full(n, np.nan),
+        {},
+        np.inf,
+        False,
+        0,
+        np.inf,
+        np.zeros((n, n)),
+        nothing,
+        nothing,
+        problem=why,
     )
 
 
@@ -189,10 +206,9 @@ def local_values(problem: Problem, rows: Any, scores: Array) -> Local:
 
 
 def minimise(problem: Problem) -> Optimum:
-    """Scores that minimise each patient's objective, starting from zero, by Newton steps inside a trust region."""
-    n, n_scores = problem.levels.shape[0], problem.effects.n_scores
-    scores = np.zeros((n, n_scores))
-    best = local_values(problem, np.arange(n), scores)
+    """Scores that minimise each patient's objective, by Newton steps inside a trust region."""
+    n = problem.levels.shape[0]
+    scores, best = _start(problem)
     iterations = np.zeros(n, dtype=int)
     converged = np.zeros(n, dtype=bool)
     radius = np.full(n, _FIRST_RADIUS)
@@ -220,6 +236,23 @@ def minimise(problem: Problem) -> Optimum:
         if not active.size:
             break
     return Optimum(scores, best, iterations, converged)
+
+
+def _start(problem: Problem) -> tuple[Array, Local]:
+    """The typical patient; where a level has no likelihood there, the likeliest of some patients around it."""
+    n, n_scores = problem.levels.shape[0], problem.effects.n_scores
+    scores = np.zeros((n, n_scores))
+    best = local_values(problem, np.arange(n), scores)
+    lost = np.flatnonzero(~_is_finite(best))
+    for axis, length in itertools.product(range(n_scores if lost.size else 0), (-1.0, 1.0, -2.0, 2.0)):
+        tried = np.zeros((lost.size, n_scores))
+        tried[:, axis] = length
+        found = local_values(problem, lost, tried)
+        better = _is_finite(found) & (~_is_finite(best.where(lost)) | (found.value < best.value[lost]))
+        scores[lost[better]] = tried[better]
+        for mine, theirs in zip(best, found, strict=True):
+            mine[lost[better]] = theirs[better]
+    return scores, best
 
 
 def _is_finite(local: Local) -> Any:
@@ -270,6 +303,10 @@ def map_results(problem: Problem, optimum: Optimum, tables: Sequence[Table]) -> 
     last = problem.parameters(rows, optimum.scores)[-1] if problem.typical else {}
     with np.errstate(over="ignore"):
         predicted = np.where(problem.error.logarithmic, np.exp(optimum.local.predictions), optimum.local.predictions)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        away = problem.levels - optimum.local.predictions
+        spread = np.sqrt(problem.error.variance(optimum.local.predictions))
+        deviations = np.where(problem.below, np.nan, away / spread)
     inverse = np.linalg.pinv(effects.factor)
     hessians = inverse.T @ (optimum.local.hessian / 2.0) @ inverse
     return [
@@ -283,6 +320,7 @@ def map_results(problem: Problem, optimum: Optimum, tables: Sequence[Table]) -> 
             gradient=float(np.abs(optimum.local.gradient[i]).max(initial=0.0)),
             hessian=hessians[i],
             predictions=predicted[i],
+            deviations=deviations[i],
             occasions=etas[i, n_eta:].reshape(-1, n_eta) if n_eta else np.zeros((0, 0)),
             problem=_complaint(problem, optimum, i),
         )
@@ -300,7 +338,7 @@ def _complaint(problem: Problem, optimum: Optimum, i: int) -> str:
         variance = problem.error.variance(predicted)
     records = problem.tables[i].records
     for place, value, spread in zip(levels_at(problem.tables[i]), predicted, variance, strict=True):
-        if not np.isfinite(value) or not spread > 0:
+        if not is_below(records[place]) and (not np.isfinite(value) or not spread > 0):
             time = records[place].time
             return f"the level at {time:g} h has no likelihood: the model predicts none there, and no error around it"
     return "the objective has no value at the typical parameters"

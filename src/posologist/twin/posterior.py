@@ -38,7 +38,9 @@ class Posterior:
 
     `eta` (n_draws, n_eta) between patients, `all_etas` (n_draws, n_eta (1 + n_occasions)) with those of each occasion
     behind them; `weights` (n_draws,) add up to 1; `effective` is the effective sample size, `enough` whether it
-    reaches `ENOUGH`; `estimate` is the most probable point; `parameters` belong to the last record, each (n_draws,).
+    reaches `ENOUGH`; `log_evidence` is ln of the probability density of the levels under the model, in the model's
+    unit of concentration (to compare models in different units, convert); `estimate` is the most probable point;
+    `parameters` belong to the last record, each (n_draws,).
     """
 
     subject: str
@@ -46,6 +48,7 @@ class Posterior:
     all_etas: Array
     weights: Array
     effective: float
+    log_evidence: float
     estimate: MapResult
     parameters: dict[str, Array]
 
@@ -127,14 +130,25 @@ def posterior(
         all_etas=all_etas,
         weights=sample.weights,
         effective=sample.effective,
+        log_evidence=sample.log_mean + _constant(problem),
         estimate=estimate,
         parameters=problem.parameters(owner, sample.scores)[-1] if problem.typical else {},
     )
 
 
+def _constant(problem: Problem) -> float:
+    """What the objective leaves out of ln likelihood: the normal constant, and the change of variable to ln."""
+    seen = ~problem.below[0]
+    logarithms = problem.levels[0][seen & problem.error.logarithmic]
+    return float(-0.5 * math.log(2.0 * math.pi) * seen.sum() - logarithms.sum())
+
+
 class _Sample(NamedTuple):
+    """Scores (n_draws, n_scores), their weights, and ln of the mean of the weights before they were made to add up."""
+
     scores: Array
     weights: Array
+    log_mean: float
 
     @property
     def effective(self) -> float:
@@ -172,7 +186,7 @@ class _Proposal(NamedTuple):
 def _sample(problem: Problem, optimum: Optimum, n_draws: int, rng: np.random.Generator, most: int) -> _Sample:
     centre = optimum.scores[0]
     if not len(centre):
-        return _Sample(np.zeros((n_draws, 0)), np.full(n_draws, 1.0 / n_draws))
+        return _Sample(np.zeros((n_draws, 0)), np.full(n_draws, 1.0 / n_draws), -0.5 * float(optimum.local.value[0]))
     proposal = _Proposal(centre, _root(np.linalg.inv(_convex(optimum) / 2.0)))
     scores, log_weights = np.zeros((0, len(centre))), np.zeros(0)
     n, sample = min(n_draws, most), None
@@ -201,8 +215,9 @@ def _root(covariance: Any) -> Array:
 
 
 def _weighted(scores: Array, log_weights: Array) -> _Sample:
-    raw = np.exp(log_weights - log_weights.max())
-    return _Sample(scores, raw / raw.sum())
+    largest = float(log_weights.max())
+    raw = np.exp(log_weights - largest)
+    return _Sample(scores, raw / raw.sum(), largest + math.log(raw.mean()))
 
 
 def _refitted(proposal: _Proposal, sample: _Sample) -> _Proposal:

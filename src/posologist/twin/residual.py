@@ -156,8 +156,12 @@ def misfit(error: ErrorModel, f: Array, y: Array, below: Flags) -> Misfit:
 
 
 def _hidden(error: ErrorModel, residual: Array, variance: Array, slope_of_variance: Array) -> Misfit:
-    """-2 log P(level < limit) with its derivatives; u = (limit - f) / sd."""
-    sd = np.sqrt(variance)
+    """-2 log P(level < limit) with its derivatives; u = (limit - f) / sd.
+
+    A prediction without any error, as before the first dose, lies below the limit with certainty.
+    """
+    certain = (variance == 0) & (residual > 0)
+    sd = np.where(certain, 1.0, np.sqrt(variance))
     u = residual / sd
     slope_of_sd = slope_of_variance / (2.0 * sd)
     curve_of_sd = error.q2 / sd - slope_of_sd**2 / sd
@@ -166,7 +170,8 @@ def _hidden(error: ErrorModel, residual: Array, variance: Array, slope_of_varian
     log_probability = log_normal_cdf(u)
     hazard = np.exp(-0.5 * u * u - _HALF_LOG_TWO_PI - log_probability)
     bend = 2.0 * hazard * (hazard + u) * du * du
-    return Misfit(-2.0 * log_probability, -2.0 * hazard * du, bend - 2.0 * hazard * d2u, bend)
+    terms = (-2.0 * log_probability, -2.0 * hazard * du, bend - 2.0 * hazard * d2u, bend)
+    return Misfit(*(np.where(certain, 0.0, term) for term in terms))
 
 
 def log_normal_cdf(u: Array) -> Array:

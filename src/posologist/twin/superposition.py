@@ -31,14 +31,16 @@ _NOT_YET = -1.0  # hours since a dose that a level does not show
 
 @dataclass(frozen=True)
 class Doses:
-    """Doses of one kind: hours since each dose at each level, (n_patients, n_doses, n_levels), negative before it;
+    """Doses of one kind, as pairs of a dose and a level that may show it.
 
-    amounts (n_patients, n_doses) and durations (h; 1 where there is none).
+    Hours since the dose at the level and duration of the dose (h; 1 where there is none), each (n_patients, n_pairs);
+    amounts (n_patients, n_pairs); the level of each pair, as an indicator (n_pairs, n_levels).
     """
 
     since: Array
     amount: Array
     duration: Array
+    level: Array
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,14 @@ class Schedule:
             since, amount, duration = (
                 part if alone else part[owner] for part in (doses.since, doses.amount, doses.duration)
             )
-            at = since.reshape(len(since), amount.shape[1] * self.n_levels)
             if kind == "bolus":
-                answer = after_bolus(body, 1.0, at)
+                answer = after_bolus(body, 1.0, since)
             elif kind == "infusion":
-                answer = after_infusion(body, 1.0, np.repeat(duration, self.n_levels, axis=1), at)
+                answer = after_infusion(body, 1.0, duration, since)
             else:
                 taken_up = absorption(parameters["KA"], parameters.get("F", 1.0), parameters.get("LAG", 0.0))
-                answer = after_absorbed(body, 1.0, at, absorbed=taken_up)
-            total += (answer.reshape(len(answer), amount.shape[1], self.n_levels) * amount[..., None]).sum(axis=1)
+                answer = after_absorbed(body, 1.0, since, absorbed=taken_up)
+            total += (answer * amount) @ doses.level
         return np.asarray(self.structure.scale * total)
 
 
@@ -122,12 +123,14 @@ def _doses(kind: Kind, absorbing: bool, patients: Sequence[tuple[Sequence[Any], 
     given = [list(_given(records, kind, absorbing)) for records, _ in patients]
     most = max(len(own) for own in given)
     since = np.full((len(patients), most, len(patients[0][1])), _NOT_YET)
-    amount, duration = np.zeros(since.shape[:2]), np.ones(since.shape[:2])
+    amount, duration = np.zeros(since.shape), np.ones(since.shape)
     for p, (own, (records, at)) in enumerate(zip(given, patients, strict=True)):
         times = np.array([records[i].time for i in at])
         place, start, dose, hours = (np.array(column) for column in zip(*own, strict=True))
         elapsed = times - start[:, None]
         elapsed[np.abs(elapsed) < _TIE_H] = 0.0
         elapsed[place[:, None] > np.array(at)] = _NOT_YET
-        since[p, : len(own)], amount[p, : len(own)], duration[p, : len(own)] = elapsed, dose, hours
-    return Doses(since, amount, duration)
+        since[p, : len(own)], amount[p, : len(own)], duration[p, : len(own)] = elapsed, dose[:, None], hours[:, None]
+    shown = (since >= 0).any(axis=0)
+    level = np.eye(since.shape[2])[np.nonzero(shown)[1]]
+    return Doses(since[:, shown], amount[:, shown], duration[:, shown], level)

@@ -147,11 +147,9 @@ def test_a_lag_of_every_draw_is_its_own():
 
     for n, lag in enumerate(lags):
         one = {name: values[n : n + 1] for name, values in MIXED.items()}
-        alone = _predict(Model(2, "first-order", elimination="mixed"), one, _dose(), *(Row(t) for t in times if t > lag))
         moved = _predict(
             Model(2, "first-order", elimination="mixed"), one, _dose(), *(Row(t - lag) for t in times if t > lag)
         )
-        assert alone.shape == moved.shape
         late = [k for k, t in enumerate(times) if t > lag]
         np.testing.assert_allclose(together[n, 1:][late], moved[0, 1:], rtol=1e-6)
         np.testing.assert_array_equal(together[n, 1:][: late[0]], 0.0)
@@ -244,8 +242,8 @@ def test_a_steady_state_is_where_single_doses_lead():
     p = {"V1": [40.0], "VMAX": [20.0], "KM": [4.0], "KA": [0.8]}
     model = Model(absorption="first-order")
 
-    steady = _predict(model, p, _dose(amt=200.0, ii=12.0, ss=1), Row(3.0))
-    long = _predict(model, p, _dose(amt=200.0, ii=12.0, addl=200), Row(200 * 12.0 + 3.0))
+    steady = _predict(model, p, _dose(amt=120.0, ii=12.0, ss=1), Row(3.0))
+    long = _predict(model, p, _dose(amt=120.0, ii=12.0, addl=80), Row(80 * 12.0 + 3.0))
 
     assert steady[0, 1] == pytest.approx(long[0, 1], rel=1e-6)
 

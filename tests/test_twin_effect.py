@@ -64,6 +64,12 @@ def test_more_drug_never_has_less_effect(emax, ec50, gamma, one, two):
     assert 0 <= low <= high <= emax
 
 
+def test_a_concentration_that_is_no_number_is_not_taken_for_none():
+    assert np.isnan(sigmoid_emax(np.nan, emax=1.0, ec50=1.0))
+    with pytest.raises(NumericsError, match="not finite"):
+        effect_compartment(lambda _: np.array([np.nan]), [1.0], ke0=0.1)
+
+
 @pytest.mark.parametrize("bad", [{"ec50": 0.0}, {"ec50": np.nan}, {"gamma": -1.0}])
 def test_impossible_parameters_of_an_effect_are_refused(bad):
     with pytest.raises(NumericsError, match="above 0"):
@@ -133,7 +139,7 @@ def test_an_indirect_response_stays_at_its_baseline_without_drug(kind):
     np.testing.assert_allclose(found, np.repeat([[7.0], [9.0]], TIMES.size, axis=1), rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind, expected", zip(KINDS, (0.5, 2.0, 1.5, 1 / 1.5), strict=True))
+@pytest.mark.parametrize("kind, expected", list(zip(KINDS, (0.5, 2.0, 1.5, 1 / 1.5), strict=True)))
 def test_an_indirect_response_settles_where_production_meets_loss(kind, expected):
     found = indirect_response(
         lambda _: np.array([2.0]), [400.0], kind=kind, baseline=8.0, kout=0.2, maximum=1.0, half=2.0

@@ -73,9 +73,9 @@ def sigmoid_emax(level: Number, *, emax: Number, ec50: Number, gamma: Number = 1
     c, half, power = np.maximum(np.asarray(level, float), 0.0), np.asarray(ec50, float), np.asarray(gamma, float)
     if np.any(~(half > 0)) or np.any(~(power > 0)):
         raise NumericsError("an effect needs EC50 and gamma above 0", hint="check the parameters")
-    ratio = np.where(c > 0, c, 1.0) / half
-    with np.errstate(over="ignore"):  # far below EC50 the power overflows, and the effect is nought
-        return np.asarray(np.where(c > 0, emax / (1.0 + ratio**-power), 0.0))
+    ratio = np.where(c == 0, 1.0, c) / half
+    with np.errstate(over="ignore", divide="ignore"):  # far below EC50 the power overflows, and the effect is nought
+        return np.asarray(np.where(c == 0, 0.0, emax / (1.0 + ratio**-power)))
 
 
 def direct(level: Number, *, e0: Number, emax: Number, ec50: Number, gamma: Number = 1.0) -> Array:

@@ -267,8 +267,7 @@ def _settled(run: _Run, dose: Dose, record: EventRecord, until: float) -> list[E
     if _endless(record):
         return [Event(time=time, start=(equilibrium(run.rows, dose.row, record.rate, k), run.nothing()))]
     cycle = Cycle(run.go, run.rows, dose, k)
-    pending = dose.lag % dose.steady
-    amounts = cycle.flow(cycle.fixed_point(), np.where(pending > 0, dose.steady - pending, 0.0))
+    amounts = cycle.until_next(dose.lag % dose.steady)
     amounts[-1] = 0.0
     inputs = run.nothing()
     later: list[Event] = []

@@ -45,6 +45,17 @@ class Rates:
     out: tuple[Array, ...]
     back: tuple[Array, ...]
 
+    def of(self, draws: Indices) -> Rates:
+        """The rate constants of some draws, in this order; a draw may come more than once."""
+        return Rates(
+            absorbed=None if self.absorbed is None else self.absorbed[draws],
+            linear=self.linear[draws],
+            vmax=self.vmax[draws],
+            km=self.km[draws],
+            out=tuple(values[draws] for values in self.out),
+            back=tuple(values[draws] for values in self.back),
+        )
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -140,16 +151,4 @@ def picked(sets: Sequence[Rates], which: Indices) -> Rates:
         km=pick([k.km for k in sets]),
         out=tuple(pick(values) for values in zip(*(k.out for k in sets), strict=True)),
         back=tuple(pick(values) for values in zip(*(k.back for k in sets), strict=True)),
-    )
-
-
-def tiled(k: Rates, copies: int) -> Rates:
-    """The same rate constants for several copies of the draws."""
-    return Rates(
-        absorbed=None if k.absorbed is None else np.tile(k.absorbed, copies),
-        linear=np.tile(k.linear, copies),
-        vmax=np.tile(k.vmax, copies),
-        km=np.tile(k.km, copies),
-        out=tuple(np.tile(values, copies) for values in k.out),
-        back=tuple(np.tile(values, copies) for values in k.back),
     )

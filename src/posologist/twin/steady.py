@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from posologist.core.errors import NumericsError
-from posologist.twin.saturable import Rates, Rows, tiled
+from posologist.twin.saturable import Indices, Rates, Rows
 from posologist.twin.timeline import Dose
 
 Array = npt.NDArray[np.float64]
@@ -17,6 +17,7 @@ Go = Callable[[Array, Array, Array, Rates], Array]
 
 STEADY = 1e-7  # relative tolerance of a steady state, in amounts
 _NEWTON_LIMIT = 60
+_LEAST = 1e-4  # part of the dose below which an amount is small
 _NUDGE = 1e-4  # part by which a state is moved to see how one interval answers
 
 
@@ -25,59 +26,69 @@ class Cycle:
 
     def __init__(self, go: Go, rows: Rows, dose: Dose, k: Rates) -> None:
         self.go, self.rows, self.dose, self.k = go, rows, dose, k
-        self.n_draws = dose.amount.size
         bolus = dose.duration == 0
         self.rate = np.where(bolus, 0.0, dose.amount / np.where(bolus, 1.0, dose.duration))
         self.at_once = np.where(bolus, dose.amount, 0.0)
         self.whole = np.floor(dose.duration / dose.steady)
         self.rest = dose.duration - self.whole * dose.steady
-        mean = dose.amount / dose.steady
-        if np.any((k.linear == 0) & (mean >= k.vmax)):
-            raise _no_steady_state(float(np.max(mean)), k)
 
-    def flow(self, amounts: Array, hours: Array) -> Array:
-        """Amounts `hours` (0 to the interval) after an arrival, from those just before it; 0 is before it."""
-        copies = amounts.shape[1] // self.n_draws
-        k = tiled(self.k, copies) if copies > 1 else self.k
-        base, more, rest = (np.tile(x, copies) for x in (self.whole * self.rate, self.rate, self.rest))
-        upto = np.tile(hours, copies)
+    def flow(self, amounts: Array, hours: Array, draws: Indices) -> Array:
+        """Amounts of these draws `hours` (0 to the interval) after an arrival, from those just before it."""
+        row, k = self.dose.row, self.k.of(draws)
+        base, rest = (self.whole * self.rate)[draws], self.rest[draws]
         inputs = np.zeros_like(amounts)
         after = amounts.copy()
-        after[self.dose.row] += np.where(upto > 0, np.tile(self.at_once, copies), 0.0)
-        inputs[self.dose.row] = base + more
-        after = self.go(after, inputs, np.minimum(rest, upto), k)
-        inputs[self.dose.row] = base
-        return self.go(after, inputs, np.maximum(upto - rest, 0.0), k)
+        after[row] += np.where(hours > 0, self.at_once[draws], 0.0)
+        inputs[row] = base + self.rate[draws]
+        after = self.go(after, inputs, np.minimum(rest, hours), k)
+        inputs[row] = base
+        return self.go(after, inputs, np.maximum(hours - rest, 0.0), k)
+
+    def until_next(self, hours: Array) -> Array:
+        """Amounts at steady state, `hours` (each draw its own, less than the interval) before the next arrival."""
+        every = np.arange(self.dose.amount.size)
+        return self.flow(self.fixed_point(), np.where(hours > 0, self.dose.steady - hours, 0.0), every)
 
     def fixed_point(self) -> Array:
-        """Amounts just before an arrival that one interval leaves as they are, by Newton's method from nothing."""
-        n, held = self.n_draws, self.rows.count - 1
-        interval = np.full(n, self.dose.steady)
-        amounts = np.zeros((self.rows.count, n))
+        """Amounts just before an arrival that one interval leaves as they are.
+
+        Newton's method, from what an endless infusion of the same mean rate leaves; each draw until it has settled.
+        """
+        mean = self.dose.amount / self.dose.steady
+        amounts = equilibrium(self.rows, self.dose.row, mean, self.k)
+        open_draws = np.arange(mean.size)
         for _ in range(_NEWTON_LIMIT):
-            nudge = _NUDGE * np.maximum(amounts[:held], self.dose.amount)
-            nudge = np.where(nudge > 0, nudge, 1.0)
-            tried = np.tile(amounts, held + 1)
-            tried[-1] = 0.0
-            for row in range(held):
-                tried[row, (row + 1) * n : (row + 2) * n] += nudge[row]
-            answers = self.flow(tried, interval)[:held].reshape(held, held + 1, n)
-            gap = answers[:, 0] - amounts[:held]
-            answer = (answers[:, 1:] - answers[:, :1]) / nudge
-            matrix = np.eye(held) - np.moveaxis(answer, -1, 0)
-            change = np.linalg.solve(matrix, gap.T[..., None])[..., 0].T
-            amounts[:held] = np.maximum(amounts[:held] + change, 0.0)
-            if np.all(np.abs(change) <= STEADY * np.maximum(amounts[:held], STEADY * self.dose.amount)):
+            held = amounts[:-1, open_draws]
+            change = self._correction(held, open_draws)
+            found = np.maximum(held + change, 0.0)
+            amounts[:-1, open_draws] = found
+            allowed = STEADY * np.maximum(found, _LEAST * self.dose.amount[open_draws])
+            open_draws = open_draws[np.any(np.abs(change) > allowed, axis=0)]
+            if not open_draws.size:
                 return amounts
         raise NumericsError(
             f"no steady state was found in {_NEWTON_LIMIT} corrections", hint="give the doses one by one, or give less"
         )
 
+    def _correction(self, held: Array, draws: Indices) -> Array:
+        """Newton's correction of the amounts (without the eliminated) of these draws."""
+        count, n = held.shape
+        nudge = _NUDGE * np.maximum(held, np.maximum(self.dose.amount[draws], _LEAST))
+        tried = np.zeros((count + 1, count + 1, n))
+        tried[:count] = held[:, None]
+        tried[np.arange(count), np.arange(1, count + 1)] += nudge
+        copies = np.tile(draws, count + 1)
+        after = self.flow(tried.reshape(count + 1, -1), np.full(copies.size, self.dose.steady), copies)
+        answers = after[:count].reshape(count, count + 1, n)
+        answer = (answers[:, 1:] - answers[:, :1]) / nudge
+        gap = answers[:, 0] - held
+        return np.asarray(np.linalg.solve(np.eye(count) - np.moveaxis(answer, -1, 0), gap.T[..., None])[..., 0].T)
 
-def equilibrium(rows: Rows, row: int, rate: float, k: Rates) -> Array:
+
+def equilibrium(rows: Rows, row: int, rate: Array | float, k: Rates) -> Array:
     """Amounts under an endless infusion of `rate`: what goes in goes out of every compartment."""
-    if np.any(k.vmax > 0) and np.any((k.linear == 0) & (rate >= k.vmax)):
-        raise _no_steady_state(rate, k)
+    if np.any(beyond := (k.linear == 0) & (rate >= k.vmax)):
+        raise _no_steady_state(float(np.max(np.where(beyond, rate, 0.0))), float(np.min(k.vmax[beyond])))
     b = k.linear * k.km + k.vmax - rate
     central = 2.0 * rate * k.km / (b + np.sqrt(b**2 + 4.0 * k.linear * rate * k.km))
     c = rows.stages
@@ -92,8 +103,8 @@ def equilibrium(rows: Rows, row: int, rate: float, k: Rates) -> Array:
     return amounts
 
 
-def _no_steady_state(rate: float, k: Rates) -> NumericsError:
+def _no_steady_state(rate: float, vmax: float) -> NumericsError:
     return NumericsError(
-        f"there is no steady state: {rate:g} per hour is given and at most {np.min(k.vmax):g} per hour is eliminated",
+        f"there is no steady state: {rate:g} per hour is given and at most {vmax:g} per hour is eliminated",
         hint="give less, or give the doses one by one",
     )

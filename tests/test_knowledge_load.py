@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posologist.core.errors import InputError, KnowledgeError
@@ -92,6 +92,7 @@ def test_an_unknown_indication_lists_what_there_is(knowledge: Knowledge) -> None
     assert all(key in caught.value.hint for key in knowledge.indications)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_name_leads_to_a_drug_that_bears_it(data: st.DataObject) -> None:
     known = load_knowledge_once()

@@ -186,7 +186,7 @@ def test_further_doses_are_the_doses_written_out(model, parameters, dose):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(MODELS, PARAMETERS, DOSES)
 def test_steady_state_is_what_many_doses_lead_to(model, parameters, dose):
     parameters = {**parameters, "LAG": min(parameters["LAG"], dose.ii)}

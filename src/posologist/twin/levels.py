@@ -77,7 +77,7 @@ class Record(parts.Record, Protocol):
 
     @property
     def limit(self) -> float | None:
-        """Limit of quantification in the model's unit; None where none is stated."""
+        """Limit under which a censored level lies, in the model's unit; None for a level that was quantified."""
 
 
 class Table(Protocol):
@@ -104,8 +104,8 @@ def is_level(record: Record) -> bool:
 
 
 def is_below(record: Record) -> bool:
-    """Whether a level lies below the limit of quantification; without a limit it was quantified."""
-    return record.limit is not None and (record.dv is None or record.dv <= record.limit)
+    """Whether a level lies below the limit of quantification that its record states."""
+    return record.limit is not None
 
 
 def output_of(model: Model, record: Record) -> str:

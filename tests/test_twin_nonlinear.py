@@ -265,6 +265,25 @@ def test_doses_beyond_what_can_be_eliminated_have_no_steady_state(row):
         _predict(Model(), p, row)
 
 
+def test_an_endless_infusion_far_beyond_saturation_leaves_by_the_linear_way():
+    p = {"V1": [40.0, 40.0], "CL": [2.0, 1e-9], "VMAX": [10.0, 10.0], "KM": [1e-6, 4.0]}
+
+    found = _predict(Model(elimination="mixed"), p, Row(0.0, evid=1, rate=1e6, ss=1))[:, 0]
+
+    np.testing.assert_allclose(found, [(1e6 - 10.0) / 2.0, (1e6 - 10.0) / 1e-9], rtol=1e-9)
+
+
+def test_an_endless_infusion_ends_at_its_record_and_keeps_every_compartment_full():
+    p = {**MIXED, "VMAX": [20.0, 20.0, 20.0]}
+    model = Model(2, "first-order", elimination="mixed")
+
+    ended = _course(model, p, Row(0.0, evid=1, rate=5.0, ss=1), Row(0.0), Row(3.0))
+    kept = _course(model, p, Row(0.0, evid=1, rate=5.0, ss=1), _dose(amt=50.0, rate=5.0), Row(3.0))
+
+    np.testing.assert_allclose(kept.concentrations[:, 2], kept.concentrations[:, 0], rtol=1e-7)
+    assert np.all(ended.concentrations[:, 2] < 0.999 * ended.concentrations[:, 0])
+
+
 # Laws
 
 

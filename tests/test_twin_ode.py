@@ -75,6 +75,14 @@ def test_every_draw_meets_the_tolerance_of_the_worst():
     np.testing.assert_allclose(found[:, 0], exact, rtol=1e-6, atol=1e-10)
 
 
+def test_a_hundred_thousand_draws_are_those_of_one():
+    speeds = np.linspace(0.1, 1.0, 100_000)
+
+    found = solve(lambda _, y: -speeds * y, np.ones((1, 100_000)), [2.0, 3.0], rtol=1e-7, atol=1e-9).states[:, 0]
+
+    np.testing.assert_allclose(found, np.exp(-np.outer([2.0, 3.0], speeds)), rtol=1e-5)
+
+
 def test_a_jump_of_the_input_is_reached_exactly():
     times = np.array([0.5, 1.0, 1.0 + 1e-9, 2.0])
 

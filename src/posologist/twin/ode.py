@@ -51,6 +51,7 @@ _DENSE = np.array(  # rows: stages; columns: powers 1..4 of the fraction of the 
     )
 )
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 8.0  # step control: safety factor, smallest and largest change of the step
+_PIECE = 16_384  # columns that are added up at once
 _START = 0.01  # the first step changes the state by about this part
 
 
@@ -85,9 +86,9 @@ def one_step(rate: Rate, time: float, states: Array, length: float, slope: Array
     slopes[0] = rate(time, states) if slope is None else slope
     reached = states
     for stage in range(1, 7):
-        reached = states + length * (_STAGES[stage] @ flat[:stage]).reshape(states.shape)
+        reached = states + length * _weighted(_STAGES[stage], flat).reshape(states.shape)
         slopes[stage] = rate(time + _NODES[stage] * length, reached)
-    return Step(states=reached, error=length * (_ERROR @ flat).reshape(states.shape), slopes=slopes)
+    return Step(states=reached, error=length * _weighted(_ERROR, flat).reshape(states.shape), slopes=slopes)
 
 
 def advance(
@@ -228,9 +229,20 @@ def _check(times: Array, start: float, rtol: float, atol: Array | float) -> None
         raise NumericsError("tolerances must be positive", hint="give rtol and atol above zero")
 
 
+def _weighted(weights: Array, slopes: Array) -> Array:
+    """Weighted sum of the first slopes, in pieces: a product that is large enough to be shared by threads is slow."""
+    count, size = weights.size, slopes.shape[1]
+    if size <= _PIECE:
+        return np.asarray(weights @ slopes[:count])
+    total = np.empty(size)
+    for begin in range(0, size, _PIECE):
+        np.matmul(weights, slopes[:count, begin : begin + _PIECE], out=total[begin : begin + _PIECE])
+    return total
+
+
 def _between(states: Array, step: Step, part: float, length: float) -> Array:
     powers = _DENSE @ part ** np.arange(1, 5)
-    return np.asarray(states + length * (powers @ step.slopes.reshape(7, -1)).reshape(states.shape))
+    return np.asarray(states + length * _weighted(powers, step.slopes.reshape(7, -1)).reshape(states.shape))
 
 
 def _size(values: Array, scale: Array) -> float:

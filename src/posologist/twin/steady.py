@@ -89,8 +89,10 @@ def equilibrium(rows: Rows, row: int, rate: Array | float, k: Rates) -> Array:
     """Amounts under an endless infusion of `rate`: what goes in goes out of every compartment."""
     if np.any(beyond := (k.linear == 0) & (rate >= k.vmax)):
         raise _no_steady_state(float(np.max(np.where(beyond, rate, 0.0))), float(np.min(k.vmax[beyond])))
-    b = k.linear * k.km + k.vmax - rate
-    central = 2.0 * rate * k.km / (b + np.sqrt(b**2 + 4.0 * k.linear * rate * k.km))
+    b = k.linear * k.km + k.vmax - rate  # central is the positive root of linear x^2 + b x = rate km
+    root = np.sqrt(b**2 + 4.0 * k.linear * rate * k.km)
+    with np.errstate(divide="ignore", invalid="ignore"):  # the form that does not subtract equal numbers
+        central = np.where(b > 0, 2.0 * rate * k.km / (b + root), (root - b) / (2.0 * k.linear))
     c = rows.stages
     amounts = np.zeros((rows.count, central.size))
     amounts[c] = central

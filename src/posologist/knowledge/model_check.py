@@ -10,8 +10,8 @@ from posologist.knowledge.expression import QUERIES, expression
 from posologist.knowledge.models import OPTIONAL, Covariate, PkModel, Residual
 from posologist.knowledge.variability import is_covariance
 
-_STRUCTURAL = frozenset({"CL", "V1", "Q", "V2", "Q3", "V3", "KA", "F", "LAG", "D", "KTR", "VMAX", "KM"})
-_MAY_BE_ZERO = frozenset({"LAG"})
+_STRUCTURAL = frozenset({"CL", "V1", "Q", "V2", "Q3", "V3", "KA", "D", "KTR", "VMAX", "KM", *OPTIONAL})
+_MAY_BE_ZERO = frozenset({"LAG", "LAG1", "LAG2"})
 _NEEDS = {  # form of the residual error: which of its two numbers must be above zero
     "additive": (True, False),
     "proportional": (False, True),

@@ -35,8 +35,8 @@ _DRUG = re.compile(r'^drug\s*=\s*"([^"]*)"', re.MULTILINE)
 _VOLUMES = {1: ("V1",), 2: ("V1", "Q", "V2"), 3: ("V1", "Q", "V2", "Q3", "V3")}
 _ELIMINATION = {"linear": ("CL",), "michaelis-menten": ("VMAX", "KM"), "mixed": ("CL", "VMAX", "KM")}
 _ABSORPTION = {"none": (), "first-order": ("KA",), "zero-order": ("D",), "transit": ("KTR",)}
-# Share of a dose that arrives (1 where not given) and its delay in h (0), of doses into the first compartment or the one
-# named; duration (h) and rate (dose unit per h) of doses that leave them to the model.
+# Share of a dose that arrives (1 where not given) and its delay in h (0), of doses into the first compartment or the
+# one named; duration (h) and rate (dose unit per h) of doses that leave them to the model.
 OPTIONAL = ("F", "LAG", *(f"{name}{number}" for name in ("F", "LAG", "D", "R") for number in (1, 2)))
 
 

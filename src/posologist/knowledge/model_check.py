@@ -7,11 +7,11 @@ from itertools import chain
 from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.units import convert
 from posologist.knowledge.expression import QUERIES, expression
-from posologist.knowledge.models import OF_ONE_COMPARTMENT, OPTIONAL, Covariate, PkModel, Residual
+from posologist.knowledge.models import OPTIONAL, Covariate, PkModel, Residual
 from posologist.knowledge.variability import is_covariance
 
-_STRUCTURAL = frozenset({"CL", "V1", "Q", "V2", "Q3", "V3", "KA", "F", "LAG", "D", "KTR", "VMAX", "KM"})
-_MAY_BE_ZERO = frozenset({"LAG"})
+_STRUCTURAL = frozenset({"CL", "V1", "Q", "V2", "Q3", "V3", "KA", "D", "KTR", "VMAX", "KM", *OPTIONAL})
+_MAY_BE_ZERO = frozenset({"LAG", "LAG1", "LAG2"})
 _NEEDS = {  # form of the residual error: which of its two numbers must be above zero
     "additive": (True, False),
     "proportional": (False, True),
@@ -75,7 +75,7 @@ def _names(model: PkModel) -> None:
 def _structure(model: PkModel) -> None:
     found = [name for name in model.equations if name != name.lower()]
     allowed = {*model.structural, *OPTIONAL}
-    if wrong := [name for name in found if name not in allowed and not OF_ONE_COMPARTMENT.fullmatch(name)]:
+    if wrong := [name for name in found if name not in allowed]:
         reason = "other structures have it" if set(wrong) <= _STRUCTURAL else "steps are written in lower case"
         raise KnowledgeError(f"{', '.join(wrong)} is no parameter of this structure: {reason}")
     if model.complete and (without := [name for name in model.structural if name not in found]):

@@ -35,8 +35,9 @@ _DRUG = re.compile(r'^drug\s*=\s*"([^"]*)"', re.MULTILINE)
 _VOLUMES = {1: ("V1",), 2: ("V1", "Q", "V2"), 3: ("V1", "Q", "V2", "Q3", "V3")}
 _ELIMINATION = {"linear": ("CL",), "michaelis-menten": ("VMAX", "KM"), "mixed": ("CL", "VMAX", "KM")}
 _ABSORPTION = {"none": (), "first-order": ("KA",), "zero-order": ("D",), "transit": ("KTR",)}
-OF_ONE_COMPARTMENT = re.compile(r"(?:F|LAG|R|D)[1-9]")  # F2, LAG2; R1, D1: rate and duration of doses with RATE -1, -2
-OPTIONAL = ("F", "LAG")  # fraction of the dose that arrives (1 where not given); delay of the dose, h (0)
+# Share of a dose that arrives (1 where not given) and its delay in h (0), of doses into the first compartment or the
+# one named; duration (h) and rate (dose unit per h) of doses that leave them to the model.
+OPTIONAL = ("F", "LAG", *(f"{name}{number}" for name in ("F", "LAG", "D", "R") for number in (1, 2)))
 
 
 class Covariate(Value):
@@ -121,7 +122,8 @@ class PkModel(Value):
         Clearances and volumes are divided by the unknown F: doses into a vein are outside the model.
     equations
         In order; names in capitals are structural parameters: CL, Q, Q3 (L/h), V1, V2, V3 (L), KA, KTR (1/h), D, LAG
-        (h), F, VMAX (dose_unit/h), KM (concentration_unit). Other names are steps.
+        (h), F, VMAX (dose_unit/h), KM (concentration_unit); F2, LAG2 and the like are those of doses into one
+        compartment. Other names are steps.
     omega
         Variance-covariance of the etas, in the order of `random`.
     occasion

@@ -16,7 +16,7 @@ from posologist.core.recommendation import Reason
 from posologist.core.settings import Settings
 from posologist.core.simulation import SimulationDocument
 from posologist.core.values import DrugId, Estimate, EvidenceKey, Series, rounded
-from posologist.knowledge.models import OF_ONE_COMPARTMENT, OPTIONAL, PkModel
+from posologist.knowledge.models import OPTIONAL, PkModel
 from posologist.twin.events import EventTable, Record
 from posologist.twin.individual import factor_of, individual, typical_values
 from posologist.twin.linear import predict as predict_linear
@@ -129,7 +129,7 @@ def _at(model: PkModel, table: EventTable, time: float) -> Record:
 
 def _checked(model: PkModel, parameters: Mapping[str, float]) -> dict[str, Array]:
     names = set(model.structural)
-    extra = {name for name in parameters if name in OPTIONAL or OF_ONE_COMPARTMENT.fullmatch(name)}
+    extra = set(parameters) & set(OPTIONAL)
     if set(parameters) - extra != names:
         lacking, strange = sorted(names - set(parameters)), sorted(set(parameters) - names - extra)
         text = "; ".join(filter(None, (_said("is missing", lacking), _said("is not one of the model's", strange))))

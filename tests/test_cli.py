@@ -63,7 +63,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ended = subprocess.run([*PROGRAM, *words], cwd=place, check=True, capture_output=True)
         (place / f"{name}.json").write_bytes(ended.stdout)
     _small_rxnorm(place / "RxNorm/rrf")
-    (place / "levels.csv").write_text("ID,TIME,EVID,AMT,DV,WEIGHT\n1,0,1,25,.,1.4\n1,2,0,0,17.3,1.4\n")
+    (place / "levels.csv").write_text("ID,TIME,EVID,AMT,DV,WEIGHT,APGAR\n1,0,1,25,.,1.4,7\n1,2,0,0,17.3,1.4,7\n")
     return place
 
 

@@ -58,6 +58,7 @@ def simulate_model(
         If a parameter that the structure needs is not given, or one is given that it does not have.
     """
     ledger = Ledger()
+    table = named_as(model, table)
     keys = _sources(model, table, ledger)
     shown, wanted = _with_times(model, table, times)
     if parameters is not None:
@@ -84,6 +85,16 @@ def simulate_model(
         evidence=ledger.entries(),
         versions=versions,
     )
+
+
+def named_as(model: PkModel, table: EventTable) -> EventTable:
+    """The table with its covariates named as the model writes them: "WT" of a table is "wt" of a model."""
+    names = {covariate.name.lower(): covariate.name for covariate in model.covariates}
+    records = tuple(
+        replace(r, covariates={names.get(key.lower(), key): value for key, value in r.covariates.items()})
+        for r in table.records
+    )
+    return replace(table, records=records)
 
 
 def _stated(model: PkModel, parameters: Mapping[str, float] | None, ledger: Ledger) -> tuple[Reason, ...]:
@@ -211,7 +222,8 @@ def fit_document(model: PkModel, tables: Sequence[EventTable], *, versions: Vers
     if not any(record.is_level or record.limit is not None for table in tables for record in table.records):
         raise InputError("the table has no levels (EVID 0 with a DV)", where="--data", hint="give at least one level")
     ledger = Ledger()
-    results = map_estimates(model, tables, predict=predict)
+    tables = [named_as(model, table) for table in tables]
+    results = map_estimates(model, tables, predict=None if model.elimination == "linear" else predict)
     subjects = {
         table.subject: _subject(model, table, result, ledger) for table, result in zip(tables, results, strict=True)
     }
@@ -232,11 +244,11 @@ def _subject(model: PkModel, table: EventTable, result: MapResult, ledger: Ledge
     usable = not result.problem
     return SubjectFit(
         eta={effect.eta: float(v) for effect, v in zip(model.random, result.eta, strict=True)} if usable else {},
-        parameters={name: float(value) for name, value in result.parameters.items()},
+        parameters={name: float(value) for name, value in result.parameters.items()} if usable else {},
         objective=float(result.objective) if usable else None,
         converged=bool(result.converged),
         iterations=result.iterations,
-        predictions=tuple(float(value) for value in result.predictions),
+        predictions=tuple(float(value) for value in result.predictions) if usable else (),
         findings=(result.problem,) if result.problem else (),
         because=(ledger.add("derived", text, because=keys),),
     )

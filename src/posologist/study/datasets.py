@@ -83,7 +83,11 @@ def _cefamandole(rows: Rows) -> list[Record]:
 def _phenobarbital(rows: Rows) -> list[Record]:
     found = []
     for row in rows:
-        body = {"weight": row.number("Wt"), "apgar": row.number("Apgar")}
+        weight = row.number("Wt")
+        body = {
+            "weight": weight, "birth_weight": weight, "apgar": row.number("Apgar"),
+            "age_days": row.number("time") / 24.0,
+        }  # fmt: skip
         if row.has("dose"):
             found.append(row.dose(row.number("time"), row.number("dose"), **body))
         if row.has("conc"):
@@ -154,6 +158,7 @@ DATASETS = (
         (
             "doses are read as mg in all (the data's description says ug/kg, which the levels contradict), as a bolus "
             "into a vein",
+            "the weight is that at birth and stands for both; age counts from the first dose, since it is not told",
         ),
         records=_phenobarbital,
     ),

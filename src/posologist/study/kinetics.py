@@ -24,7 +24,7 @@ from posologist.core.evaluation import EvaluationDocument, MethodRow, Paired, Sa
 from posologist.core.genotype import Versions
 from posologist.knowledge.models import PkModel
 from posologist.study import bootstrap, predictive
-from posologist.twin.events import EventTable
+from posologist.twin.events import EventTable, Record
 from posologist.twin.levels import Predict, Problem, is_below, levels_at, problem_of
 from posologist.twin.map import MapResult, map_estimates
 from posologist.twin.nonlinear import predict_nonlinear
@@ -179,10 +179,10 @@ def predicted_levels(model: PkModel, tables: Sequence[EventTable], *, seed: int,
         If a covariate is missing, or no level can be judged.
     """
     run = None if model.elimination == "linear" else cast(Predict, predict_nonlinear)
-    parts, cleaned, findings = [], [], []
+    parts, cleaned = [], []
+    left_out: dict[str, list[str]] = {}
     for table in tables:
-        clean, said = _judged(model, table, run)
-        findings += said
+        clean = _judged(model, table, run, left_out)
         if levels_at(clean):
             cleaned.append(clean)
             parts.append(_before(model, clean, run, seed, draws))
@@ -199,31 +199,38 @@ def predicted_levels(model: PkModel, tables: Sequence[EventTable], *, seed: int,
         simulated=np.concatenate([p.simulated for p in parts], axis=1),
         npde=np.concatenate([predictive.npde(p.simulated, p.observed) for p in parts]),
         subjects=tuple(table.subject for table in cleaned),
-        findings=(*findings, *failed),
+        findings=(*_left_out(left_out), *failed),
     )
 
 
-def _judged(model: PkModel, table: EventTable, run: Predict | None) -> tuple[EventTable, list[str]]:
-    """The table without levels that no percent error is defined for, and what was left out."""
+def _judged(model: PkModel, table: EventTable, run: Predict | None, left_out: dict[str, list[str]]) -> EventTable:
+    """The table without levels that no percent error is defined for; `left_out` takes them, by reason."""
     at = levels_at(table)
     if not at:
-        return table, [f"subject {table.subject} has no level"]
+        left_out.setdefault("no level", []).append(f"subject {table.subject}")
+        return table
     problem = _problem(model, table, run)
     typical = problem.predictions(np.array([0]), np.zeros((1, problem.effects.n_scores)))[0]
-    records, said = list(table.records), []
+    records = list(table.records)
     for place, value in zip(at, typical, strict=True):
         record = records[place]
-        why = ""
-        if is_below(record):
-            why = "it is below the limit of quantification"
-        elif record.dv is None or record.dv <= 0:
-            why = "it is not positive"
-        elif not value > 0:
-            why = "the model predicts none there (before or at the first dose)"
+        why = _why_not(record, value)
         if why:
             records[place] = replace(record, dv=None, mdv=1, limit=None)
-            said.append(f"subject {table.subject}: the level at {record.time:g} h is not judged, since {why}")
-    return EventTable(table.subject, tuple(records)), said
+            left_out.setdefault(why, []).append(f"subject {table.subject} at {record.time:g} h")
+    return EventTable(table.subject, tuple(records))
+
+
+def _why_not(record: Record, predicted: float) -> str:
+    if is_below(record):
+        return "below the limit of quantification"
+    if record.dv is None or record.dv <= 0:
+        return "the level is not positive"
+    return "" if predicted > 0 else "the model predicts no drug there"
+
+
+def _left_out(found: dict[str, list[str]]) -> tuple[str, ...]:
+    return tuple(f"{len(who)} not judged, {why}: {', '.join(who)}" for why, who in found.items())
 
 
 def _problem(model: PkModel, table: EventTable, run: Predict | None) -> Problem:
@@ -249,8 +256,10 @@ def _before(model: PkModel, table: EventTable, run: Predict | None, seed: int, d
     rng = generator_for("evaluate", model.id, table.subject, str(seed))
     scores = rng.standard_normal((draws, problem.effects.n_scores))
     drawn = problem.on_scale(np.zeros(draws, dtype=int), scores)
-    drawn = drawn[np.isfinite(drawn).all(axis=1)]
-    noisy = drawn + np.sqrt(problem.error.variance(drawn)) * rng.standard_normal(drawn.shape)
+    drawn = drawn[~np.isnan(drawn).any(axis=1)]
+    with np.errstate(invalid="ignore"):
+        noisy = drawn + np.sqrt(problem.error.variance(drawn)) * rng.standard_normal(drawn.shape)
+    noisy = np.where(np.isfinite(drawn), noisy, drawn)
     records = [table.records[i] for i in levels_at(table)]
     return _Before(
         time=np.array([record.time for record in records]),

@@ -15,6 +15,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from posologist.core.errors import NumericsError
 from posologist.core.evaluation import CheckBin
 
 Array = npt.NDArray[np.float64]
@@ -37,10 +38,18 @@ def npde(simulated: Array, observed: Array) -> Array:
 
     Levels and simulations, (n_draws, n_levels), are decorrelated with the simulations' mean and covariance; the share
     of simulations below each level, kept off 0 and 1 by half a draw, becomes a normal score.
+
+    Raises
+    ------
+    NumericsError
+        If a level is the same in all simulations.
     """
     mean = simulated.mean(axis=0)
     covariance = np.atleast_2d(np.cov(simulated, rowvar=False))
-    root = np.linalg.cholesky(covariance + np.diag(_JITTER * np.diag(covariance)))
+    try:
+        root = np.linalg.cholesky(covariance + np.diag(_JITTER * np.diag(covariance)))
+    except np.linalg.LinAlgError as error:
+        raise NumericsError("simulated levels do not vary", hint="check the model's residual error") from error
     own = np.linalg.solve(root, observed - mean)
     others = np.linalg.solve(root, (simulated - mean).T).T
     n = simulated.shape[0]

@@ -32,8 +32,8 @@ _COLUMNS = (
 
 def evaluated(model: str, data: Path) -> EvaluationDocument:
     """The evaluation of a model held on one data set."""
-    tables, notes = event_tables(data.read_text(encoding="utf-8-sig"), source=data.name)
     held = load_model(MODELS_FOLDER / f"{model}.toml")
+    tables, notes = event_tables(data.read_text(encoding="utf-8-sig"), source=data.name, model=held)
     return evaluate_kinetics(held, tables, versions=Versions(posologist=VERSION, knowledge=""), findings=notes)
 
 

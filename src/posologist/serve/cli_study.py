@@ -54,8 +54,9 @@ def _kinetics(name: str, data: Path, seed: int, knowledge: list[Path] | None) ->
         text = data.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the file: {error}", where=str(data), hint="give a text file (CSV)") from error
-    tables, notes = event_tables(text, source=data.name)
-    return evaluate_kinetics(model_named(name, knowledge), tables, versions=versions(), seed=seed, findings=notes)
+    model = model_named(name, knowledge)
+    tables, notes = event_tables(text, source=data.name, model=model)
+    return evaluate_kinetics(model, tables, versions=versions(), seed=seed, findings=notes)
 
 
 def _write_plot(document: EvaluationDocument, path: Path) -> None:

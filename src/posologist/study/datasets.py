@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from posologist.core.errors import InputError
-from posologist.twin.events import DOSE, OBSERVATION, OTHER, EventTable, Record, parse_events
+from posologist.knowledge.models import PkModel
+from posologist.twin.events import DOSE, OBSERVATION, OTHER, RESET_AND_DOSE, EventTable, Record, parse_events
 
 _MISSING = ("", "NA", ".")
 _CLEARANCE_OF_CLASS = {"< 50": 33.5, ">= 50": 75.0}  # mL/min: middles of 17 to 50 and 50 to 100
@@ -54,13 +55,16 @@ Rows = Sequence[_Row]
 class DataSet:
     """A public data set: its header, how a subject's rows become records, and what has to be said about it.
 
-    `subject` is the column of the subject; `records` None: the file is an event table already.
+    `drug` and `unit` are what was measured; `subject` is the column of the subject; `records` None: the file is an
+    event table already.
     """
 
     name: str
+    drug: str
     header: tuple[str, ...]
     notes: tuple[str, ...]
     subject: str = "Subject"
+    unit: str = "mg/L"
     records: Callable[[Rows], list[Record]] | None = None
 
 
@@ -134,27 +138,44 @@ def _warfarin(rows: Rows) -> list[Record]:
     return found
 
 
+def _mavoglurant(rows: Rows) -> list[Record]:
+    found: list[Record] = []
+    for row in rows:
+        body = {
+            "weight": row.number("WT"), "height": row.number("HT"), "age": row.number("AGE"), "OCC": row.number("OCC"),
+        }  # fmt: skip
+        time = row.number("TIME")
+        if row.cells["EVID"] == "1":
+            amount = row.number("AMT")
+            dose = row.dose(time, amount, duration=amount / row.number("RATE"), **body)
+            back = bool(found) and time < found[-1].time
+            found.append(replace(dose, evid=RESET_AND_DOSE) if back else dose)
+        else:
+            found.append(row.level(time, row.number("DV"), **body))
+    return found
+
+
 def _split(header: str) -> tuple[str, ...]:
     return tuple(header.split(","))
 
 
 DATASETS = (
     DataSet(
-        "theophylline", _split("Subject,Wt,Dose,Time,conc"), ("one oral dose at 0 h, Dose in mg/kg",),
+        "theophylline", "theophylline", _split("Subject,Wt,Dose,Time,conc"), ("one oral dose at 0 h, Dose in mg/kg",),
         records=_theophylline,
     ),
     DataSet(
-        "indometacin", _split("Subject,time,conc"),
+        "indometacin", "indometacin", _split("Subject,time,conc"),
         ("the file gives no dose; 25 mg as a bolus at 0 h, as the study is usually described",),
         records=_indometacin,
     ),
     DataSet(
-        "cefamandole", _split("Subject,Time,conc"),
+        "cefamandole", "cefamandole", _split("Subject,Time,conc"),
         ("times from minutes; 15 mg/kg over 10 min: doses and models in mg/kg and L/kg",),
         records=_cefamandole,
     ),
     DataSet(
-        "phenobarbital in neonates", _split("Subject,Wt,Apgar,ApgarInd,time,dose,conc"),
+        "phenobarbital in neonates", "phenobarbital", _split("Subject,Wt,Apgar,ApgarInd,time,dose,conc"),
         (
             "doses are read as mg in all (the data's description says ug/kg, which the levels contradict), as a bolus "
             "into a vein",
@@ -163,7 +184,7 @@ DATASETS = (
         records=_phenobarbital,
     ),
     DataSet(
-        "quinidine",
+        "quinidine", "quinidine",
         _split("Subject,time,conc,dose,interval,Age,Height,Weight,Race,Smoke,Ethanol,Heart,Creatinine,glyco"),
         (
             "a dose with an interval is one at steady state; doses are mg of base, the salt is not told",
@@ -173,22 +194,26 @@ DATASETS = (
         records=_quinidine,
     ),
     DataSet(
-        "warfarin", _split("id,time,amt,dv,dvid,evid,wt,age,sex"),
+        "warfarin", "warfarin", _split("id,time,amt,dv,dvid,evid,wt,age,sex"),
         ("only concentrations (cp) are read, not the prothrombin activity (pca)",),
         subject="id", records=_warfarin,
     ),
     DataSet(
-        "mavoglurant", _split("ID,CMT,EVID,MDV,DV,AMT,TIME,DOSE,OCC,RATE,AGE,SEX,WT,HT"),
-        ("doses mg by infusion into a vein, levels ug/L; compartment numbers are left to the model",),
+        "mavoglurant", "mavoglurant", _split("ID,CMT,EVID,MDV,DV,AMT,TIME,DOSE,OCC,RATE,AGE,SEX,WT,HT"),
+        (
+            "doses mg by infusion into a vein, levels ug/L",
+            "each occasion begins at 0 h with nothing left of the one before (EVID 4)",
+        ),
+        subject="ID", unit="ug/L", records=_mavoglurant,
     ),
     DataSet(
-        "nimotuzumab", _split("ID,TIME,AMT,RATE,DV,TAD,OCC,MDV,EVID,WGT,BSA,AGE,HGT,DOS"),
+        "nimotuzumab", "nimotuzumab", _split("ID,TIME,AMT,RATE,DV,TAD,OCC,MDV,EVID,WGT,BSA,AGE,HGT,DOS"),
         ("doses mg by infusion into a vein, levels mg/L",),
     ),
 )  # fmt: skip
 """The data sets that are known by their header."""
 
-_RENAMED = {"WT": "weight", "WGT": "weight", "AGE": "age", "HT": "height", "HGT": "height"}
+_RENAMED = {"WGT": "weight", "AGE": "age", "HGT": "height"}
 
 
 def recognised(text: str) -> DataSet | None:
@@ -197,7 +222,7 @@ def recognised(text: str) -> DataSet | None:
     return next((data for data in DATASETS if data.header == header), None)
 
 
-def event_tables(text: str, *, source: str) -> tuple[tuple[EventTable, ...], tuple[str, ...]]:
+def event_tables(text: str, *, source: str, model: PkModel) -> tuple[tuple[EventTable, ...], tuple[str, ...]]:
     """Event tables of a CSV text, and what was assumed in reading it.
 
     Parameters
@@ -206,15 +231,18 @@ def event_tables(text: str, *, source: str) -> tuple[tuple[EventTable, ...], tup
         One of the public data sets as distributed, or an event table in NONMEM's columns.
     source
         Names the file in messages.
+    model
+        Model that the tables are for: a known data set of another drug or unit is refused.
 
     Raises
     ------
     InputError
-        As `parse_events`, or for a value of a data set that is not a number.
+        As `parse_events`; for a value of a data set that is not a number; for another drug or unit than the model's.
     """
     data = recognised(text)
     if data is None:
         return parse_events(text, source=source), ()
+    _check(data, model, source)
     notes = tuple(f"read as the data set {data.name}: {note}" for note in data.notes)
     if data.records is None:
         return tuple(_model_compartments(table) for table in parse_events(text, source=source)), notes
@@ -225,6 +253,19 @@ def event_tables(text: str, *, source: str) -> tuple[tuple[EventTable, ...], tup
         row = _Row({name: value.strip() for name, value in cells.items()}, f"{source}:{line}")
         subjects.setdefault(row.cells[data.subject], []).append(row)
     return tuple(EventTable(subject, tuple(data.records(rows))) for subject, rows in subjects.items()), notes
+
+
+def _check(data: DataSet, model: PkModel, source: str) -> None:
+    for what, theirs, ours in (
+        ("drug", data.drug, model.drug),
+        ("unit of levels", data.unit, model.concentration_unit),
+    ):
+        if theirs != ours:
+            raise InputError(
+                f"the {what} is {theirs}, that of the model {model.id} is {ours}",
+                where=source,
+                hint="give a model and data that belong together",
+            )
 
 
 def _model_compartments(table: EventTable) -> EventTable:

@@ -104,9 +104,9 @@ _SIMULATED = 250
 
 @cache
 def _simulated_patients():
-    model, rng = _model("vancomycin_goti2018"), np.random.default_rng(7)
-    body = {"crcl": 90.0, "weight": 80.0, "dialysis": 0.0}
-    doses = [Record(12.0 * n, evid=1, amt=1000, rate=1000, mdv=1, covariates=body) for n in range(5)]
+    model, rng = _model("vancomycin_thomson2009"), np.random.default_rng(7)
+    body = model.reference
+    doses = [Record(12.0 * n, evid=1, amt=1500, rate=1000, mdv=1, covariates=body) for n in range(4)]
     asked = [Record(t, mdv=1, covariates=body) for t in (2.0, 11.5, 26.0, 35.5, 47.5)]
     records = tuple(sorted([*doses, *asked], key=lambda r: r.time))
     error = model.residual[0]
@@ -261,7 +261,7 @@ def test_another_drug_or_a_missing_covariate_is_refused() -> None:
     with pytest.raises(InputError, match="the drug is theophylline"):
         _tables("theophylline_oral_12.csv", _model("vancomycin_goti2018"))
     bare = parse_events("ID,TIME,AMT,DV\na,0,100,.\na,4,.,3\n")
-    with pytest.raises(InputError, match="subject a: .* needs weight"):
+    with pytest.raises(InputError, match="needs weight"):
         evaluate_kinetics(_model("theophylline_rovei1982"), bare, versions=_VERSIONS)
     empty = parse_events("ID,TIME,AMT,DV,weight\na,0,100,.,70\na,4,.,0,70\n")
     with pytest.raises(InputError, match="no level can be judged"):

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from posologist.core.evaluation import CheckBin
 from posologist.core.values import Estimate, Series
 
 _BAR_WIDTH, _BAR_HEIGHT, _BAR_MIDDLE = 210, 16, 8
@@ -139,3 +140,37 @@ def _hours(last: float) -> list[float]:
         step = 24.0 * max(1, round(last / 24 / _TICKS_WANTED))
         return [step * n for n in range(int(last // step) + 1)]
     return round_ticks(0.0, last)
+
+
+def predictive_check(bins: Sequence[CheckBin], unit: str) -> str:
+    """Percentiles (5, 50, 95) of the levels in time bins over the bands that the model simulates; a file of its own."""
+    top = max(max(*b.observed, *b.high) for b in bins) or 1.0
+    last = max(b.end for b in bins) or 1.0
+    width, height, floor = 640 - _LEFT - _RIGHT, 320 - _TOP - _BOTTOM, 320 - _BOTTOM
+
+    def x(hours: float) -> float:
+        return _LEFT + width * hours / last
+
+    def y(value: float) -> float:
+        return floor - height * max(value, 0.0) / top
+
+    parts = [
+        f'<line x1="{_LEFT}" x2="{640 - _RIGHT}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="#ddd"/>'
+        f'<text x="{_LEFT - 5}" y="{y(v) + 4:.1f}" text-anchor="end">{number(v)}</text>'
+        for v in round_ticks(0.0, top)
+    ]
+    parts += [f'<text x="{x(v):.1f}" y="{floor + 15}" text-anchor="middle">{number(v)} h</text>' for v in _hours(last)]
+    for b in bins:
+        left, right = x(b.start), max(x(b.end), x(b.start) + 2.0)
+        for low, high, seen in zip(b.low, b.high, b.observed, strict=True):
+            parts.append(
+                f'<rect x="{left:.1f}" y="{y(high):.1f}" width="{right - left:.1f}" '
+                f'height="{max(y(low) - y(high), 0.5):.1f}" fill="#9bb8d3" fill-opacity="0.6"/>'
+                f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{y(seen):.1f}" y2="{y(seen):.1f}" '
+                'stroke="#a02020" stroke-width="2"/>'
+            )
+    label = f"Prediction-corrected percentiles of the levels ({escape(unit)}): lines measured, bands simulated"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 320" font-family="sans-serif" font-size="11" '
+        f'role="img" aria-label="{label}"><title>{label}</title>{"".join(parts)}</svg>\n'
+    )

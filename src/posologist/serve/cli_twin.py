@@ -114,8 +114,8 @@ def _of_model(
     if len(tables) != 1:
         raise InputError(f"{len(tables)} subjects", where=str(events), hint="give one subject at a time")
     return simulate_model(
-        _model(model, knowledge), tables[0], times=None if times is None else parse_times(times),
-        parameters=_parameters(parameters), settings=inputs.settings_of(None), versions=_versions(),
+        model_named(model, knowledge), tables[0], times=None if times is None else parse_times(times),
+        parameters=_parameters(parameters), settings=inputs.settings_of(None), versions=versions(),
     )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def fit(
     from posologist.twin.events import read_events
     from posologist.twin.modelled import fit_document
 
-    document = fit_document(_model(model, knowledge), read_events(data), versions=_versions())
+    document = fit_document(model_named(model, knowledge), read_events(data), versions=versions())
     if as_json:
         print_json(document)
         return
@@ -142,7 +142,7 @@ def fit(
         emit(f"{name}: {values or 'no estimate'}{state}")
 
 
-def _model(name: str, knowledge: list[Path] | None) -> PkModel:
+def model_named(name: str, knowledge: list[Path] | None) -> PkModel:
     from posologist.knowledge.models import load_model, load_models
 
     if Path(name).is_file():
@@ -174,7 +174,7 @@ def _parameters(given: str | None) -> dict[str, float] | None:
     return {str(name): float(value) for name, value in values.items()}
 
 
-def _versions() -> Versions:
+def versions() -> Versions:
     from posologist.core.genotype import Versions
     from posologist.core.version import VERSION
 

@@ -1,0 +1,82 @@
+"""What comes out of `evaluate`. CONTRACT of other programs; only ever extended."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from posologist.core.genotype import Versions
+from posologist.core.values import Count, Many, Value
+
+EvaluationNumber = Annotated[float, Field(json_schema_extra={"number": "evaluation"})]
+"""A number of an evaluation: the name of its metric ends in its unit; it is computed from the data given."""
+
+
+class Interval(Value):
+    """A metric with its 95 % bootstrap interval over patients; None where the resamples have no value."""
+
+    value: EvaluationNumber
+    low: EvaluationNumber | None
+    high: EvaluationNumber | None
+
+
+class Sample(Value):
+    """How many patients a method was trained or tested on, and on how many values."""
+
+    n: Count
+    levels: Count = 0
+
+
+class MethodRow(Value):
+    """One method: `n` patients and `levels` values behind its metrics."""
+
+    method: str
+    n: Count
+    levels: Count = 0
+    metrics: dict[str, Interval]
+
+
+class Paired(Value):
+    """Difference of a metric between two methods on the same values; negative: `method` has the smaller one."""
+
+    method: str
+    against: str
+    metric: str
+    difference: Interval
+
+
+class CheckBin(Value):
+    """A time bin of the prediction-corrected visual predictive check.
+
+    Times in h; percentiles in the model's unit of concentration. `observed` are the 5th, 50th and 95th percentile of
+    the levels, `simulated` the median over simulated data sets of the same percentiles, `low` and `high` their 95 %
+    interval over simulated data sets.
+    """
+
+    start: EvaluationNumber
+    end: EvaluationNumber
+    levels: Count
+    observed: Many[EvaluationNumber]
+    simulated: Many[EvaluationNumber]
+    low: Many[EvaluationNumber]
+    high: Many[EvaluationNumber]
+
+
+class EvaluationDocument(Value):
+    """Document `posologist/evaluation/1`."""
+
+    schema_: Literal["posologist/evaluation/1"] = Field(default="posologist/evaluation/1", alias="schema")
+    task: str
+    label: Literal["real patients", "simulated patients", "agreement with practice"]
+    model: str = ""
+    concentration_unit: str = ""
+    train: Sample
+    test: Sample
+    seed: int
+    rows: Many[MethodRow]
+    paired: Many[Paired] = ()
+    groups: Many[MethodRow] = ()
+    check: Many[CheckBin] = ()
+    findings: Many[str] = ()
+    versions: Versions

@@ -1,0 +1,90 @@
+"""The verb `evaluate`: how well what we predict agrees with what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from posologist.core.errors import InputError
+from posologist.serve.cli_options import JsonOption, KnowledgeOption, print_json
+from posologist.serve.output import emit
+
+if TYPE_CHECKING:
+    from posologist.core.evaluation import EvaluationDocument, Interval
+
+verbs = typer.Typer()
+_SHOWN = ("mpe_percent", "mape_percent", "rmse", "f20_percent", "f30_percent")
+_PREDICTIVE = ("coverage_90_percent", "npde_mean", "npde_sd")
+
+
+@verbs.command(epilog="Example: posologist evaluate kinetics --model theophylline_rovei1982 --data levels.csv --json")
+def evaluate(
+    task: Annotated[str, typer.Argument(help="kinetics")],
+    model: Annotated[str | None, typer.Option("--model", help="A model file, or the id of one of ours.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Event table in NONMEM's columns, or a public data set.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of simulated patients and of the bootstrap.")] = 0,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Write the visual predictive check here.")] = None,
+    knowledge: KnowledgeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predictions against measured levels: before a patient's levels are known, and after those before."""
+    if task != "kinetics":
+        raise InputError(f"the task '{task}' is not in this version", where="TASK", hint="use kinetics")
+    if model is None or data is None:
+        raise InputError("a model and data are needed", where="--model and --data", hint="give both")
+    document = _kinetics(model, data, seed, knowledge)
+    if svg is not None:
+        _write_plot(document, svg)
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+def _kinetics(name: str, data: Path, seed: int, knowledge: list[Path] | None) -> EvaluationDocument:
+    from posologist.serve.cli_twin import model_named, versions
+    from posologist.study.datasets import event_tables
+    from posologist.study.kinetics import evaluate_kinetics
+
+    try:
+        text = data.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the file: {error}", where=str(data), hint="give a text file (CSV)") from error
+    model = model_named(name, knowledge)
+    tables, notes = event_tables(text, source=data.name, model=model)
+    return evaluate_kinetics(model, tables, versions=versions(), seed=seed, findings=notes)
+
+
+def _write_plot(document: EvaluationDocument, path: Path) -> None:
+    from posologist.serve.charts import predictive_check
+
+    try:
+        path.write_text(predictive_check(document.check, document.concentration_unit), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error}", where=str(path), hint="give another place") from error
+
+
+def _print(document: EvaluationDocument) -> None:
+    emit(f"Model {document.model}, {document.test.n} patients, {document.test.levels} levels, {document.label}")
+    for row in document.rows:
+        emit(f"{row.method} ({row.n} patients, {row.levels} levels)")
+        for name in (*_SHOWN, *_PREDICTIVE):
+            if name in row.metrics:
+                unit = f" {document.concentration_unit}" if name == "rmse" else ""
+                emit(f"  {name:<20} {_shown(row.metrics[name])}{unit}")
+    for pair in document.paired:
+        emit(f"{pair.method} minus {pair.against}, {pair.metric}: {_shown(pair.difference)}")
+    for finding in document.findings:
+        emit(f"- {finding}")
+
+
+def _shown(interval: Interval) -> str:
+    from posologist.serve.charts import number
+
+    if interval.low is None or interval.high is None:
+        return number(interval.value)
+    return f"{number(interval.value)} ({number(interval.low)} to {number(interval.high)})"

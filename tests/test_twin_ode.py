@@ -1,4 +1,4 @@
-"""The Runge-Kutta solver: SciPy agrees, the order is five, stops are reached, and what is hopeless ends with an error."""
+"""The Runge-Kutta solver: SciPy agrees, the order is five, stops are reached, the hopeless ends with an error."""
 
 import time
 

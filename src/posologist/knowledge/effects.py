@@ -177,7 +177,8 @@ def _problems(model: EffectModel, name: str) -> Iterator[str]:
     names = [*(p.name for p in model.parameters), *(c.name for c in model.covariates)]
     for repeated in sorted({n for n in [*names, *model.equations] if [*names, *model.equations].count(n) > 1}):
         yield f"the name '{repeated}' is used twice"
-    known, read = set(names), set()
+    known = set(names)
+    read: set[str] = set()
     for left, text in model.equations.items():
         found = expression(text)
         if unknown := sorted(found.names - known):

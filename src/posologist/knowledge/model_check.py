@@ -121,7 +121,7 @@ def _fits(residual: Residual) -> bool:
 
 def _citations(model: PkModel) -> None:
     known = {citation.key for citation in model.citations}
-    cited = [row.source for row in (*model.parameters, *model.residual)]
+    cited = [theta.source for theta in model.parameters] + [residual.source for residual in model.residual]
     cited += [target.source for target in (*model.targets, *model.toxicity)]
     for key in (model.about.source, *cited):
         if key not in known:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
+from posologist.core.drug import Drug
 from posologist.core.errors import InputError, ModelError
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import GeneticProfile, Versions
@@ -18,7 +19,8 @@ from posologist.core.units import convert
 from posologist.core.values import DrugId
 from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
-from posologist.recommend.case import Case
+from posologist.knowledge.match import PatientSubject
+from posologist.recommend.case import Case, Hit
 from posologist.recommend.computed import dose_words
 from posologist.recommend.limits import LimitOutcome, limits_for
 from posologist.recommend.pipeline import NO_INDICATION, case_of
@@ -27,7 +29,7 @@ from posologist.twin.documents import dose_document, simulate_document
 from posologist.twin.orders import parse_regimen
 
 _TARGET = re.compile(
-    r"^\s*(?P<measure>[a-z0-9_]+)\s*(?P<low>[\d.]+)?\s*(?:-|to|<=?)\s*(?P<high>[\d.]+)?\s*(?P<unit>\S+)\s*$", re.I
+    r"^\s*(?P<measure>[a-z0-9_.]+)\s*(?P<low>[\d.]+)?\s*(?:-|to|<=?)\s*(?P<high>[\d.]+)?\s*(?P<unit>\S+)\s*$", re.I
 )
 
 
@@ -64,20 +66,9 @@ def dose_for(
         If no complete dose of the drug is on file for the indication, or a contraindication holds.
     """
     drug = knowledge.drug(drug_name)
-    case = case_of(patient, NO_INDICATION, genome=genome, knowledge=knowledge, settings=settings)
-    chosen = _indication_of(drug.doses, indication, knowledge)
-    case = case.for_indication(chosen)
-    medicines = (*(d for d in case.present if d != drug.id), drug.id)
-    subject = case.subject(drug.id, medicines)
-    pairs = (h for d in medicines if d != drug.id for h in interaction_hits(case, drug.id, d, medicines))
-    hits = (*drug_hits(case, drug, subject), *pairs)
-    forbidden = [h for h in hits if h.truth is True and h.statement.action == "contraindicated"]
-    if forbidden:
-        raise ModelError(
-            f"{drug.name} is contraindicated: {forbidden[0].statement.text}",
-            where=drug.id,
-            hint="screen the order for every finding",
-        )
+    case, medicines, subject, hits = screened(
+        patient, drug, indication=indication, genome=genome, knowledge=knowledge, settings=settings
+    )
     outcome = limits_for(case, drug, subject, hits)
     limits: Limits | None = outcome.limits
     versions = Versions(posologist=VERSION, knowledge=knowledge.version)
@@ -108,6 +99,38 @@ def dose_for(
         }
     )
     return document.model_copy(update={"evidence": case.ledger.reachable(cited_keys(document))})
+
+
+def screened(
+    patient: Patient,
+    drug: Drug,
+    *,
+    indication: str | None,
+    genome: GeneticProfile | None,
+    knowledge: Knowledge,
+    settings: Settings,
+) -> tuple[Case, tuple[DrugId, ...], PatientSubject, tuple[Hit, ...]]:
+    """The case for one drug with what screening says of it: case, all medicines, subject, statements that hold.
+
+    Raises
+    ------
+    ModelError
+        If a contraindication holds.
+    """
+    case = case_of(patient, NO_INDICATION, genome=genome, knowledge=knowledge, settings=settings)
+    case = case.for_indication(_indication_of(drug.doses, indication, knowledge))
+    medicines = (*(d for d in case.present if d != drug.id), drug.id)
+    subject = case.subject(drug.id, medicines)
+    pairs = (h for d in medicines if d != drug.id for h in interaction_hits(case, drug.id, d, medicines))
+    hits = (*drug_hits(case, drug, subject), *pairs)
+    forbidden = [h for h in hits if h.truth is True and h.statement.action == "contraindicated"]
+    if forbidden:
+        raise ModelError(
+            f"{drug.name} is contraindicated: {forbidden[0].statement.text}",
+            where=drug.id,
+            hint="screen the order for every finding",
+        )
+    return case, medicines, subject, hits
 
 
 def _computed_alone(case: Case, drug: DrugId, outcome: LimitOutcome, versions: Versions) -> DoseDocument:

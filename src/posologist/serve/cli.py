@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from posologist.core.errors import PosologistError
+from posologist.core.errors import InputError, PosologistError
 from posologist.serve import cli_genome, cli_study, cli_twin
 from posologist.serve.cli_options import (
     AbsentOption,
@@ -263,6 +263,8 @@ def dose(
     absent: AbsentOption = "missing",
     outside_calls: OutsideOption = None,
     levels: LevelsOption = None,
+    events: EventsOption = None,
+    model: cli_twin.ModelOption = None,
     target: Annotated[str | None, typer.Option("--target", help='e.g. "auc24 400-600 h.mg/L".')] = None,
     indication: Annotated[str | None, typer.Option("--for", help="Indication whose dose limits apply.")] = None,
     as_of: AsOfOption = None,
@@ -270,7 +272,10 @@ def dose(
     knowledge: KnowledgeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Regimens of one drug for this patient, by exposure, within the limits of kidney, liver, age and genes."""
+    """Regimens of one drug for this patient, by exposure, within the limits of kidney, liver, age and genes.
+
+    With --model the patient's own parameters are estimated from --events (doses given) and --levels.
+    """
     from posologist.recommend.dose import dose_for
     from posologist.serve import inputs
     from posologist.serve.table import print_dose
@@ -289,10 +294,18 @@ def dose(
         settings=settings,
         folders=knowledge,
     )
-    document = dose_for(
-        who, drug, indication=indication, target=target, genome=genes, knowledge=facts, settings=settings,
-        levels=inputs.levels_of(levels),
-    )  # fmt: skip
+    if model is not None:
+        document = cli_twin.dose_of_model(
+            who, drug, model, levels=levels, events=events, indication=indication, target=target, genome=genes,
+            facts=facts, settings=settings, as_of=as_of, folders=knowledge,
+        )  # fmt: skip
+    elif events is not None:
+        raise InputError("is for a model", where="--events", hint="give it with --model")
+    else:
+        document = dose_for(
+            who, drug, indication=indication, target=target, genome=genes, knowledge=facts, settings=settings,
+            levels=inputs.levels_of(levels),
+        )  # fmt: skip
     if as_json:
         print_json(document)
     else:

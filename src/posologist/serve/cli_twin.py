@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,8 +22,11 @@ from posologist.serve.cli_options import (
 from posologist.serve.output import emit
 
 if TYPE_CHECKING:
-    from posologist.core.genotype import Versions
-    from posologist.core.simulation import SimulationDocument
+    from posologist.core.genotype import GeneticProfile, Versions
+    from posologist.core.patient import Patient
+    from posologist.core.settings import Settings
+    from posologist.core.simulation import DoseDocument, SimulationDocument
+    from posologist.knowledge.load import Knowledge
     from posologist.knowledge.models import PkModel
 
 verbs = typer.Typer()
@@ -140,6 +144,33 @@ def fit(
         values = ", ".join(f"{parameter} {number(value)}" for parameter, value in subject.parameters.items())
         state = "" if subject.converged else f" (no convergence: {'; '.join(subject.findings)})"
         emit(f"{name}: {values or 'no estimate'}{state}")
+
+
+def dose_of_model(
+    who: Patient,
+    drug: str,
+    model: str,
+    *,
+    levels: Path | None,
+    events: Path | None,
+    indication: str | None,
+    target: str | None,
+    genome: GeneticProfile | None,
+    facts: Knowledge,
+    settings: Settings,
+    as_of: str | None,
+    folders: list[Path] | None,
+) -> DoseDocument:
+    """The answer of `dose --model`; nothing may lie after the day of the question, which is today where not given."""
+    from posologist.recommend.dose_by_model import dose_by_model
+    from posologist.serve import inputs
+
+    day = inputs.day_of(as_of) or datetime.now(UTC).date()
+    return dose_by_model(
+        who, drug, _model(model, folders), **inputs.measured_of(levels, events),
+        now=datetime.combine(day, time.max, UTC), indication=indication, target=target, genome=genome,
+        knowledge=facts, settings=settings,
+    )  # fmt: skip
 
 
 def model_named(name: str, knowledge: list[Path] | None) -> PkModel:

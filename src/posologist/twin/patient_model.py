@@ -1,0 +1,325 @@
+"""What a population model is told of one patient: covariates from the record, doses given, levels measured.
+
+A covariate names its fact. `phenotype:GENE` takes the gene's expressed phenotype and `alleles:GENE` counts alleles,
+both with the numbers of the covariate's `codes`. Nothing is guessed: what the record does not hold and the model has
+no default for is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from posologist.core.errors import InputError, ModelError
+from posologist.core.evidence import Ledger
+from posologist.core.genotype import PhenotypeProfile
+from posologist.core.recommendation import Finding, Reason
+from posologist.core.situation import KnownFact, Situation
+from posologist.core.units import convert
+from posologist.core.values import EvidenceKey, GeneSymbol
+from posologist.knowledge.models import Covariate, PkModel
+from posologist.records.table import EventRow, LevelRow
+from posologist.twin.compartment import INTRAVENOUS, short_route
+from posologist.twin.events import DOSE, EventTable, Record
+from posologist.twin.individual import OCCASION
+
+CENTRAL_OF_ABSORBED = 2  # compartment of doses into a vein where the model has a depot
+
+
+@dataclass(frozen=True)
+class Told:
+    """Covariates in the model's units, the evidence they rest on, and what must be said of them."""
+
+    values: dict[str, float]
+    keys: tuple[EvidenceKey, ...]
+    findings: tuple[Finding, ...] = ()
+    assumptions: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True)
+class History:
+    """Doses and levels of a patient on one time line, hours from the first dose.
+
+    `level_keys` are the evidence of each level in the order of the table's levels.
+    """
+
+    table: EventTable
+    origin: datetime | None
+    keys: tuple[EvidenceKey, ...] = ()
+    level_keys: tuple[EvidenceKey, ...] = ()
+    level_rows: tuple[LevelRow, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    assumptions: tuple[Reason, ...] = field(default=())
+
+    @property
+    def doses(self) -> tuple[Record, ...]:
+        """The doses that were given."""
+        return tuple(record for record in self.table.records if record.is_dose)
+
+
+def covariates_of(
+    model: PkModel,
+    situation: Situation,
+    profile: PhenotypeProfile | None,
+    *,
+    molar_masses: Mapping[str, float],
+    ledger: Ledger,
+) -> Told:
+    """Covariates of a patient, in the model's units.
+
+    Parameters
+    ----------
+    molar_masses
+        g/mol by name of the fact, where a value may have to go between mass and moles.
+
+    Raises
+    ------
+    InputError
+        If a covariate without default is not known; every one that is missing is named.
+    """
+    values: dict[str, float] = {}
+    keys: list[EvidenceKey] = []
+    missing: list[str] = []
+    assumed: list[Reason] = []
+    for covariate in model.covariates:
+        found = _found(covariate, situation, profile, molar_masses, ledger)
+        if found is not None:
+            values[covariate.name] = found[0]
+            keys.append(found[1])
+        elif covariate.default is None:
+            missing.append(f"{covariate.name} ({covariate.meaning}, {covariate.unit})")
+        else:
+            text = f"{covariate.name} ({covariate.meaning}) is not known: {covariate.default:g} {covariate.unit} used"
+            assumed.append(_reason(text, ledger))
+    if missing:
+        raise InputError(
+            f"the model {model.id} needs {'; '.join(missing)}",
+            where="--patient",
+            hint="record it (a gene: give --genome or --profile), or choose a model that does without",
+        )
+    return Told(values, tuple(keys), _outside(model, values, tuple(keys), ledger), tuple(assumed))
+
+
+def _reason(text: str, ledger: Ledger, because: Sequence[EvidenceKey] = ()) -> Reason:
+    return Reason(text=text, because=(ledger.add("assumption", text, because=because),))
+
+
+def _found(
+    covariate: Covariate,
+    situation: Situation,
+    profile: PhenotypeProfile | None,
+    molar_masses: Mapping[str, float],
+    ledger: Ledger,
+) -> tuple[float, EvidenceKey] | None:
+    kind, _, gene = covariate.fact.partition(":")
+    if gene:
+        return None if profile is None else _of_gene(covariate, kind, GeneSymbol(gene), profile, ledger)
+    fact = situation.facts.get(covariate.fact)
+    return None if fact is None else (_number(covariate, fact, molar_masses), fact.because)
+
+
+def _number(covariate: Covariate, fact: KnownFact, molar_masses: Mapping[str, float]) -> float:
+    if isinstance(fact.value, str):
+        if fact.value not in covariate.codes:
+            raise InputError(
+                f"{covariate.fact} '{fact.value}' has no number in the model",
+                where=covariate.name,
+                hint=f"the model knows {', '.join(covariate.codes) or 'none'}",
+            )
+        return covariate.codes[fact.value]
+    if isinstance(fact.value, bool) or not fact.unit or covariate.unit == "1":
+        return float(fact.value)
+    try:
+        return convert(float(fact.value), fact.unit, covariate.unit, molar_mass=molar_masses.get(covariate.fact))
+    except InputError as error:
+        raise InputError(error.message, where=covariate.name, hint=error.hint) from error
+
+
+def _of_gene(
+    covariate: Covariate, kind: str, gene: GeneSymbol, profile: PhenotypeProfile, ledger: Ledger
+) -> tuple[float, EvidenceKey] | None:
+    called = profile.genes.get(gene)
+    if kind == "phenotype":
+        value = None if called is None or called.clinical is None else covariate.codes.get(called.clinical)
+        return None if value is None or called is None else (value, called.because[0])
+    if kind != "alleles" or called is None or called.diplotype is None:
+        return None
+    alleles = called.diplotype.split("/")
+    if len(alleles) != 2 or not all(allele.startswith("*") and allele[1:].isdigit() for allele in alleles):
+        return None
+    text = f"{covariate.meaning}: {gene} {called.diplotype}"
+    key = ledger.add("derived", text, because=called.because)
+    return sum(covariate.codes.get(allele, 0.0) for allele in alleles), key
+
+
+def _outside(
+    model: PkModel, values: Mapping[str, float], keys: tuple[EvidenceKey, ...], ledger: Ledger
+) -> tuple[Finding, ...]:
+    found = []
+    for covariate in model.outside(values):
+        value = values.get(covariate.name, covariate.default)
+        low, high = ("any" if bound is None else f"{bound:g}" for bound in (covariate.low, covariate.high))
+        detail = (
+            f"{covariate.meaning} is {value:g} {covariate.unit}; the model {model.id} was studied from {low} to "
+            f"{high}. The answer extrapolates."
+        )
+        key = ledger.add("derived", detail, because=keys)
+        title = f"{covariate.name} is outside the studied range"
+        found.append(Finding(severity="serious", title=title, detail=detail, drugs=(str(model.drug),), because=(key,)))
+    return tuple(found)
+
+
+def history_of(
+    model: PkModel,
+    events: Sequence[EventRow],
+    levels: Sequence[LevelRow],
+    *,
+    is_drug: Mapping[str, bool],
+    covariates: Mapping[str, float],
+    subject: str,
+    now: datetime,
+    ledger: Ledger,
+) -> History:
+    """Doses and levels as one event table in the model's units.
+
+    Parameters
+    ----------
+    is_drug
+        Whether each name written in the columns `drug` and `analyte` means the model's drug.
+    now
+        Nothing may lie after it.
+
+    Raises
+    ------
+    InputError
+        For a time after `now`, a level without a dose before it, another analyte, a unit that does not convert, or a
+        route that the model does not describe.
+    """
+    given = [row for row in events if not row.drug or is_drug[row.drug]]
+    both: tuple[EventRow | LevelRow, ...] = (*given, *levels)
+    for row in both:
+        if row.at > now:
+            raise InputError(f"{row.at:%Y-%m-%d %H:%M} lies in the future", where=str(row.source), hint="check --as-of")
+    for level in levels:
+        if not is_drug[level.analyte]:
+            hint = f"give levels of {model.drug} only"
+            raise InputError(f"the level is of {level.analyte}", where=str(level.source), hint=hint)
+    if levels and (not given or min(row.at for row in levels) <= min(row.at for row in given)):
+        raise InputError("a level is not after the first dose", where="--levels", hint="give the doses with --events")
+    origin = min((row.at for row in given), default=None)
+    rows = [(_hours(row.at, origin), 1, _dose(model, row, origin, covariates)) for row in given]
+    rows += [(_hours(row.at, origin), 0, _level(model, row, origin, covariates)) for row in levels]
+    rows.sort(key=lambda row: row[:2])
+    records = tuple(row[2] for row in rows)
+    keys = tuple(_event_key(row, ledger) for row in given)
+    level_keys = tuple(_level_key(row, ledger) for row in levels)
+    return History(
+        EventTable(subject, records), origin, keys, level_keys, tuple(levels),
+        findings=_left_out(model, len(events) - len(given), (*keys, *level_keys), ledger),
+        assumptions=_ties(records, level_keys, model, ledger),
+    )  # fmt: skip
+
+
+def _hours(at: datetime, origin: datetime | None) -> float:
+    return 0.0 if origin is None else (at - origin).total_seconds() / 3600.0
+
+
+def carried(model: PkModel, covariates: Mapping[str, float]) -> dict[str, float]:
+    """Covariates of a record; where the model varies between occasions all records are of one."""
+    return {**covariates, OCCASION: 1.0} if model.occasion else dict(covariates)
+
+
+def compartment_of(model: PkModel, route: str, where: str = "--events") -> int:
+    """Compartment of a dose by this route.
+
+    Raises
+    ------
+    InputError
+        If the model does not describe the route.
+    """
+    way = short_route(route)
+    intravenous = way in INTRAVENOUS
+    if intravenous == (model.absorption == "none"):
+        return 0
+    if intravenous and not model.apparent:
+        return CENTRAL_OF_ABSORBED
+    described = "doses into a vein" if model.absorption == "none" else "absorbed doses"
+    raise InputError(f"the model {model.id} describes {described}, not '{route}'", where=where, hint="choose a model")
+
+
+def _dose(model: PkModel, row: EventRow, origin: datetime | None, covariates: Mapping[str, float]) -> Record:
+    try:
+        amount = convert(row.amount, row.unit, model.dose_unit)
+    except InputError as error:
+        raise InputError(error.message, where=str(row.source), hint=f"give {model.dose_unit}") from error
+    cmt = compartment_of(model, row.route, str(row.source))
+    infused = row.duration_h > 0
+    if infused and short_route(row.route) not in INTRAVENOUS:
+        raise InputError("an absorbed dose has an infusion time", where=str(row.source), hint="clear duration_h")
+    rate = amount / row.duration_h if infused else 0.0
+    return Record(
+        _hours(row.at, origin), evid=DOSE, amt=amount, rate=rate, cmt=cmt, mdv=1,
+        covariates=carried(model, covariates), where=str(row.source),
+    )  # fmt: skip
+
+
+def _level(model: PkModel, row: LevelRow, origin: datetime | None, covariates: Mapping[str, float]) -> Record:
+    try:
+        value = convert(row.value, row.unit, model.concentration_unit, molar_mass=model.molar_mass)
+    except InputError as error:
+        raise InputError(error.message, where=str(row.source), hint=f"give {model.concentration_unit}") from error
+    return Record(
+        _hours(row.at, origin), dv=value, covariates=carried(model, covariates), where=str(row.source)
+    )  # fmt: skip
+
+
+def _event_key(row: EventRow, ledger: Ledger) -> EvidenceKey:
+    over = f" over {row.duration_h:g} h" if row.duration_h else ""
+    text = f"{row.amount:g} {row.unit} {row.route}{over} at {row.at:%Y-%m-%d %H:%M}"
+    return ledger.add("patient", text, source=str(row.source))
+
+
+def _level_key(row: LevelRow, ledger: Ledger) -> EvidenceKey:
+    text = f"level of {row.analyte}: {row.value:g} {row.unit} at {row.at:%Y-%m-%d %H:%M}"
+    return ledger.add("patient", text, source=str(row.source))
+
+
+def _left_out(model: PkModel, n: int, keys: tuple[EvidenceKey, ...], ledger: Ledger) -> tuple[Finding, ...]:
+    if not n:
+        return ()
+    text = f"{n} administrations of other drugs stand in the table and are not used for {model.drug}."
+    key = ledger.add("derived", text, because=keys) if keys else ledger.add("patient", text, source="--events")
+    return (Finding(severity="information", title="Rows of other drugs", detail=text, because=(key,)),)
+
+
+def _ties(
+    records: Sequence[Record], keys: tuple[EvidenceKey, ...], model: PkModel, ledger: Ledger
+) -> tuple[Reason, ...]:
+    said = []
+    dosed = {record.time for record in records if record.is_dose}
+    if any(record.is_level and record.time in dosed for record in records):
+        said.append(_reason("A level at the time of a dose is taken as drawn before the dose.", ledger, keys))
+    if model.occasion:
+        said.append(_reason("All levels and the coming doses are taken as one occasion.", ledger, keys))
+    return tuple(said)
+
+
+def check_usable(model: PkModel, drug: str) -> None:
+    """Refuse a model that is of another drug or not complete.
+
+    Raises
+    ------
+    InputError
+        If it is of another drug.
+    ModelError
+        If something is missing in it.
+    """
+    if model.drug != drug:
+        raise InputError(f"the model {model.id} is of {model.drug}, not {drug}", where="--model", hint="choose another")
+    if model.missing:
+        raise ModelError(
+            f"{model.id} cannot give a dose, it lacks: {'; '.join(model.missing)}",
+            where="--model",
+            hint="complete the file with a source, or choose another model",
+        )

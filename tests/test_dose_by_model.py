@@ -1,0 +1,365 @@
+"""`dose --model`: the dose from a population model and the patient's own levels, against published answers and laws."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patients import a_patient, as_bytes, bundle, fhir_condition, fhir_observation, fhir_patient
+from posologist.core.errors import InputError, ModelError
+from posologist.core.evidence import Evidence
+from posologist.core.patient import Source
+from posologist.core.settings import Settings
+from posologist.core.simulation import DoseDocument
+from posologist.knowledge.load import load_knowledge
+from posologist.knowledge.models import PkModel, load_models
+from posologist.recommend.dose_by_model import dose_by_model
+from posologist.records.table import EventRow, LevelRow
+from posologist.serve.cli import main
+from posologist.twin.events import DOSE, Record
+from posologist.twin.goals import Shape, area_between, dose_reaching, goal_of, levels_after, steady_curve
+from posologist.twin.individual import individual
+from posologist.twin.map import map_estimates
+from shared import shared_data
+from twin_models import Effect, Error, PlainModel, diagonal, table
+
+START = datetime(2026, 11, 2, 8, tzinfo=UTC)
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+SOURCE = Source(document="made.csv", place="line 2")
+PLAIN = Settings(as_of=datetime(2026, 11, 20).date())
+PROGRAM_TARGET = "auc24 400-600 h.mg/L"
+
+
+def model_named(name: str) -> PkModel:
+    return next(model for model in load_models() if model.id == name)
+
+
+GOTI = model_named("vancomycin_goti2018")
+
+
+def reference(name: str) -> dict[str, Any]:
+    path = shared_data("pk", "reference", "map_and_dose_posologyr.json")
+    cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    return next(case for case in cases if case["id"] == name)
+
+
+def goti_patient(case: dict[str, Any]) -> dict[str, np.ndarray]:
+    given_values = case["covariates"]
+    typical = GOTI.typical(
+        {"crcl": given_values["CLCREAT"], "weight": given_values["WT"], "dialysis": given_values["DIAL"]}
+    )
+    return individual(GOTI, typical, [[case["given_eta"][name] for name in ("Cl", "Vc", "Vp")]])
+
+
+def infusions(dose: float, n: int, interval: float = 24.0) -> list[Record]:
+    return [Record(interval * k, evid=DOSE, amt=dose, rate=dose / 2.0, mdv=1) for k in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "start", "stop"),
+    [("vanco_patient04_dose_auc_single", 1, 0.0, 24.0), ("vanco_patient04_dose_auc_repeated", 11, 216.0, 240.0)],
+)
+def test_dose_for_an_area_is_the_published_one(name: str, n: int, start: float, stop: float) -> None:
+    case = reference(name)
+    parameters = goti_patient(case)
+    dose = dose_reaching(
+        lambda amount: float(area_between(GOTI, parameters, infusions(amount, n), start, stop)[0]), 400.0, first=1000.0
+    )
+    assert dose == pytest.approx(case["expected"]["dose_mg"], rel=case["rel_tol"])
+
+
+def test_interval_for_a_trough_is_the_published_one() -> None:
+    case = reference("vanco_patient04_interval")
+    parameters = goti_patient(case)
+
+    def trough(interval: float) -> float:
+        return float(levels_after(GOTI, parameters, infusions(2000.0, 11, interval), np.array([11 * interval]))[0, 0])
+
+    assert trough(case["expected"]["interval_h"]) == pytest.approx(10.0, rel=0.01)
+
+
+def test_map_then_dose_of_daptomycin_is_the_published_one() -> None:
+    case = reference("daptomycin_tdm_dose_conc")
+    known = case["covariates"]
+    clearance = (0.807 + 0.00514 * (known["ClCr"] - 91.2) + 0.14 * (known["TEMP"] - 37.2)) * 0.8 ** known["SEX"]
+    size = known["WT"] - 75.1
+    typical = {
+        "CL": clearance, "V1": 4.80, "V2": (3.13 + 0.0458 * size) * 1.93, "Q": 3.46 + 0.0593 * size
+    }  # fmt: skip
+    variances = [float(np.sqrt(np.log(cv**2 + 1))) for cv in (0.306, 0.567, 0.191, 0.652)]
+    model = PlainModel(
+        equations=lambda: typical, random=tuple(Effect(name) for name in ("CL", "V1", "V2", "Q")),
+        omega=diagonal(*variances), residual=(Error("additive", additive=4.72**0.5),), compartments=2,
+    )  # fmt: skip
+    doses = [(d["time_h"], d["amt_mg"], d["amt_mg"] / d["dur_h"]) for d in case["doses"]]
+    history = table("1", doses, [tuple(level) for level in case["observations"]])
+    (found,) = map_estimates(model, [history])
+    parameters = {name: np.array([value]) for name, value in found.parameters.items()}
+    past = [record for record in history.records if record.is_dose]
+
+    def level(amount: float) -> float:
+        coming = Record(104.0, evid=DOSE, amt=amount, rate=amount, mdv=1)
+        return float(levels_after(model, parameters, [*past, coming], np.array([105.0]))[0, 0])  # type: ignore[arg-type]
+
+    assert dose_reaching(level, 60.0, first=100.0) == pytest.approx(case["expected"]["dose_mg"], rel=case["rel_tol"])
+
+
+@given(
+    clearance=st.floats(0.5, 20), volume=st.floats(5, 200), interval=st.sampled_from([6.0, 8.0, 12.0, 24.0, 48.0]),
+    infusion=st.sampled_from([0.0, 0.5, 1.0, 2.0]), dose=st.floats(50, 5000),
+)  # fmt: skip
+@settings(max_examples=25, deadline=None)
+def test_steady_state_area_is_dose_over_clearance(
+    clearance: float, volume: float, interval: float, infusion: float, dose: float
+) -> None:
+    parameters = {n: np.array([v]) for n, v in {"CL": clearance, "V1": volume, "Q": 3.0, "V2": 30.0}.items()}
+    curve = steady_curve(GOTI, parameters, Shape(interval, infusion, 0), dose)
+    assert curve.auc24[0] == pytest.approx(dose * 24 / interval / clearance, rel=1e-5)
+    assert curve.trough[0] <= curve.auc24[0] / 24 <= curve.peak[0] * (1 + 1e-9)
+    bigger = steady_curve(GOTI, parameters, Shape(interval, infusion, 0), 1.5 * dose)
+    assert bigger.trough[0] > curve.trough[0]
+    assert bigger.peak[0] > curve.peak[0]
+
+
+def test_time_above_a_concentration_of_one_exponential() -> None:
+    plain = PlainModel(equations=dict, random=(), omega=(), residual=())
+    parameters = {"CL": np.array([2.0]), "V1": np.array([20.0])}
+    curve = steady_curve(plain, parameters, Shape(12.0, 0.0, 0), 100.0)  # type: ignore[arg-type]
+    peak = 5.0 / (1 - np.exp(-1.2))
+    goal = goal_of(GOTI, "time_above_3", 50.0, None, "%")
+    assert goal is not None
+    assert curve.value(goal)[0] == pytest.approx(100 * np.log(peak / 3.0) / 0.1 / 12.0, abs=0.2)
+
+
+def given_doses(n: int = 4, amount: float = 1000.0) -> tuple[EventRow, ...]:
+    return tuple(
+        EventRow(
+            at=START + timedelta(hours=12 * k), amount=amount, unit="mg", route="iv", duration_h=1.0, source=SOURCE
+        )
+        for k in range(n)
+    )
+
+
+def measured(*levels: tuple[float, float], unit: str = "mg/L", analyte: str = "vancomycin") -> tuple[LevelRow, ...]:
+    return tuple(
+        LevelRow(at=START + timedelta(hours=hours), value=value, unit=unit, analyte=analyte, source=SOURCE)
+        for hours, value in levels
+    )
+
+
+def answer(*, model: PkModel = GOTI, drug: str = "vancomycin", **more: Any) -> DoseDocument:
+    who = a_patient(age=62, weight=80.0, height=178.0, creatinine=1.0)
+    asked = {"events": given_doses(), "target": PROGRAM_TARGET, "now": NOW, **more}
+    return dose_by_model(who, drug, model, knowledge=load_knowledge(), settings=PLAIN, **asked)
+
+
+def recommended_per_day(document: DoseDocument) -> float:
+    if document.regimens:
+        text = document.regimens[0].text
+    else:
+        assert document.binding_constraint is not None
+        text = document.binding_constraint.nearest_regimen or ""
+    amount, every = float(text.split()[0]), float(text.rsplit("q", 1)[1].removesuffix("h"))
+    return amount * 24 / every
+
+
+def test_a_high_level_lowers_the_dose_and_a_low_one_raises_it() -> None:
+    low, middle, high = (answer(levels=measured((35.5, trough), (38.0, 2.0 * trough))) for trough in (6.0, 12.0, 24.0))
+    assert recommended_per_day(low) > recommended_per_day(middle) > recommended_per_day(high)
+    assert low.parameters["CL"].value > high.parameters["CL"].value
+
+
+def test_without_levels_the_answer_is_the_population() -> None:
+    document = answer(levels=())
+    assert document.individual is None
+    assert "Population answer" in {finding.title for finding in document.findings}
+    typical = GOTI.typical({"crcl": 86.7, "weight": 80.0, "dialysis": 0.0})
+    assert document.parameters["CL"].value == pytest.approx(typical["CL"], rel=0.05)
+    assert document.parameters["V1"].value == pytest.approx(typical["V1"], rel=0.02)
+
+
+def test_levels_narrow_the_parameters_and_are_shown_with_their_prediction() -> None:
+    before, after = answer(levels=()), answer(levels=measured((11.5, 9.0), (35.5, 12.0), (38.0, 27.0)))
+    width = lambda document: document.parameters["CL"].high / document.parameters["CL"].low  # noqa: E731
+    assert width(after) < width(before)
+    assert after.individual is not None
+    assert after.individual.converged
+    assert after.individual.effective_sample_size >= 200
+    assert set(after.individual.eta) == {"ETA1", "ETA2", "ETA3"}
+    assert [level.observed.value for level in after.levels] == [9.0, 12.0, 27.0]
+    assert all(level.predicted is not None for level in after.levels)
+    assert after.next_sample is not None
+    assert after.next_sample.time.value > 36.0
+
+
+def test_regimens_are_ranked_by_the_probability_of_the_target() -> None:
+    document = answer(target="trough 8-25 mg/L", levels=measured((35.5, 12.0), (38.0, 27.0)))
+    shares = [regimen.target_attainment.value for regimen in document.regimens if regimen.target_attainment]
+    assert len(shares) == len(document.regimens) > 3
+    assert all(first >= second - 1e-3 for first, second in pairwise(shares))
+    assert min(shares) >= 0.5
+    assert all({"auc24", "trough", "peak"} <= set(regimen.exposure) for regimen in document.regimens)
+
+
+def test_what_cannot_be_reached_names_its_constraint_and_the_nearest_regimen() -> None:
+    document = answer(target="auc24 500-501 h.mg/L", levels=())
+    assert not document.regimens
+    assert document.binding_constraint is not None
+    assert document.binding_constraint.nearest_regimen
+    assert "No regimen qualifies" in {finding.title for finding in document.findings}
+
+
+def test_a_level_that_does_not_fit_is_flagged() -> None:
+    document = answer(levels=measured((11.5, 9.0), (13.5, 25.0), (23.5, 11.0), (25.5, 27.0), (30.0, 160.0)))
+    assert any(finding.title == "A level does not fit" and "160" in finding.detail for finding in document.findings)
+    calm = answer(levels=measured((11.5, 9.0), (13.5, 25.0), (23.5, 11.0), (25.5, 27.0)))
+    assert not any(finding.title == "A level does not fit" for finding in calm.findings)
+
+
+def test_units_do_not_change_the_answer() -> None:
+    mine = answer(levels=measured((35.5, 12.0), (38.0, 27.0)))
+    other = answer(levels=measured((35.5, 12000.0), (38.0, 27000.0), unit="ug/L"))
+    assert other.parameters["CL"].value == pytest.approx(mine.parameters["CL"].value, rel=1e-9)
+
+
+def test_unverified_facts_of_the_model_are_said() -> None:
+    titles = {finding.title: finding.detail for finding in answer(levels=()).findings}
+    assert "vancomycin-consensus-2020" in titles["The regimens rest on unverified facts"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"levels": measured((-1.0, 12.0))}, "not after the first dose"),
+        ({"levels": measured((0.0, 12.0))}, "not after the first dose"),
+        ({"levels": measured((5.0, 12.0)), "events": ()}, "not after the first dose"),
+        ({"levels": measured((5.0, 12.0), analyte="gentamicin")}, "gentamicin"),
+        ({"levels": measured((5.0, 12.0), analyte="moonlight")}, "moonlight"),
+        ({"levels": measured((5.0, 12.0), unit="mmHg")}, "do not convert"),
+        ({"levels": measured((5.0, 12.0), unit="umol/L")}, "do not convert"),
+        ({"levels": measured((5.0, 12.0)), "now": START + timedelta(hours=1)}, "future"),
+        ({"events": tuple(row.model_copy(update={"route": "oral"}) for row in given_doses())}, "vein"),
+        ({"target": "inr 2-3 1"}, "inr"),
+        ({"drug": "gentamicin"}, "gentamicin"),
+    ],
+)
+def test_wrong_input_is_refused(wrong: dict[str, Any], word: str) -> None:
+    with pytest.raises(InputError) as refused:
+        answer(**wrong)
+    assert word in str(refused.value)
+
+
+def test_a_missing_covariate_is_named() -> None:
+    who = a_patient(age=62, weight=80.0)
+    with pytest.raises(InputError, match="crcl"):
+        dose_by_model(who, "vancomycin", GOTI, now=NOW, knowledge=load_knowledge(), settings=PLAIN)
+
+
+def test_a_model_that_lacks_something_gives_no_dose() -> None:
+    partial = GOTI.model_copy(update={"missing": ("the residual error",)})
+    with pytest.raises(ModelError, match="residual error"):
+        answer(model=partial)
+
+
+def test_a_covariate_outside_the_study_is_answered_with_a_finding() -> None:
+    narrow = tuple(c.model_copy(update={"high": 75.0}) if c.name == "weight" else c for c in GOTI.covariates)
+    document = answer(model=GOTI.model_copy(update={"covariates": narrow}))
+    assert "weight is outside the studied range" in {finding.title for finding in document.findings}
+
+
+def test_rows_of_another_drug_are_left_out_and_said() -> None:
+    other = EventRow(at=START, amount=5.0, unit="mg", route="oral", drug="amlodipine", source=SOURCE)
+    document = answer(events=(other, *given_doses()))
+    assert "Rows of other drugs" in {finding.title for finding in document.findings}
+    assert document.parameters == answer().parameters
+
+
+def test_every_key_leads_to_a_leaf() -> None:
+    document = answer(levels=measured((35.5, 12.0), (38.0, 27.0)))
+    for estimate in (*document.parameters.values(), *(m for r in document.regimens for m in r.exposure.values())):
+        assert leaves(estimate.because, document.evidence) >= {"patient", "model"}
+
+
+def leaves(keys: Any, evidence: dict[str, Evidence]) -> set[str]:
+    found = set()
+    for key in keys:
+        entry = evidence[key]
+        found |= leaves(entry.because, evidence) if entry.because else {entry.kind}
+    return found
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, int]]:
+    def call(*arguments: str | Path) -> tuple[str, int]:
+        monkeypatch.setattr(sys, "argv", ["posologist", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return capsys.readouterr().out, int(ended.value.code or 0)
+
+    return call
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    record = bundle(
+        fhir_patient(), fhir_observation("29463-7", 80, "kg"), fhir_observation("8302-2", 178, "cm"),
+        fhir_observation("2160-0", 1.0, "mg/dL"), fhir_condition("59621000"),
+    )  # fmt: skip
+    (tmp_path / "bundle.json").write_bytes(as_bytes(record))
+    doses = [f"2026-11-0{day}T{hour}:00,1,g,iv,1,vancomycin" for day in (2, 3) for hour in ("08", "20")]
+    (tmp_path / "events.csv").write_text("\n".join(["time,amount,unit,route,duration_h,drug", *doses]) + "\n")
+    levels = ["2026-11-03T19:30,12,mg/L,vancomycin", "2026-11-03T22:00,27,ug/mL,vancomycin"]
+    (tmp_path / "levels.csv").write_text("\n".join(["time,value,unit,analyte", *levels]) + "\n")
+    return tmp_path
+
+
+def test_the_command_line_end_to_end(run: Callable[..., tuple[str, int]], files: Path) -> None:
+    given_files = (
+        "--patient",
+        files / "bundle.json",
+        "--levels",
+        files / "levels.csv",
+        "--events",
+        files / "events.csv",
+    )
+    asked = ("dose", "vancomycin", *given_files, "--model", GOTI.id, "--target", "trough 8-25 mg/L")
+    out, code = run(*asked, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["schema"] == "posologist/dose/1"
+    assert document["model"] == GOTI.id
+    assert document["individual"]["converged"]
+    assert document["regimens"][0]["text"].startswith(tuple("123456789"))
+    assert [level["time"]["value"] for level in document["levels"]] == [35.5, 38.0]
+    again, _ = run(*asked, "--json")
+    assert again == out
+    shown, code = run(*asked)
+    assert code == 0
+    assert "Next level" in shown
+
+
+def test_events_without_a_model_are_refused(run: Callable[..., tuple[str, int]], files: Path) -> None:
+    out, code = run(
+        "dose", "vancomycin", "--patient", files / "bundle.json", "--events", files / "events.csv", "--json"
+    )
+    assert code == 2
+    assert json.loads(out)["error"]["where"] == "--events"
+
+
+def test_oral_doses_are_those_that_can_be_dispensed() -> None:
+    document = answer(model=model_named("theophylline_rovei1982"), drug="theophylline", events=(), target=None)
+    assert document.regimens or document.binding_constraint
+    offered = {regimen.text for regimen in document.regimens}
+    if not offered and document.binding_constraint is not None:
+        offered = {document.binding_constraint.nearest_regimen or ""}
+    assert all("orally" in text for text in offered)

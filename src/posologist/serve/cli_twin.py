@@ -167,7 +167,7 @@ def dose_of_model(
 
     day = inputs.day_of(as_of) or datetime.now(UTC).date()
     return dose_by_model(
-        who, drug, _model(model, folders), **inputs.measured_of(levels, events),
+        who, drug, model_named(model, folders), **inputs.measured_of(levels, events),
         now=datetime.combine(day, time.max, UTC), indication=indication, target=target, genome=genome,
         knowledge=facts, settings=settings,
     )  # fmt: skip

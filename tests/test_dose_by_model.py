@@ -178,10 +178,14 @@ def recommended_per_day(document: DoseDocument) -> float:
     return amount * 24 / every
 
 
-def test_a_high_level_lowers_the_dose_and_a_low_one_raises_it() -> None:
-    low, middle, high = (answer(levels=measured((35.5, trough), (38.0, 2.0 * trough))) for trough in (6.0, 12.0, 24.0))
-    assert recommended_per_day(low) > recommended_per_day(middle) > recommended_per_day(high)
-    assert low.parameters["CL"].value > high.parameters["CL"].value
+@pytest.mark.parametrize("target", [AREA, TROUGH])
+def test_a_high_level_lowers_the_dose_and_a_low_one_raises_it(target: str) -> None:
+    low, middle, high = (
+        answer(levels=measured((35.5, trough), (38.0, 2.0 * trough)), target=target) for trough in (6.0, 12.0, 24.0)
+    )
+    assert recommended_per_day(low) >= recommended_per_day(middle) >= recommended_per_day(high)
+    assert recommended_per_day(low) > recommended_per_day(high)
+    assert low.parameters["CL"].value > middle.parameters["CL"].value > high.parameters["CL"].value
 
 
 def test_without_levels_the_answer_is_the_population() -> None:

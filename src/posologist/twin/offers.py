@@ -33,6 +33,7 @@ INFUSIONS_H = (0.5, 1.0, 2.0)
 HALF = 0.5  # share of possible patients that a regimen must bring to the target
 EQUAL = 0.05  # probabilities of the target are told apart in steps of this size
 MOST_UNITS = 4.0  # of the largest strength in one dose
+SATURATED = 0.95  # share of the capacity of elimination from which a dose is taken to saturate it
 _LEAST_INTERVAL_H = 4.0  # a shorter interval in use is not offered as a regimen
 _AROUND = 7  # multiples on each side of the dose that meets the target in the middle patient
 _SLOW_DRAWS = 100  # draws where each dose has to be integrated
@@ -114,12 +115,23 @@ class Exposures:
         """Exposure of a dose; None where there is no steady state."""
         if self._model.elimination != "linear":
             try:
-                return steady_curve(self._model, self._parameters, shape, dose)
+                return steady_curve(self._model, self._bounded(shape, dose), shape, dose)
             except NumericsError:
                 return None
         if shape not in self._units:
             self._units[shape] = steady_curve(self._model, self._parameters, shape, 1.0)
         return self._units[shape].scaled(dose)
+
+    def _bounded(self, shape: Shape, dose: float) -> Parameters:
+        """Parameters where those whom the dose saturates keep a steady state, far above any target.
+
+        With all elimination saturable there is none from dose rate = VMAX on; from `SATURATED` of it on the capacity is
+        taken as just large enough for that share, so that the average is at least 19 KM.
+        """
+        if self._model.elimination != "michaelis-menten":
+            return self._parameters
+        rate = self._parameters.get("F", np.ones(1)) * dose / shape.interval
+        return {**self._parameters, "VMAX": np.maximum(self._parameters["VMAX"], rate / SATURATED)}
 
     def middle(self, shape: Shape, dose: float, goal: Goal) -> float:
         """Median of the goal's measure; infinite where there is no steady state."""
@@ -161,7 +173,7 @@ def _absorbed(model: PkModel, drug: Drug, limits: Limits | None, route: str, wei
         if regimen.unit in ("mg", "mcg", "g"):
             dose = _converted(regimen.dose, regimen.unit, model)
             found.append(Offer(regimen.text, dose, Shape(regimen.interval_h, 0.0, compartment_of(model, route))))
-    return Offers(tuple(found), warned=tuple(warned))
+    return Offers(tuple(found), _saturation(model), tuple(warned))
 
 
 def _converted(dose: float, unit: str, model: PkModel) -> float:
@@ -204,7 +216,17 @@ def _intravenous(
         if not vials or dose <= MOST_UNITS * max(vials)
         if most is None or dose * 24.0 / shape.interval <= most * (1 + 1e-9)
     ]
-    return Offers(tuple(found), said, warned)
+    return Offers(tuple(found), (*said, *_saturation(model)), warned)
+
+
+def _saturation(model: PkModel) -> tuple[str, ...]:
+    if model.elimination != "michaelis-menten":
+        return ()
+    share, times = 100 * SATURATED, SATURATED / (1 - SATURATED)
+    return (
+        f"Possible patients whose elimination a dose fills to {share:g} % or more have no usable steady state: they "
+        f"are counted at an average of at least {times:.0f} KM, above every target.",
+    )
 
 
 def _aim(goal: Goal | None, exposures: Exposures, shape: Shape) -> float | None:
@@ -268,13 +290,15 @@ def ordered(candidates: Sequence[Judged], settings: Settings, *, habit: Habit, a
     if not aimed:
         return sorted(candidates, key=lambda c: (c.offer.per_day, habit.away(c.offer.shape)))
     fit = [c for c in candidates if c.attainment >= HALF and c.toxicity < settings.max_toxic_probability]
-    return sorted(fit, key=lambda c: _order(c, habit))
+    most = max((c.attainment for c in fit), default=0.0)
+    return sorted(fit, key=lambda c: _order(c, most, habit))
 
 
-def _order(candidate: Judged, habit: Habit) -> tuple[float, ...]:
+def _order(candidate: Judged, most: float, habit: Habit) -> tuple[float, ...]:
+    """Steps below the highest probability of the target, then of toxicity; then what is closest to the habit."""
     return (
-        -round(candidate.attainment / EQUAL),
-        round(candidate.toxicity / EQUAL),
+        (most - candidate.attainment) // EQUAL,
+        candidate.toxicity // EQUAL,
         *habit.away(candidate.offer.shape),
         -candidate.attainment,
         candidate.offer.per_day,
@@ -284,7 +308,9 @@ def _order(candidate: Judged, habit: Habit) -> tuple[float, ...]:
 def binding(candidates: Sequence[Judged], goal: Goal, settings: Settings, *, habit: Habit) -> tuple[str, Judged]:
     """What keeps every candidate from qualifying, and the nearest one."""
     safe = [c for c in candidates if c.toxicity < settings.max_toxic_probability]
-    nearest = min(safe or candidates, key=lambda c: (_order(c, habit), c.offer.text))
+    nearest = min(
+        safe or candidates, key=lambda c: (-round(c.attainment, 2), habit.away(c.offer.shape), c.toxicity, c.offer.text)
+    )
     if not safe:
         nearest = min(candidates, key=lambda c: (c.toxicity, -c.attainment, c.offer.text))
     if any(c.attainment >= HALF for c in candidates) or not safe:

@@ -45,8 +45,10 @@ class Covariate(Value):
 
     `low` and `high` bound the studied patients, None where the source gives no range. `carry` says how a value holds
     between records: "forward" from its record on (LOCF), "backward" up to its record (NOCB). `fact` is the name of the
-    situation's fact, `codes` its texts as numbers where it is a text. `default` None: without it there is no answer.
-    `reference` is the value of the reference patient, for whom the typical values are checked.
+    situation's fact, `codes` its texts as numbers where it is a text; `phenotype:GENE` and `alleles:GENE` take a gene
+    (alleles are counted; one outside the codes of all covariates of the gene is unknown), `drug:NAME` a medicine.
+    `default` None: without it there is no answer. `reference` is the value of the reference patient, for whom the
+    typical values are checked.
     """
 
     name: str

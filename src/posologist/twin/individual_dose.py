@@ -31,7 +31,7 @@ from posologist.twin.goals import Goal, area_unit, goal_of, levels_after
 from posologist.twin.individual import Array, factor_of, individual, typical_values
 from posologist.twin.levels import levels_at
 from posologist.twin.modelled import UNITS, predict
-from posologist.twin.offers import Exposures, Judged, binding, judged, offers_of, ordered
+from posologist.twin.offers import Exposures, Habit, Judged, binding, judged, offers_of, ordered
 from posologist.twin.patient_model import History, Told, carried
 from posologist.twin.posterior import ENOUGH, Posterior, posterior, resampled_rows
 from posologist.twin.randomness import generator_for, normal_draws
@@ -137,11 +137,11 @@ def individual_dose_document(
     toxic, open_toxic = _toxic(case)
     route = _route(case)
     exposures = Exposures(model, people.parameters)
-    tried = offers_of(model, drug, limits, goal, exposures, route=route, weight_kg=weight_kg)
+    habit = _habit(drug, limits, history)
+    tried = offers_of(model, drug, limits, goal, exposures, habit=habit, route=route, weight_kg=weight_kg)
     candidates = judged(tried.offers, exposures, goal, toxic)
-    interval, infusion = _habit(history)
-    best = ordered(candidates, settings, interval=interval, infusion=infusion, aimed=goal is not None)
-    bound, nearest, why = _bound(case, candidates, best, goal, interval, infusion)
+    best = ordered(candidates, settings, habit=habit, aimed=goal is not None)
+    bound, nearest, why = _bound(case, candidates, best, goal, habit)
     levels, misfits = _levels(case)
     shown = best[0] if best else nearest
     return DoseDocument(
@@ -150,7 +150,7 @@ def individual_dose_document(
         individual=_individual(case), target=aimed,
         regimens=tuple(_ranked(case, rank, row, goal, toxic) for rank, row in enumerate(best[:MOST_RANKED], start=1)),
         binding_constraint=bound,
-        next_sample=None if shown is None else _next_sample(case, shown, goal),
+        next_sample=None if shown is None else _next_sample(case, shown, goal, habit),
         levels=levels,
         findings=(
             *told.findings, *history.findings, *_about_model(case), *_about_draws(case), *misfits, *why,
@@ -224,12 +224,16 @@ def _route(case: _Case) -> str:
     return "oral"
 
 
-def _habit(history: History) -> tuple[float, float]:
-    """Interval and infusion time in use (h), else the usual ones."""
+def _habit(drug: Drug, limits: Limits | None, history: History) -> Habit:
+    """Interval and infusion time in use, else the longest usual interval of the drug's file."""
     doses = history.doses
     gaps = [b.time - a.time for a, b in pairwise(doses) if b.time > a.time]
     infusions = [dose.amt / dose.rate for dose in doses if dose.rate > 0]
-    return float(np.median(gaps)) if gaps else _FIRST_INTERVAL_H, infusions[-1] if infusions else _FIRST_INFUSION_H
+    per_day = (limits.doses_per_day if limits is not None else ()) or (
+        drug.doses[0].doses_per_day if drug.doses else ()
+    )
+    usual = 24.0 / min(per_day) if per_day and min(per_day) > 0 else _FIRST_INTERVAL_H
+    return Habit(float(np.median(gaps)) if gaps else usual, infusions[-1] if infusions else _FIRST_INFUSION_H)
 
 
 def _individual(case: _Case) -> Individual | None:
@@ -343,15 +347,14 @@ def _bound(
     candidates: Sequence[Judged],
     best: Sequence[Judged],
     goal: Goal | None,
-    interval: float,
-    infusion: float,
+    habit: Habit,
 ) -> tuple[BindingConstraint | None, Judged | None, tuple[Finding, ...]]:
     if best:
         return None, None, ()
     if goal is None or not candidates:
         what = "no regimen that can be given is on file"
         return BindingConstraint(what=what, nearest_regimen=None), None, ()
-    what, nearest = binding(candidates, goal, case.settings, interval=interval, infusion=infusion)
+    what, nearest = binding(candidates, goal, case.settings, habit=habit)
     detail = (
         f"Nothing is ranked: {what}. The nearest regimen, {nearest.offer.text}, brings "
         f"{100 * nearest.attainment:.0f} % of possible patients to the target, "
@@ -361,7 +364,7 @@ def _bound(
     return BindingConstraint(what=what, nearest_regimen=nearest.offer.text), nearest, (finding,)
 
 
-def _next_sample(case: _Case, row: Judged, goal: Goal | None) -> NextSample | None:
+def _next_sample(case: _Case, row: Judged, goal: Goal | None, habit: Habit) -> NextSample | None:
     """Time in the interval after the next dose whose level makes the measure surest.
 
     The variance of the measure falls by cov(measure, level)^2 / (var(level) + error), in the regression of one on the
@@ -370,7 +373,7 @@ def _next_sample(case: _Case, row: Judged, goal: Goal | None) -> NextSample | No
     if not case.model.random or not case.model.residual:
         return None
     shape, doses = row.offer.shape, case.history.doses
-    start = doses[-1].time + _habit(case.history)[0] if doses else 0.0
+    start = doses[-1].time + habit.interval if doses else 0.0
     rate = row.offer.dose / shape.infusion if shape.infusion else 0.0
     covariates = carried(case.model, case.told.values)
     next_dose = Record(start, evid=DOSE, amt=row.offer.dose, rate=rate, cmt=shape.cmt, mdv=1, covariates=covariates)

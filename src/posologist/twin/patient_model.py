@@ -1,7 +1,8 @@
 """What a population model is told of one patient: covariates from the record, doses given, levels measured.
 
 A covariate names its fact. `phenotype:GENE` takes the gene's expressed phenotype and `alleles:GENE` counts alleles,
-both with the numbers of the covariate's `codes`. Nothing is guessed: what the record does not hold and the model has
+both with the numbers of the covariate's `codes`; `drug:NAME` is 1 where the drug is taken now, 0 where the list of
+medicines is there without it. Nothing is guessed: what the record does not hold and the model has
 no default for is an error that names it.
 """
 
@@ -83,7 +84,8 @@ def covariates_of(
     missing: list[str] = []
     assumed: list[Reason] = []
     for covariate in model.covariates:
-        found = _found(covariate, situation, profile, molar_masses, ledger)
+        shared = {code for other in model.covariates if other.fact == covariate.fact for code in other.codes}
+        found = _found(covariate, shared, situation, profile, molar_masses, ledger)
         if found is not None:
             values[covariate.name] = found[0]
             keys.append(found[1])
@@ -107,14 +109,17 @@ def _reason(text: str, ledger: Ledger, because: Sequence[EvidenceKey] = ()) -> R
 
 def _found(
     covariate: Covariate,
+    alleles: set[str],
     situation: Situation,
     profile: PhenotypeProfile | None,
     molar_masses: Mapping[str, float],
     ledger: Ledger,
 ) -> tuple[float, EvidenceKey] | None:
-    kind, _, gene = covariate.fact.partition(":")
-    if gene:
-        return None if profile is None else _of_gene(covariate, kind, GeneSymbol(gene), profile, ledger)
+    kind, _, name = covariate.fact.partition(":")
+    if kind == "drug":
+        return _of_drug(name, situation, ledger)
+    if name:
+        return None if profile is None else _of_gene(covariate, kind, GeneSymbol(name), alleles, profile, ledger)
     fact = situation.facts.get(covariate.fact)
     return None if fact is None else (_number(covariate, fact, molar_masses), fact.because)
 
@@ -136,9 +141,19 @@ def _number(covariate: Covariate, fact: KnownFact, molar_masses: Mapping[str, fl
         raise InputError(error.message, where=covariate.name, hint=error.hint) from error
 
 
+def _of_drug(name: str, situation: Situation, ledger: Ledger) -> tuple[float, EvidenceKey] | None:
+    taken = [current.because for current in situation.current if current.drug == name]
+    if taken:
+        return 1.0, taken[0]
+    if not situation.medication_list_given or situation.unresolved_medicines:
+        return None
+    return 0.0, ledger.add("patient", f"no {name} on the list of medicines", source="the record")
+
+
 def _of_gene(
-    covariate: Covariate, kind: str, gene: GeneSymbol, profile: PhenotypeProfile, ledger: Ledger
+    covariate: Covariate, kind: str, gene: GeneSymbol, known: set[str], profile: PhenotypeProfile, ledger: Ledger
 ) -> tuple[float, EvidenceKey] | None:
+    """A gene's number; None where it was not called, or the model does not know what was."""
     called = profile.genes.get(gene)
     if kind == "phenotype":
         value = None if called is None or called.clinical is None else covariate.codes.get(called.clinical)
@@ -146,7 +161,7 @@ def _of_gene(
     if kind != "alleles" or called is None or called.diplotype is None:
         return None
     alleles = called.diplotype.split("/")
-    if len(alleles) != 2 or not all(allele.startswith("*") and allele[1:].isdigit() for allele in alleles):
+    if len(alleles) != 2 or not known.issuperset(alleles):
         return None
     text = f"{covariate.meaning}: {gene} {called.diplotype}"
     key = ledger.add("derived", text, because=called.because)

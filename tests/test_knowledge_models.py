@@ -11,6 +11,7 @@ import pytest
 
 from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.units import dimension
+from posologist.knowledge.genes import callable_genes, outside_genes
 from posologist.knowledge.load import load_knowledge
 from posologist.knowledge.models import MODELS_FOLDER, PkModel, load_model, load_models, model_files, models_of
 from posologist.knowledge.variability import is_covariance
@@ -60,13 +61,21 @@ def test_complete_models_have_a_positive_reference_patient_and_a_real_covariance
 
 
 def test_facts_of_the_situation_are_named_as_they_are_and_measure_the_same():
-    analytes = load_knowledge().codes.analytes
+    knowledge, genes = load_knowledge(), {*callable_genes(), *outside_genes()}
+    analytes = knowledge.codes.analytes
     others = {"age": "a", "sex": "1", "dialysis": "1"}
     for model in MODELS:
         for covariate in model.covariates:
             if covariate.fact in others:
                 assert covariate.unit == others[covariate.fact], model.id
                 assert (covariate.fact == "sex") == bool(covariate.codes)
+            elif ":" in covariate.fact:
+                kind, _, name = covariate.fact.partition(":")
+                held = knowledge.drugs if kind == "drug" else genes
+                assert (kind in ("drug", "phenotype", "alleles"), name in held) == (True, True), (
+                    model.id,
+                    covariate.name,
+                )
             elif covariate.fact:
                 unit = analytes[covariate.fact].unit
                 same = dimension(unit) == dimension(covariate.unit)

@@ -19,7 +19,9 @@ _SHOWN = ("mpe_percent", "mape_percent", "rmse", "f20_percent", "f30_percent")
 _PREDICTIVE = ("coverage_90_percent", "npde_mean", "npde_sd")
 
 
-@verbs.command(epilog="Example: posologist evaluate kinetics --model phenobarbital_grasela1985 --data levels.csv --json")
+@verbs.command(
+    epilog="Example: posologist evaluate kinetics --model phenobarbital_grasela1985 --data levels.csv --json"
+)
 def evaluate(
     task: Annotated[str, typer.Argument(help="kinetics")],
     model: Annotated[str | None, typer.Option("--model", help="A model file, or the id of one of ours.")] = None,
@@ -49,13 +51,15 @@ def _kinetics(name: str, data: Path, seed: int, knowledge: list[Path] | None) ->
     from posologist.serve.cli_twin import model_named, versions
     from posologist.study.datasets import event_tables
     from posologist.study.kinetics import evaluate_kinetics
+    from posologist.twin.modelled import named_as
 
     try:
         text = data.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the file: {error}", where=str(data), hint="give a text file (CSV)") from error
     model = model_named(name, knowledge)
-    tables, notes = event_tables(text, source=data.name, model=model)
+    given, notes = event_tables(text, source=data.name, model=model)
+    tables = tuple(named_as(model, table) for table in given)
     return evaluate_kinetics(model, tables, versions=versions(), seed=seed, findings=notes)
 
 

@@ -20,6 +20,7 @@ import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from posologist.knowledge.models import MODELS_FOLDER
 from posologist.serve import cli
 
 DEMO = Path(str(files("posologist.serve.demo")))
@@ -63,7 +64,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ended = subprocess.run([*PROGRAM, *words], cwd=place, check=True, capture_output=True)
         (place / f"{name}.json").write_bytes(ended.stdout)
     _small_rxnorm(place / "RxNorm/rrf")
-    (place / "levels.csv").write_text("ID,TIME,EVID,AMT,DV,WEIGHT,APGAR\n1,0,1,25,.,1.4,7\n1,2,0,0,17.3,1.4,7\n")
+    shutil.copy(MODELS_FOLDER / "theophylline_rovei1982.toml", place / "model.toml")
+    (place / "levels.csv").write_text("ID,TIME,AMT,DV,weight\na,0,320,.,70\na,2,.,8,70\na,8,.,5,70\n")
     return place
 
 

@@ -209,6 +209,18 @@ def test_on_real_patients_the_next_level_is_predicted_better_after_levels(model,
     assert not [finding for finding in document.findings if "no estimate" in finding]
 
 
+def test_the_printed_table_is_what_is_computed() -> None:
+    held = _model("theophylline_rovei1982")
+    document = evaluate_kinetics(held, _tables("theophylline_oral_12.csv", held), versions=_VERSIONS)
+    printed = (Path(__file__).parents[1] / "docs" / "kinetics-validation.md").read_text(encoding="utf-8")
+    at = printed.index("| theophylline_rovei1982,")
+
+    for row, line in zip(document.rows, printed[at:].splitlines(), strict=False):
+        found = row.metrics["mape_percent"]
+        assert f"| {row.method} | {row.n} | {row.levels} |" in line
+        assert f"| {found.value:.1f} ({found.low:.1f} to {found.high:.1f}) |" in line
+
+
 def test_what_cannot_be_judged_is_counted() -> None:
     document = _evaluated("theophylline_rovei1982", "theophylline_oral_12.csv")
 

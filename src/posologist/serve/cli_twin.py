@@ -123,7 +123,7 @@ def _of_model(
     )  # fmt: skip
 
 
-@verbs.command(epilog="Example: posologist fit --model phenobarbital_grasela1985 --data levels.csv --json")
+@verbs.command(epilog="Example: posologist fit --model model.toml --data levels.csv --json")
 def fit(
     model: Annotated[str, typer.Option("--model", help="A model file, or the id of one of ours.")],
     data: Annotated[Path, typer.Option("--data", help="Event table in NONMEM's columns.")],

@@ -19,9 +19,7 @@ _SHOWN = ("mpe_percent", "mape_percent", "rmse", "f20_percent", "f30_percent")
 _PREDICTIVE = ("coverage_90_percent", "npde_mean", "npde_sd")
 
 
-@verbs.command(
-    epilog="Example: posologist evaluate kinetics --model phenobarbital_grasela1985 --data levels.csv --json"
-)
+@verbs.command(epilog="Example: posologist evaluate kinetics --model model.toml --data levels.csv --json")
 def evaluate(
     task: Annotated[str, typer.Argument(help="kinetics")],
     model: Annotated[str | None, typer.Option("--model", help="A model file, or the id of one of ours.")] = None,

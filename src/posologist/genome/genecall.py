@@ -18,7 +18,6 @@ from posologist.knowledge.genes import FileHeader, Gene
 
 _CERTAIN = 0.9  # a phenotype is stated if the diplotypes that have it reach this probability
 _SHOWN = 6  # names in a finding before "and n more"
-_LEAST = 1e-5  # arrangements of copies that are less probable are not listed; the others share the whole
 _UNSEEN = 0.01  # ... and if alleles that were not tested change it with less than this probability
 
 
@@ -76,11 +75,10 @@ def _uncounted(gene: Gene, match: Match, calls: Calls) -> Outcome:
     pairs = [(pair.first, pair.second, pair.probability) for pair in match.pairs]
     heterozygous = any(varied.first != varied.second for varied in calls.varied)
     found = copy_range(gene, pairs, load_copies(gene.symbol), heterozygous=heterozygous)
-    options = [option for option in found.options if option.probability >= _LEAST]
+    options = found.options
     translations = tuple(Translation(phenotype=o.phenotype, activity_score=o.activity_score) for o in options)
-    listed = sum(option.probability for option in options)
     sides = (option.diplotype.split("/") for option in options)
-    candidates = tuple(Pair(a, b, round(o.probability / listed, 6)) for (a, b), o in zip(sides, options, strict=True))
+    candidates = tuple(Pair(a, b, round(o.probability, 6)) for (a, b), o in zip(sides, options, strict=True))
     nothing_works = found.low == found.high == 0.0 and not found.at_least
     phenotype = found.phenotype if nothing_works and not match.untested else None
     score = 0.0 if phenotype else None

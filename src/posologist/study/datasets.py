@@ -166,7 +166,7 @@ DATASETS = (
     ),
     DataSet(
         "indometacin", "indometacin", _split("Subject,time,conc"),
-        ("the file gives no dose; 25 mg as a bolus at 0 h, as the study is usually described",),
+        ("the file gives no dose; 25 mg as a bolus at 0 h is recalled (to verify)",),
         records=_indometacin,
     ),
     DataSet(

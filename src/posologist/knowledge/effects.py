@@ -28,9 +28,10 @@ from pydantic import ValidationError
 
 from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.evidence import Citation
-from posologist.core.values import CitationKey, DrugId, Many, Status, Value
+from posologist.core.values import DrugId, Many, Value
 from posologist.knowledge.expression import UNKNOWN, Values, expression
 from posologist.knowledge.genes import FileHeader
+from posologist.knowledge.models import Theta
 
 EFFECTS_FOLDER = Path(__file__).parent / "data" / "effects"
 _INR = frozenset({"EMAX", "EC50", "GAMMA", "STAGES1", "MTT1", "STAGES2", "MTT2", "BASE", "INRMAX", "POWER"})
@@ -48,18 +49,6 @@ class EffectCovariate(Value):
     default: float | None = None
 
 
-class EffectParameter(Value):
-    """One printed number; `table` is the table, equation or page of the source."""
-
-    name: str
-    value: float
-    unit: str
-    meaning: str
-    table: str = ""
-    source: CitationKey
-    status: Status
-
-
 class EffectModel(Value):
     """A published model of an effect; `equations` gives the parameters of its `structure` for a patient."""
 
@@ -72,7 +61,7 @@ class EffectModel(Value):
     population: str
     note: str = ""
     covariates: Many[EffectCovariate] = ()
-    parameters: Many[EffectParameter]
+    parameters: Many[Theta]
     equations: dict[str, str]
     citations: Many[Citation]
     about: FileHeader

@@ -228,6 +228,19 @@ def test_what_cannot_be_reached_names_its_constraint_and_the_nearest_regimen() -
     assert "No regimen qualifies" in {finding.title for finding in document.findings}
 
 
+@pytest.mark.parametrize("target", [TROUGH, "auc24 500-501 h.mg/L"])
+def test_the_fastest_infusion_is_named_as_not_checked(target: str) -> None:
+    document = answer(target=target, levels=())
+    rates = {
+        regimen.text: float(regimen.text.split(" mg")[0]) / float(regimen.text.split("over ")[1].split(" h")[0])
+        for regimen in document.regimens
+    }
+    listed = document.binding_constraint and document.binding_constraint.nearest_regimen
+    (row,) = [row for row in document.not_checked if row.what == "rate of infusion of vancomycin"]
+    named = row.why.split("listed is ")[1]
+    assert named == listed if not rates else rates[named] == max(rates.values())
+
+
 def test_a_level_that_does_not_fit_is_flagged() -> None:
     document = answer(levels=measured((11.5, 9.0), (13.5, 25.0), (23.5, 11.0), (25.5, 27.0), (30.0, 160.0)))
     assert any(finding.title == "A level does not fit" and "160" in finding.detail for finding in document.findings)
@@ -365,6 +378,7 @@ def test_oral_doses_are_those_that_can_be_dispensed() -> None:
     if not offered and document.binding_constraint is not None:
         offered = {document.binding_constraint.nearest_regimen or ""}
     assert all("orally" in text for text in offered)
+    assert not any(row.what.startswith("rate of infusion") for row in document.not_checked)
 
 
 GENES = {

@@ -156,7 +156,7 @@ def individual_dose_document(
             *told.findings, *history.findings, *_about_model(case), *_about_draws(case), *misfits, *why,
             *(case.finding("monitor", "Not limited by a label", sentence) for sentence in tried.warned),
         ),
-        not_checked=(*open_goal, *open_toxic),
+        not_checked=(*open_goal, *open_toxic, *_rate_unknown(case, best[:MOST_RANKED] or [nearest])),
         assumptions=(*told.assumptions, *history.assumptions, *(_said(case, sentence) for sentence in tried.said)),
         evidence={}, versions=versions,
     )  # fmt: skip
@@ -215,6 +215,21 @@ def _toxic(case: _Case) -> tuple[Goal | None, tuple[NotChecked, ...]]:
         would_need="a bound in the model file", drugs=(str(case.drug.id),),
     )  # fmt: skip
     return None, (unknown,)
+
+
+def _rate_unknown(case: _Case, listed: Sequence[Judged | None]) -> tuple[NotChecked, ...]:
+    """Drug files hold no maximum rate of infusion: the fastest infusion listed is named."""
+    infused = [row.offer for row in listed if row is not None and row.offer.shape.infusion]
+    if not infused:
+        return ()
+    fastest = max(infused, key=lambda offer: offer.dose / offer.shape.infusion)
+    return (
+        NotChecked(
+            what=f"rate of infusion of {case.drug.name}",
+            why=f"no maximum rate is on file; the fastest infusion listed is {fastest.text}",
+            would_need="the maximum rate of the label: infuse no faster than it", drugs=(str(case.drug.id),),
+        ),
+    )  # fmt: skip
 
 
 def _route(case: _Case) -> str:

@@ -59,6 +59,39 @@ class DoseRule(Fact):
     reads: str = Field(default="", description="how a dose that is not a plain daily amount is given")
 
 
+class InfusionRule(Fact):
+    """How a dose may run into a vein: its shortest duration and highest rate; every rule whose `when` holds applies.
+
+    `rate_unit` is "mg/min", "mg/h", "mg/kg/min" or "mg/kg/h". `continuous`: the source describes an infusion without
+    end (24 h a day).
+    """
+
+    min_duration_h: float | None = Field(default=None, ge=0)
+    max_rate: float | None = Field(default=None, gt=0)
+    rate_unit: str = ""
+    continuous: bool = False
+    when: str = "true"
+    text: str = ""
+
+
+class LoadingRule(Fact):
+    """First doses larger than those that follow: `low` to `high` per dose in `unit` ("mg", "mg/kg"), `doses` of them.
+
+    `max` is the most that one of them may be, in mg; `interval_h` lies between them where there are several.
+    """
+
+    low: float = Field(gt=0)
+    high: float = Field(gt=0)
+    unit: str
+    max: float | None = Field(default=None, gt=0)
+    doses: int = Field(default=1, ge=1)
+    interval_h: float | None = Field(default=None, gt=0)
+    route: str = "iv"
+    indication: str = ""
+    when: str = "true"
+    text: str = ""
+
+
 class OrganRule(Fact):
     """Renal, hepatic, age or other adjustment. `when` is an expression; action None = not studied."""
 
@@ -203,6 +236,8 @@ class Drug(Value):
     depth: Depth
     products: Many[Product] = ()
     doses: Many[DoseRule] = ()
+    infusion: Many[InfusionRule] = ()
+    loading: Many[LoadingRule] = ()
     renal: Many[OrganRule] = ()
     hepatic: Many[OrganRule] = ()
     age: Many[OrganRule] = ()

@@ -31,7 +31,7 @@ from posologist.recommend.computed import weaker_rows
 from posologist.recommend.dose import dose_for
 from posologist.recommend.pipeline import NO_INDICATION, case_of
 from posologist.recommend.screen import screen
-from posologist.serve.table import print_dose
+from posologist.serve.dose_table import print_dose
 from shared import shared_data
 from tracing import evidence_faults, schema_faults, text_faults
 

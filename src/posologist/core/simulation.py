@@ -11,7 +11,7 @@ from posologist.core.evidence import Evidence
 from posologist.core.genotype import Versions
 from posologist.core.recommendation import Finding, NotChecked, Reason
 from posologist.core.regimen import Target
-from posologist.core.values import Count, DrugId, Estimate, Many, Quantity, Series, Value
+from posologist.core.values import Because, Contributions, Count, DrugId, Estimate, Many, Quantity, Series, Value
 
 
 class Level(Value):
@@ -52,14 +52,28 @@ class Individual(Value):
     effective_sample_size: Count
 
 
-class RankedRegimen(Value):
-    """A regimen that can be dispensed, with the share of possible patients whom it brings to the target."""
+class LoadingDose(Value):
+    """First doses before a regimen; `first_day` and `without` are the average over 24 h with and without them."""
 
-    rank: Count
+    text: str
+    dose: Quantity
+    first_day: Estimate
+    without: Estimate
+    because: Because
+
+
+class RankedRegimen(Value):
+    """A regimen that can be given, with the share of possible patients whom it brings to the target.
+
+    `rank` is None where nothing is ranked because a fact behind it is not verified.
+    """
+
+    rank: Count | None
     text: str
     target_attainment: Estimate | None
     toxic_probability: Estimate | None
     exposure: dict[str, Estimate]
+    loading: LoadingDose | None = None
 
 
 class BindingConstraint(Value):
@@ -67,6 +81,35 @@ class BindingConstraint(Value):
 
     what: str
     nearest_regimen: str | None
+
+
+class ModelShare(Value):
+    """One of the models behind the answer: its share, and what it says of the patient alone."""
+
+    model: str
+    share: Quantity
+    parameters: dict[str, Estimate]
+
+
+class WayOn(Value):
+    """A way to go on after a missed dose, and the concentrations that follow in the time looked ahead."""
+
+    what: str
+    next_dose: Quantity
+    lowest: Estimate
+    highest: Estimate
+    average: Estimate
+    toxic_probability: Estimate | None
+
+
+class MissedDose(Value):
+    """A dose that is late: by how much, how far was looked ahead, and the ways to go on."""
+
+    late: Quantity
+    ahead: Quantity
+    number: Count
+    ways: Many[WayOn]
+    because: Because
 
 
 class NextSample(Value):
@@ -88,6 +131,9 @@ class DoseDocument(Value):
     """Document `posologist/dose/1`. `individual` is None while no level has been used.
 
     `computed` is the starting dose that the patient's genes ask for, where a published algorithm or table gives it.
+    `models` are the population models behind the answer; `model`, `parameters` and `individual` are of the first.
+    `unranked` holds the regimens where a fact behind them is not verified; `regimens` is then empty. `contributions`
+    take apart the daily dose that brings the most probable patient to the middle of the target.
     """
 
     schema_: Literal["posologist/dose/1"] = Field(default="posologist/dose/1", alias="schema")
@@ -100,6 +146,11 @@ class DoseDocument(Value):
     start: str | None = None
     computed: ComputedDose | None = None
     regimens: Many[RankedRegimen]
+    unranked: Many[RankedRegimen] = ()
+    models: Many[ModelShare] = ()
+    therapeutic_index: Estimate | None = None
+    contributions: Contributions | None = None
+    missed: MissedDose | None = None
     binding_constraint: BindingConstraint | None = None
     next_sample: NextSample | None = None
     levels: Many[LevelDocument] = ()

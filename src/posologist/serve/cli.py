@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from posologist.core.errors import InputError, PosologistError
+from posologist.core.errors import PosologistError
 from posologist.serve import cli_genome, cli_study, cli_twin
 from posologist.serve.cli_options import (
     AbsentOption,
@@ -265,6 +265,8 @@ def dose(
     levels: LevelsOption = None,
     events: EventsOption = None,
     model: cli_twin.ModelOption = None,
+    covariate: cli_twin.CovariateOption = None,
+    at: cli_twin.AtOption = None,
     target: Annotated[str | None, typer.Option("--target", help='e.g. "auc24 400-600 h.mg/L".')] = None,
     indication: Annotated[str | None, typer.Option("--for", help="Indication whose dose limits apply.")] = None,
     as_of: AsOfOption = None,
@@ -274,11 +276,11 @@ def dose(
 ) -> None:
     """Regimens of one drug for this patient, by exposure, within the limits of kidney, liver, age and genes.
 
-    With --model the patient's own parameters are estimated from --events (doses given) and --levels.
+    The patient's own kinetics are estimated from --events (doses given) and --levels by the drug's population models:
+    the one named with --model, else the average of those that can answer for this patient.
     """
-    from posologist.recommend.dose import dose_for
     from posologist.serve import inputs
-    from posologist.serve.table import print_dose
+    from posologist.serve.dose_table import print_dose
 
     facts = inputs.knowledge_of(knowledge)
     who, settings = inputs.patient_of(
@@ -294,18 +296,10 @@ def dose(
         settings=settings,
         folders=knowledge,
     )
-    if model is not None:
-        document = cli_twin.dose_of_model(
-            who, drug, model, levels=levels, events=events, indication=indication, target=target, genome=genes,
-            facts=facts, settings=settings, as_of=as_of, folders=knowledge,
-        )  # fmt: skip
-    elif events is not None:
-        raise InputError("is for a model", where="--events", hint="give it with --model")
-    else:
-        document = dose_for(
-            who, drug, indication=indication, target=target, genome=genes, knowledge=facts, settings=settings,
-            levels=inputs.levels_of(levels),
-        )  # fmt: skip
+    document = cli_twin.dose_answer(
+        who, drug, model=model, levels=levels, events=events, covariates=covariate, at=at, indication=indication,
+        target=target, genome=genes, facts=facts, settings=settings, as_of=as_of, folders=knowledge,
+    )  # fmt: skip
     if as_json:
         print_json(document)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, time
 from pathlib import Path
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 
 verbs = typer.Typer()
 _EXAMPLE = 'e.g. {"CL": 5.2, "V1": 40}'
+CovariateOption = Annotated[
+    list[str] | None,
+    typer.Option("--covariate", help="NAME=VALUE in the model's unit, in place of the record's; may be repeated."),
+]
+AtOption = Annotated[
+    str | None, typer.Option("--at", help="Time of the question (ISO 8601), to tell whether a dose is late.")
+]
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="A model file (docs/model-file.md), or the id of one of ours.")
 ]
@@ -146,13 +154,15 @@ def fit(
         emit(f"{name}: {values or 'no estimate'}{state}")
 
 
-def dose_of_model(
+def dose_answer(
     who: Patient,
     drug: str,
-    model: str,
     *,
+    model: str | None,
     levels: Path | None,
     events: Path | None,
+    covariates: list[str] | None,
+    at: str | None,
     indication: str | None,
     target: str | None,
     genome: GeneticProfile | None,
@@ -161,16 +171,50 @@ def dose_of_model(
     as_of: str | None,
     folders: list[Path] | None,
 ) -> DoseDocument:
-    """The answer of `dose --model`; nothing may lie after the day of the question, which is today where not given."""
-    from posologist.recommend.dose_by_model import dose_by_model
+    """The answer of `dose`; nothing may lie after the time of the question, which is today where not given."""
+    from posologist.recommend.dose_by_model import Given
+    from posologist.recommend.dosing import dose
     from posologist.serve import inputs
 
     day = inputs.day_of(as_of) or datetime.now(UTC).date()
-    return dose_by_model(
-        who, drug, model_named(model, folders), **inputs.measured_of(levels, events),
-        now=datetime.combine(day, time.max, UTC), indication=indication, target=target, genome=genome,
-        knowledge=facts, settings=settings,
+    asked_at = None if at is None else _moment(at)
+    given = Given(
+        now=asked_at or datetime.combine(day, time.max, UTC), covariates=_covariates(covariates), asked_at=asked_at,
+        **inputs.measured_of(levels, events),
     )  # fmt: skip
+    named = None if model is None else model_named(model, folders)
+    return dose(
+        who, drug, given, model=named, models=_models_of(facts.drug(drug).id, folders), indication=indication,
+        target=target, genome=genome, knowledge=facts, settings=settings,
+    )  # fmt: skip
+
+
+def _models_of(drug: str, knowledge: list[Path] | None) -> tuple[PkModel, ...]:
+    from posologist.knowledge.models import models_of
+
+    return tuple(model for model in models_of(drug, _model_folders(knowledge)) if model.complete)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"'{text}' is no time", where="--at", hint="write e.g. 2026-11-20T14:30") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _covariates(given: list[str] | None) -> dict[str, float]:
+    """NAME=VALUE as numbers."""
+    found = {}
+    for text in given or ():
+        name, _, value = text.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError as error:
+            raise InputError(f"'{text}' is not NAME=VALUE", where="--covariate", hint="write e.g. crcl=40") from error
+        if not math.isfinite(found[name.strip()]):
+            raise InputError(f"'{text}' is no number", where="--covariate", hint="write e.g. crcl=40")
+    return found
 
 
 def model_named(name: str, knowledge: list[Path] | None) -> PkModel:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from posologist.core.genotype import GeneticProfile
     from posologist.core.patient import Patient, Preference
     from posologist.core.settings import Settings
-    from posologist.core.simulation import Level
     from posologist.knowledge.load import Knowledge
     from posologist.records.table import LevelRow
 
@@ -120,17 +119,6 @@ def gene_folders(folders: list[Path] | None) -> tuple[Path, ...]:
     from posologist.knowledge.genes import GENES_FOLDER
 
     return (GENES_FOLDER, *(place for folder in folders or () if (place := folder / "genes").is_dir()))
-
-
-def levels_of(path: Path | None) -> tuple[Level, ...]:
-    """Levels of a CSV, their times in hours after the first of them."""
-    from posologist.core.simulation import Level
-
-    rows = _level_rows(path)
-    return tuple(
-        Level(time_h=(row.at - rows[0].at).total_seconds() / 3600, value=row.value, unit=row.unit, analyte=row.analyte)
-        for row in rows
-    )
 
 
 def _level_rows(path: Path | None) -> tuple[LevelRow, ...]:

@@ -20,7 +20,7 @@ from posologist.core.recommendation import (
     RuledOut,
     Screening,
 )
-from posologist.core.simulation import DoseDocument, SimulationDocument
+from posologist.core.simulation import SimulationDocument
 from posologist.core.values import Estimate, Series
 from posologist.serve.charts import interval, number
 from posologist.serve.console import PlainConsole
@@ -40,7 +40,6 @@ from posologist.serve.words import (
 )
 
 if TYPE_CHECKING:
-    from posologist.core.dosing import ComputedDose
     from posologist.study.founding import FoundingComparison
 
 _LABEL = 15  # columns of a label; a longer one wraps
@@ -57,15 +56,15 @@ def print_table(document: Recommendation) -> None:
     _print_who(console, document.patient, f"as of {document.as_of}")
     _print_genes(console, document)
     _print_current(console, document)
-    _print_findings(console, document.findings, ("contraindicated", "serious"))
+    print_findings(console, document.findings, ("contraindicated", "serious"))
     if document.options:
         _print_plans(console, document)
         _print_lead(console, document.options[0])
     else:
-        _line(console, "No plan", "nothing is recommended; the findings above and below say why", "bold red")
+        line(console, "No plan", "nothing is recommended; the findings above and below say why", "bold red")
     _print_ruled_out(console, document)
-    _print_findings(console, document.findings, ("monitor", "information"))
-    _print_not_checked(console, document.not_checked)
+    print_findings(console, document.findings, ("monitor", "information"))
+    print_not_checked(console, document.not_checked)
     versions = document.versions
     console.print(
         f"\nposologist {versions.posologist}, knowledge {versions.knowledge}, guideline {document.settings.guideline}."
@@ -74,7 +73,7 @@ def print_table(document: Recommendation) -> None:
     )
 
 
-def _line(console: Console, label: str, text: str, style: str = "bold") -> None:
+def line(console: Console, label: str, text: str, style: str = "bold") -> None:
     """A label and its text, wrapped under itself."""
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=_LABEL)
@@ -105,23 +104,23 @@ def _print_genes(console: Console, document: Recommendation) -> None:
         unsure.append(f"not tested: {', '.join(untested)}")
     if not document.profile:
         unsure.append("no genome was given: nothing is tested")
-    _line(console, "Genes", " · ".join([*parts, *unsure]))
+    line(console, "Genes", " · ".join([*parts, *unsure]))
 
 
 def _print_current(console: Console, document: Recommendation) -> None:
     if document.goal is not None:
         now = f"; now {quantity(document.goal.now)}" if document.goal.now else ""
-        _line(console, "Target", f"{document.goal.text.rstrip('.')}{now}")
+        line(console, "Target", f"{document.goal.text.rstrip('.')}{now}")
     for current in document.current:
-        _line(console, "Now", f"{current.regimen}: {current.action}, {current.how}")
+        line(console, "Now", f"{current.regimen}: {current.action}, {current.how}")
 
 
-def _print_findings(console: Console, findings: Iterable[Finding], severities: Sequence[str]) -> None:
+def print_findings(console: Console, findings: Iterable[Finding], severities: Sequence[str]) -> None:
     chosen = [f for f in findings if f.severity in severities]
     for finding in chosen:
-        _line(console, SEVERITY[finding.severity], finding_words(finding), _STYLE[finding.severity])
+        line(console, SEVERITY[finding.severity], finding_words(finding), _STYLE[finding.severity])
     if not chosen and "serious" in severities:
-        _line(console, "Safety", "no contraindicated or serious finding among what could be checked")
+        line(console, "Safety", "no contraindicated or serious finding among what could be checked")
 
 
 def _print_plans(console: Console, document: Recommendation) -> None:
@@ -156,17 +155,17 @@ def _print_lead(console: Console, lead: Option) -> None:
     _heading(console, f"Plan {number(lead.rank)}: {lead.plan.text}")
     for effect in lead.effects:
         if effect.expected is not None:
-            _line(console, "Expect", _effect_words(effect.name, effect.expected))
+            line(console, "Expect", _effect_words(effect.name, effect.expected))
     for stop in lead.plan.stop:
-        _line(console, f"{stop.how.capitalize()} {stop.drug}", stop.text)
+        line(console, f"{stop.how.capitalize()} {stop.drug}", stop.text)
     for reason in lead.reasons:
-        _line(console, "Because", reason.text)
+        line(console, "Because", reason.text)
     for caution in lead.cautions:
-        _line(console, "Caution", caution.text, _STYLE["serious"])
+        line(console, "Caution", caution.text, _STYLE["serious"])
     for item in lead.monitoring:
-        _line(console, "Follow up", f"{item.what}: {item.when}")
+        line(console, "Follow up", f"{item.what}: {item.when}")
     for equivalent in lead.equivalents[:_SHOWN]:
-        _line(console, "Much the same", equivalent.text, "dim")
+        line(console, "Much the same", equivalent.text, "dim")
 
 
 def _effect_words(name: str, estimate: Estimate) -> str:
@@ -180,7 +179,7 @@ def _print_ruled_out(console: Console, document: Recommendation) -> None:
     _heading(console, f"Ruled out ({number(len(document.ruled_out))})")
     for rule, entries in by_rule(document.ruled_out).items():
         for words in _exclusions(entries):
-            _line(console, rule_words(rule), words)
+            line(console, rule_words(rule), words)
 
 
 def _exclusions(entries: Sequence[RuledOut]) -> list[str]:
@@ -194,19 +193,19 @@ def _exclusions(entries: Sequence[RuledOut]) -> list[str]:
     return [", ".join(dict.fromkeys(entry.drug for entry in entries))]
 
 
-def _print_not_checked(console: Console, entries: Sequence[NotChecked]) -> None:
+def print_not_checked(console: Console, entries: Sequence[NotChecked]) -> None:
     if not entries:
         return
     _heading(console, f"Not checked ({number(len(entries))})")
     for entry in entries[:_SHOWN]:
-        _line(console, "Not checked", f"{entry.what}: {entry.why}. Would clear it: {entry.would_need}", "red")
+        line(console, "Not checked", f"{entry.what}: {entry.why}. Would clear it: {entry.would_need}", "red")
     if len(entries) > _SHOWN:
         console.print(f"and {number(len(entries) - _SHOWN)} more; {_ALL_OF_IT}", style="dim")
 
 
-def _print_assumptions(console: Console, assumptions: Sequence[Reason]) -> None:
+def print_assumptions(console: Console, assumptions: Sequence[Reason]) -> None:
     for assumption in assumptions[:_SHOWN]:
-        _line(console, "Assumed", assumption.text, "dim")
+        line(console, "Assumed", assumption.text, "dim")
     if len(assumptions) > _SHOWN:
         console.print(f"and {number(len(assumptions) - _SHOWN)} more assumptions; {_ALL_OF_IT}", style="dim")
 
@@ -221,7 +220,7 @@ def print_outcome(document: FoundingComparison) -> None:
         text = f"{one.name} {published}: {one.place} the expected mean, {_span(one.predicted)}"
         if one.reading is not None and one.reading_place is not None:
             text += f"; {one.reading_place} a single reading, {_span(one.reading)}"
-        _line(console, plan, text)
+        line(console, plan, text)
 
 
 def _span(estimate: Estimate) -> str:
@@ -232,75 +231,15 @@ def print_screening(document: Screening) -> None:
     """Findings about an order, the most severe first, and what could not be checked."""
     console = PlainConsole()
     _print_who(console, document.patient, f"as of {document.as_of}")
-    _line(console, "Order", "; ".join(document.orders) or "the present medicines")
-    _line(console, "Checked", ", ".join(document.drugs) or "no drug could be identified")
-    _print_findings(console, document.findings, tuple(SEVERITY))
-    _print_not_checked(console, document.not_checked)
+    line(console, "Order", "; ".join(document.orders) or "the present medicines")
+    line(console, "Checked", ", ".join(document.drugs) or "no drug could be identified")
+    print_findings(console, document.findings, tuple(SEVERITY))
+    print_not_checked(console, document.not_checked)
 
 
-def print_dose(document: DoseDocument) -> None:
-    """Regimens of one drug, the best first, with what they reach."""
-    console = PlainConsole()
-    console.print(Text(f"{document.drug} · {document.model}", style="bold"))
-    if document.target is not None:
-        _line(console, "Target", document.target.text)
-    if document.start is not None:
-        by_genes = document.computed is not None and document.computed.genetic
-        _line(console, "Start" if by_genes else "Label start", document.start)
-    if document.computed is not None:
-        _print_computed(console, document.computed)
-    _print_estimates(console, "Parameter", document.parameters)
-    if document.regimens:
-        measures = list(document.regimens[0].exposure)[:3]
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-        names = [f"{m.replace('_', ' ')}, {unit(document.regimens[0].exposure[m].unit)}" for m in measures]
-        for name in ("", "Regimen", "At target", "Toxic", *names):
-            table.add_column(name.rstrip(", "), overflow="fold")
-        for regimen in document.regimens:
-            shares = (_share(regimen.target_attainment), _share(regimen.toxic_probability))
-            reached = [interval(regimen.exposure[m]) if m in regimen.exposure else "–" for m in measures]
-            table.add_row(number(regimen.rank), regimen.text, *shares, *reached)
-        console.print(table)
-    if document.binding_constraint is not None:
-        nearest = document.binding_constraint.nearest_regimen
-        near = f"; nearest: {nearest}" if nearest else ""
-        _line(console, "Not reached", f"{document.binding_constraint.what}{near}", "bold red")
-    if document.next_sample is not None:
-        _line(console, "Next level", f"at {quantity(document.next_sample.time)}: {document.next_sample.reduces}")
-    _print_findings(console, document.findings, tuple(SEVERITY))
-    _print_not_checked(console, document.not_checked)
-    _print_assumptions(console, document.assumptions)
-
-
-def _print_computed(console: Console, computed: ComputedDose) -> None:
-    """The dose that the genes ask for, what each source comes to, and what stays open."""
-    from posologist.recommend.computed import dose_words
-
-    by = f" (by {computed.by})" if computed.by else ""
-    regimen = f"; {computed.regimen.text}" if computed.regimen else ""
-    _line(console, "From genes", f"{dose_words(computed)}{by}{regimen}")
-    for row in computed.rows:
-        amount = ""
-        if row.low is not None and row.high is not None:
-            one = row.low.value == row.high.value
-            amount = f"{number(row.low.value)}{'' if one else f' to {number(row.high.value)}'} {unit(row.low.unit)}: "
-        needs = f" (needs {', '.join(row.needs)})" if row.needs else ""
-        _line(console, row.name, f"{amount}{row.text}{needs}", "bold" if row.decision == "used" else "")
-        for step in row.steps:
-            _line(console, "", step.text, "")
-    for bound in computed.open:
-        _line(console, "Open", bound.text)
-    for said in (*computed.cautions, *computed.assumptions):
-        _line(console, "Note", said.text)
-
-
-def _share(estimate: Estimate | None) -> str:
-    return "not known" if estimate is None else f"{number(100 * estimate.value)} %"
-
-
-def _print_estimates(console: Console, label: str, estimates: dict[str, Estimate]) -> None:
+def print_estimates(console: Console, label: str, estimates: dict[str, Estimate]) -> None:
     for name, estimate in estimates.items():
-        _line(console, label, _effect_words(name.replace("_", " "), estimate))
+        line(console, label, _effect_words(name.replace("_", " "), estimate))
 
 
 def print_simulation(document: SimulationDocument) -> None:
@@ -312,12 +251,12 @@ def print_simulation(document: SimulationDocument) -> None:
     for name, series in document.outputs.items():
         _print_series(console, name, series)
     if not document.outputs:
-        _line(console, "No curve", "; ".join(entry.why for entry in document.not_checked), "bold red")
-    _print_estimates(console, "Exposure", document.exposure)
-    _print_estimates(console, "Parameter", document.parameters)
-    _print_findings(console, document.findings, tuple(SEVERITY) if document.findings else ("monitor",))
-    _print_not_checked(console, document.not_checked)
-    _print_assumptions(console, document.assumptions)
+        line(console, "No curve", "; ".join(entry.why for entry in document.not_checked), "bold red")
+    print_estimates(console, "Exposure", document.exposure)
+    print_estimates(console, "Parameter", document.parameters)
+    print_findings(console, document.findings, tuple(SEVERITY) if document.findings else ("monitor",))
+    print_not_checked(console, document.not_checked)
+    print_assumptions(console, document.assumptions)
 
 
 def _print_series(console: Console, name: str, series: Series) -> None:

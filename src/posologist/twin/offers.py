@@ -1,42 +1,44 @@
 """Regimens that can be given of a drug whose exposure a model tells, and their order for this patient.
 
 Absorbed doses are those that can be dispensed (`search.regimens_for`); intravenous ones are multiples of half the
-smallest vial up to four of the largest, every 6, 8, 12, 24 or 48 h (or as now) over 0.5, 1 or 2 h. A regimen
-qualifies when it brings at least half of the possible patients to the target and its probability of toxicity stays
-below the setting. Probabilities that differ by less than the draws can tell count as equal.
+smallest vial up to four of the largest, every 6, 8, 12, 24 or 48 h (or as now), no faster than the drug's file allows,
+or as a continuous infusion where a source describes one. A regimen qualifies when it brings at least half of the
+possible patients to the target and its probability of toxicity stays below the setting. Probabilities that differ by
+less than the draws can tell count as equal.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from posologist.core.drug import Drug
-from posologist.core.errors import InputError, ModelError, NumericsError
+from posologist.core.errors import InputError, ModelError
 from posologist.core.regimen import Limits
 from posologist.core.settings import Settings
 from posologist.core.units import convert
 from posologist.core.values import rounded
 from posologist.knowledge.models import PkModel
 from posologist.twin.compartment import INTRAVENOUS, short_route
-from posologist.twin.goals import Curve, Goal, Parameters, Shape, dose_reaching, steady_curve
-from posologist.twin.patient_model import compartment_of
+from posologist.twin.goals import Curve, Goal, Shape, dose_reaching
+from posologist.twin.mixture import SATURATED, Exposures
 from posologist.twin.residual import Flags
 from posologist.twin.search import regimen_text, regimens_for
 
 INTERVALS_H = (6.0, 8.0, 12.0, 24.0, 48.0)
-INFUSIONS_H = (0.5, 1.0, 2.0)
+INFUSIONS_H = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
+EXTENDED_H = (3.0, 4.0)  # tried as well where the time above a concentration counts
 HALF = 0.5  # share of possible patients that a regimen must bring to the target
 EQUAL = 0.05  # probabilities of the target are told apart in steps of this size
 MOST_UNITS = 4.0  # of the largest strength in one dose
-SATURATED = 0.95  # share of the capacity of elimination from which a dose is taken to saturate it
 _LEAST_INTERVAL_H = 4.0  # a shorter interval in use is not offered as a regimen
 _AROUND = 7  # multiples on each side of the dose that meets the target in the middle patient
-_SLOW_DRAWS = 100  # draws where each dose has to be integrated
+_MOST_TIMES = 3  # infusion times tried of one dose
+_DAY_H = 24.0
 _UNITS_PER_DAY = 8.0  # of the largest strength, where no maximum is on file
 
 
@@ -100,63 +102,36 @@ class Offers:
     offers: tuple[Offer, ...]
     said: tuple[str, ...] = ()
     warned: tuple[str, ...] = ()
+    step: float | None = None
 
 
-class Exposures:
-    """Steady states of a model's draws; those of one shape are computed once where the model is linear."""
+@dataclass(frozen=True)
+class Asked:
+    """What regimens are looked for.
 
-    def __init__(self, model: PkModel, parameters: Parameters) -> None:
-        self._model = model
-        few = slice(None) if model.elimination == "linear" else slice(_SLOW_DRAWS)
-        self._parameters = {name: values[few] for name, values in parameters.items()}
-        self._units: dict[Shape, Curve] = {}
+    `shortest_h` tells how long a dose (the model's unit) into a vein must run at least; `continuous` whether an
+    infusion without end is described by a source.
+    """
 
-    def curve(self, shape: Shape, dose: float) -> Curve | None:
-        """Exposure of a dose; None where there is no steady state."""
-        if self._model.elimination != "linear":
-            try:
-                return steady_curve(self._model, self._bounded(shape, dose), shape, dose)
-            except NumericsError:
-                return None
-        if shape not in self._units:
-            self._units[shape] = steady_curve(self._model, self._parameters, shape, 1.0)
-        return self._units[shape].scaled(dose)
-
-    def _bounded(self, shape: Shape, dose: float) -> Parameters:
-        """Parameters where those whom the dose saturates keep a steady state, far above any target.
-
-        With all elimination saturable there is none from dose rate = VMAX on; from `SATURATED` of it on the capacity is
-        taken as just large enough for that share, so that the average is at least 19 KM.
-        """
-        if self._model.elimination != "michaelis-menten":
-            return self._parameters
-        rate = self._parameters.get("F", np.ones(1)) * dose / shape.interval
-        return {**self._parameters, "VMAX": np.maximum(self._parameters["VMAX"], rate / SATURATED)}
-
-    def middle(self, shape: Shape, dose: float, goal: Goal) -> float:
-        """Median of the goal's measure; infinite where there is no steady state."""
-        curve = self.curve(shape, dose)
-        return math.inf if curve is None else float(np.median(curve.value(goal)))
+    drug: Drug
+    limits: Limits | None
+    goal: Goal | None
+    habit: Habit
+    route: str
+    weight_kg: float | None
+    shortest_h: Callable[[float], float] = lambda dose: 0.0
+    continuous: bool = False
 
 
-def offers_of(
-    model: PkModel,
-    drug: Drug,
-    limits: Limits | None,
-    goal: Goal | None,
-    exposures: Exposures,
-    *,
-    habit: Habit,
-    route: str,
-    weight_kg: float | None,
-) -> Offers:
+def offers_of(asked: Asked, exposures: Exposures) -> Offers:
     """Every regimen to be tried."""
-    if short_route(route) in INTRAVENOUS:
-        return _intravenous(model, drug, limits, goal, exposures, habit)
-    return _absorbed(model, drug, limits, route, weight_kg)
+    if short_route(asked.route) in INTRAVENOUS:
+        return _intravenous(asked, exposures)
+    return _absorbed(asked, exposures.lead)
 
 
-def _absorbed(model: PkModel, drug: Drug, limits: Limits | None, route: str, weight_kg: float | None) -> Offers:
+def _absorbed(asked: Asked, model: PkModel) -> Offers:
+    drug, limits, route = asked.drug, asked.limits, asked.route
     warned = []
     if limits is None or (limits.max is None and limits.usual_high is None):
         strengths = [
@@ -169,10 +144,10 @@ def _absorbed(model: PkModel, drug: Drug, limits: Limits | None, route: str, wei
         limits = Limits(drug=drug.id, unit=f"{unit}/day", max=_UNITS_PER_DAY * largest, doses_per_day=(1, 2))
     free = limits.model_copy(update={"start": None, "usual_low": None})
     found = []
-    for regimen in regimens_for(drug, free, route=route, weight_kg=weight_kg):
+    for regimen in regimens_for(drug, free, route=route, weight_kg=asked.weight_kg):
         if regimen.unit in ("mg", "mcg", "g"):
             dose = _converted(regimen.dose, regimen.unit, model)
-            found.append(Offer(regimen.text, dose, Shape(regimen.interval_h, 0.0, compartment_of(model, route))))
+            found.append(Offer(regimen.text, dose, Shape(regimen.interval_h, 0.0, 0)))
     return Offers(tuple(found), _saturation(model), tuple(warned))
 
 
@@ -187,36 +162,48 @@ def _converted(dose: float, unit: str, model: PkModel) -> float:
         ) from error
 
 
-def _intravenous(
-    model: PkModel, drug: Drug, limits: Limits | None, goal: Goal | None, exposures: Exposures, habit: Habit
-) -> Offers:
+def _intravenous(asked: Asked, exposures: Exposures) -> Offers:
+    model, drug = exposures.lead, asked.drug
     vials = [
         _converted(strength, product.unit, model)
         for product in drug.products
         if short_route(product.route) in INTRAVENOUS and product.unit in ("mg", "mcg", "g")
         for strength in product.strengths
     ]
-    most, warned = _most_per_day(model, limits, drug.name)
-    cmt = compartment_of(model, "iv")
-    shapes = [Shape(interval, infusion, cmt) for interval in habit.intervals for infusion in INFUSIONS_H]
-    if goal is None:
-        shapes = [min(shapes, key=habit.away)]
-    aims = [_aim(goal, exposures, shape) for shape in shapes]
-    step = min(vials) / 2.0 if vials else _round_step(float(np.median([a for a in aims if a] or [0.0])) / 10.0)
+    most, warned = _most_per_day(model, asked.limits, drug.name, asked.weight_kg)
+    intervals = asked.habit.intervals if asked.goal is not None else [asked.habit.interval]
+    aims = {interval: _aim(asked, exposures, interval) for interval in intervals}
+    step = min(vials) / 2.0 if vials else _round_step(float(np.median([a for a in aims.values() if a] or [0.0])) / 10.0)
     if not step:
         return Offers((), warned=(*warned, f"No vial of {drug.name} is on file, and no target gives a first dose."))
     source = "half of the smallest vial on file" if vials else "no vial is on file"
-    said = (
-        f"Intravenous doses are multiples of {step:g} {model.dose_unit} ({source}); infusion rates are not checked.",
-    )
     found = [
         Offer(_text(model, dose, shape), dose, shape)
-        for shape, aim in zip(shapes, aims, strict=True)
-        for dose in _multiples(step, aim)
+        for interval in intervals
+        for dose in _multiples(step, aims[interval])
         if not vials or dose <= MOST_UNITS * max(vials)
-        if most is None or dose * 24.0 / shape.interval <= most * (1 + 1e-9)
+        if most is None or max(dose, dose * 24.0 / interval) <= most * (1 + 1e-9)
+        for shape in _shapes(asked, interval, dose)
     ]
-    return Offers(tuple(found), (*said, *_saturation(model)), warned)
+    said = f"Intravenous doses are multiples of {step:g} {model.dose_unit} ({source})."
+    return Offers(tuple(found), (said, *_saturation(model)), warned, step)
+
+
+def _shapes(asked: Asked, interval: float, dose: float) -> list[Shape]:
+    """How a dose may run in: the shortest usual times that are allowed, longer ones where time above counts."""
+    shortest = asked.shortest_h(dose)
+    own = asked.habit.infusion
+    usual = [hours for hours in INFUSIONS_H if shortest * (1 - 1e-9) <= hours <= interval / 2]
+    near = usual[:_MOST_TIMES]
+    if asked.goal is not None and asked.goal.metric == "time_above":
+        near += [hours for hours in EXTENDED_H if hours in usual and hours not in near]
+    if shortest * (1 - 1e-9) <= own <= interval and own not in near:
+        near.append(own)
+    if asked.continuous and interval == _DAY_H:
+        near.append(_DAY_H)
+    if asked.goal is None:
+        near = [min(near, key=lambda hours: abs(hours - own))] if near else []
+    return [Shape(interval, hours, 0) for hours in near]
 
 
 def _saturation(model: PkModel) -> tuple[str, ...]:
@@ -229,9 +216,11 @@ def _saturation(model: PkModel) -> tuple[str, ...]:
     )
 
 
-def _aim(goal: Goal | None, exposures: Exposures, shape: Shape) -> float | None:
+def _aim(asked: Asked, exposures: Exposures, interval: float) -> float | None:
+    goal = asked.goal
     if goal is None:
         return None
+    shape = Shape(interval, min(asked.habit.infusion, interval), 0)
     return dose_reaching(lambda dose: exposures.middle(shape, dose, goal), goal.middle, first=100.0)
 
 
@@ -250,14 +239,24 @@ def _round_step(value: float) -> float:
     return max(k * ten for k in (1.0, 2.0, 5.0) if k * ten <= value * (1 + 1e-9))
 
 
-def _most_per_day(model: PkModel, limits: Limits | None, name: str) -> tuple[float | None, tuple[str, ...]]:
-    unit, _, period = ("", "", "") if limits is None else limits.unit.partition("/")
-    if limits is None or limits.max is None or unit not in ("mg", "mcg", "g") or period != "day":
+def _most_per_day(
+    model: PkModel, limits: Limits | None, name: str, weight_kg: float | None
+) -> tuple[float | None, tuple[str, ...]]:
+    """The largest amount per day (the model's unit), or why it is not known."""
+    unit, *per = [""] if limits is None else limits.unit.split("/")
+    by_weight = per[:1] == ["kg"]
+    daily = per[-1:] == ["day"] and unit in ("mg", "mcg", "g") and (len(per) == 1 or (by_weight and len(per) == 2))
+    if limits is None or limits.max is None or not daily:
         return None, (f"No maximum daily dose of {name} is on file for this use: it is not checked.",)
-    return convert(limits.max, unit, model.dose_unit), ()
+    if by_weight and weight_kg is None:
+        return None, (f"The maximum dose of {name} is per kg and the weight is not known: it is not checked.",)
+    kilograms = weight_kg if by_weight and weight_kg is not None else 1.0
+    return convert(limits.max * kilograms, unit, model.dose_unit), ()
 
 
 def _text(model: PkModel, dose: float, shape: Shape) -> str:
+    if shape.infusion == shape.interval == _DAY_H:
+        return f"{dose:g} {model.dose_unit} iv per 24 h as a continuous infusion"
     return regimen_text(dose, model.dose_unit, shape.interval, route="iv", duration_h=shape.infusion)
 
 
@@ -285,13 +284,18 @@ def judged(offers: Sequence[Offer], exposures: Exposures, goal: Goal | None, tox
 def ordered(candidates: Sequence[Judged], settings: Settings, *, habit: Habit, aimed: bool) -> list[Judged]:
     """Those that qualify, best first; without a target all, from the smallest amount per day up.
 
-    Of equal probabilities the interval and the infusion closest to those in use come first.
+    Of equal probabilities the interval and the infusion closest to those in use come first. Of one
+    dose and interval the best infusion time is listed.
     """
     if not aimed:
         return sorted(candidates, key=lambda c: (c.offer.per_day, habit.away(c.offer.shape)))
     fit = [c for c in candidates if c.attainment >= HALF and c.toxicity < settings.max_toxic_probability]
     most = max((c.attainment for c in fit), default=0.0)
-    return sorted(fit, key=lambda c: _order(c, most, habit))
+    kept: dict[tuple[float, float, bool], Judged] = {}
+    for candidate in sorted(fit, key=lambda c: _order(c, most, habit)):
+        shape = candidate.offer.shape
+        kept.setdefault((candidate.offer.dose, shape.interval, shape.infusion == shape.interval), candidate)
+    return list(kept.values())
 
 
 def _order(candidate: Judged, most: float, habit: Habit) -> tuple[float, ...]:

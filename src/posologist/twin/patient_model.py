@@ -22,25 +22,41 @@ from posologist.core.values import EvidenceKey, GeneSymbol
 from posologist.knowledge.models import Covariate, PkModel
 from posologist.records.table import EventRow, LevelRow
 from posologist.twin.compartment import INTRAVENOUS, short_route
-from posologist.twin.events import DOSE, EventTable, Record
-from posologist.twin.individual import OCCASION
+from posologist.twin.events import DOSE, OTHER, EventTable, Record
+from posologist.twin.twin import carried
 
 CENTRAL_OF_ABSORBED = 2  # compartment of doses into a vein where the model has a depot
 
 
 @dataclass(frozen=True)
 class Told:
-    """Covariates in the model's units, the evidence they rest on, and what must be said of them."""
+    """Covariates in the model's units, the evidence they rest on, and what must be said of them.
+
+    `by_name` is the evidence of each covariate that is known.
+    """
 
     values: dict[str, float]
-    keys: tuple[EvidenceKey, ...]
+    by_name: dict[str, EvidenceKey]
     findings: tuple[Finding, ...] = ()
     assumptions: tuple[Reason, ...] = ()
+
+    @property
+    def keys(self) -> tuple[EvidenceKey, ...]:
+        """Evidence of all of them."""
+        return tuple(self.by_name.values())
+
+
+@dataclass(frozen=True)
+class Since:
+    """Covariates that hold from a moment on; None: from the beginning."""
+
+    at: datetime | None
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class History:
-    """Doses and levels of a patient on one time line, hours from the first dose.
+    """Doses, levels and changes of covariates of a patient on one time line, hours from the first dose.
 
     `level_keys` are the evidence of each level in the order of the table's levels.
     """
@@ -49,7 +65,6 @@ class History:
     origin: datetime | None
     keys: tuple[EvidenceKey, ...] = ()
     level_keys: tuple[EvidenceKey, ...] = ()
-    level_rows: tuple[LevelRow, ...] = ()
     findings: tuple[Finding, ...] = ()
     assumptions: tuple[Reason, ...] = field(default=())
 
@@ -66,6 +81,7 @@ def covariates_of(
     *,
     molar_masses: Mapping[str, float],
     ledger: Ledger,
+    given: Mapping[str, float] | None = None,
 ) -> Told:
     """Covariates of a patient, in the model's units.
 
@@ -73,23 +89,23 @@ def covariates_of(
     ----------
     molar_masses
         g/mol by name of the fact, where a value may have to go between mass and moles.
+    given
+        Values by name that take the place of the record's, in the model's units.
 
     Raises
     ------
     InputError
         If a covariate without default is not known; every one that is missing is named.
     """
-    values: dict[str, float] = {}
-    keys: list[EvidenceKey] = []
+    known = known_covariates(model, situation, profile, molar_masses=molar_masses, ledger=ledger)
+    for name, value in (given or {}).items():
+        known[name] = value, ledger.add("setting", f"{name} = {value:g} as given", source="--covariate")
     missing: list[str] = []
     assumed: list[Reason] = []
     for covariate in model.covariates:
-        shared = {code for other in model.covariates if other.fact == covariate.fact for code in other.codes}
-        found = _found(covariate, shared, situation, profile, molar_masses, ledger)
-        if found is not None:
-            values[covariate.name] = found[0]
-            keys.append(found[1])
-        elif covariate.default is None:
+        if covariate.name in known:
+            continue
+        if covariate.default is None:
             missing.append(f"{covariate.name} ({covariate.meaning}, {covariate.unit})")
         else:
             text = f"{covariate.name} ({covariate.meaning}) is not known: {covariate.default:g} {covariate.unit} used"
@@ -100,7 +116,27 @@ def covariates_of(
             where="--patient",
             hint="record it (a gene: give --genome or --profile), or choose a model that does without",
         )
-    return Told(values, tuple(keys), _outside(model, values, tuple(keys), ledger), tuple(assumed))
+    values = {name: value for name, (value, _) in known.items()}
+    keys = {name: key for name, (_, key) in known.items()}
+    return Told(values, keys, _outside(model, values, tuple(keys.values()), ledger), tuple(assumed))
+
+
+def known_covariates(
+    model: PkModel,
+    situation: Situation,
+    profile: PhenotypeProfile | None,
+    *,
+    molar_masses: Mapping[str, float],
+    ledger: Ledger,
+) -> dict[str, tuple[float, EvidenceKey]]:
+    """Those covariates that the record holds, each with its evidence; what is not known is left out."""
+    found = {}
+    for covariate in model.covariates:
+        shared = {code for other in model.covariates if other.fact == covariate.fact for code in other.codes}
+        value = _found(covariate, shared, situation, profile, molar_masses, ledger)
+        if value is not None:
+            found[covariate.name] = value
+    return found
 
 
 def _reason(text: str, ledger: Ledger, because: Sequence[EvidenceKey] = ()) -> Reason:
@@ -191,7 +227,7 @@ def history_of(
     levels: Sequence[LevelRow],
     *,
     is_drug: Mapping[str, bool],
-    covariates: Mapping[str, float],
+    course: Sequence[Since],
     subject: str,
     now: datetime,
     ledger: Ledger,
@@ -202,6 +238,8 @@ def history_of(
     ----------
     is_drug
         Whether each name written in the columns `drug` and `analyte` means the model's drug.
+    course
+        Covariates from the beginning on, then each later change, in the order of time.
     now
         Nothing may lie after it.
 
@@ -212,6 +250,30 @@ def history_of(
         route that the model does not describe.
     """
     given = [row for row in events if not row.drug or is_drug[row.drug]]
+    _check_times(model, given, levels, is_drug, now)
+    origin = min((row.at for row in given), default=None)
+    line = _Line(model, origin, course)
+    rows = [(record.time, 0, record) for record in line.changes(now)]
+    rows += [(record.time, 2, record) for record in map(line.dose, given)]
+    rows += [(record.time, 1, record) for record in map(line.level, levels)]
+    rows.sort(key=lambda row: row[:2])
+    keys = tuple(_event_key(row, ledger) for row in given)
+    level_keys = tuple(_level_key(row, ledger) for row in sorted(levels, key=lambda row: row.at))
+    records = tuple(row[2] for row in rows)
+    return History(
+        EventTable(subject, records), origin, keys, level_keys,
+        findings=_left_out(model, len(events) - len(given), (*keys, *level_keys), ledger),
+        assumptions=_ties(records, level_keys, model, ledger),
+    )  # fmt: skip
+
+
+def _check_times(
+    model: PkModel,
+    given: Sequence[EventRow],
+    levels: Sequence[LevelRow],
+    is_drug: Mapping[str, bool],
+    now: datetime,
+) -> None:
     both: tuple[EventRow | LevelRow, ...] = (*given, *levels)
     for row in both:
         if row.at > now:
@@ -222,27 +284,53 @@ def history_of(
             raise InputError(f"the level is of {level.analyte}", where=str(level.source), hint=hint)
     if levels and (not given or min(row.at for row in levels) <= min(row.at for row in given)):
         raise InputError("a level is not after the first dose", where="--levels", hint="give the doses with --events")
-    origin = min((row.at for row in given), default=None)
-    rows = [(_hours(row.at, origin), 1, _dose(model, row, origin, covariates)) for row in given]
-    rows += [(_hours(row.at, origin), 0, _level(model, row, origin, covariates)) for row in levels]
-    rows.sort(key=lambda row: row[:2])
-    records = tuple(row[2] for row in rows)
-    keys = tuple(_event_key(row, ledger) for row in given)
-    level_keys = tuple(_level_key(row, ledger) for row in levels)
-    return History(
-        EventTable(subject, records), origin, keys, level_keys, tuple(levels),
-        findings=_left_out(model, len(events) - len(given), (*keys, *level_keys), ledger),
-        assumptions=_ties(records, level_keys, model, ledger),
-    )  # fmt: skip
 
 
-def _hours(at: datetime, origin: datetime | None) -> float:
-    return 0.0 if origin is None else (at - origin).total_seconds() / 3600.0
+@dataclass(frozen=True)
+class _Line:
+    """Rows as records on the time line that begins with the first dose."""
 
+    model: PkModel
+    origin: datetime | None
+    course: Sequence[Since]
 
-def carried(model: PkModel, covariates: Mapping[str, float]) -> dict[str, float]:
-    """Covariates of a record; where the model varies between occasions all records are of one."""
-    return {**covariates, OCCASION: 1.0} if model.occasion else dict(covariates)
+    def hours(self, at: datetime) -> float:
+        return 0.0 if self.origin is None else (at - self.origin).total_seconds() / 3600.0
+
+    def covariates(self, at: datetime) -> dict[str, float]:
+        held = [since.values for since in self.course if since.at is None or since.at <= at]
+        return carried(self.model, held[-1] if held else self.course[0].values)
+
+    def changes(self, now: datetime) -> list[Record]:
+        """A record at each change of covariates after the first dose."""
+        return [
+            Record(self.hours(since.at), evid=OTHER, mdv=1, covariates=carried(self.model, since.values))
+            for since in self.course
+            if self.origin is not None and since.at is not None and self.origin < since.at <= now
+        ]
+
+    def dose(self, row: EventRow) -> Record:
+        try:
+            amount = convert(row.amount, row.unit, self.model.dose_unit)
+        except InputError as error:
+            raise InputError(error.message, where=str(row.source), hint=f"give {self.model.dose_unit}") from error
+        cmt = compartment_of(self.model, row.route, str(row.source))
+        infused = row.duration_h > 0
+        if infused and short_route(row.route) not in INTRAVENOUS:
+            raise InputError("an absorbed dose has an infusion time", where=str(row.source), hint="clear duration_h")
+        rate = amount / row.duration_h if infused else 0.0
+        return Record(
+            self.hours(row.at), evid=DOSE, amt=amount, rate=rate, cmt=cmt, mdv=1,
+            covariates=self.covariates(row.at), where=str(row.source),
+        )  # fmt: skip
+
+    def level(self, row: LevelRow) -> Record:
+        unit = self.model.concentration_unit
+        try:
+            value = convert(row.value, row.unit, unit, molar_mass=self.model.molar_mass)
+        except InputError as error:
+            raise InputError(error.message, where=str(row.source), hint=f"give {unit}") from error
+        return Record(self.hours(row.at), dv=value, covariates=self.covariates(row.at), where=str(row.source))
 
 
 def compartment_of(model: PkModel, route: str, where: str = "--events") -> int:
@@ -261,32 +349,6 @@ def compartment_of(model: PkModel, route: str, where: str = "--events") -> int:
         return CENTRAL_OF_ABSORBED
     described = "doses into a vein" if model.absorption == "none" else "absorbed doses"
     raise InputError(f"the model {model.id} describes {described}, not '{route}'", where=where, hint="choose a model")
-
-
-def _dose(model: PkModel, row: EventRow, origin: datetime | None, covariates: Mapping[str, float]) -> Record:
-    try:
-        amount = convert(row.amount, row.unit, model.dose_unit)
-    except InputError as error:
-        raise InputError(error.message, where=str(row.source), hint=f"give {model.dose_unit}") from error
-    cmt = compartment_of(model, row.route, str(row.source))
-    infused = row.duration_h > 0
-    if infused and short_route(row.route) not in INTRAVENOUS:
-        raise InputError("an absorbed dose has an infusion time", where=str(row.source), hint="clear duration_h")
-    rate = amount / row.duration_h if infused else 0.0
-    return Record(
-        _hours(row.at, origin), evid=DOSE, amt=amount, rate=rate, cmt=cmt, mdv=1,
-        covariates=carried(model, covariates), where=str(row.source),
-    )  # fmt: skip
-
-
-def _level(model: PkModel, row: LevelRow, origin: datetime | None, covariates: Mapping[str, float]) -> Record:
-    try:
-        value = convert(row.value, row.unit, model.concentration_unit, molar_mass=model.molar_mass)
-    except InputError as error:
-        raise InputError(error.message, where=str(row.source), hint=f"give {model.concentration_unit}") from error
-    return Record(
-        _hours(row.at, origin), dv=value, covariates=carried(model, covariates), where=str(row.source)
-    )  # fmt: skip
 
 
 def _event_key(row: EventRow, ledger: Ledger) -> EvidenceKey:

@@ -1,0 +1,95 @@
+"""`dose`: one drug for one patient, by population models where they can answer, else by the drug's file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from posologist.core.errors import InputError, PosologistError
+from posologist.core.genotype import GeneticProfile
+from posologist.core.patient import Patient
+from posologist.core.recommendation import NotChecked
+from posologist.core.settings import Settings
+from posologist.core.simulation import DoseDocument, Level
+from posologist.knowledge.load import Knowledge
+from posologist.knowledge.models import PkModel
+from posologist.recommend.dose import dose_for
+from posologist.recommend.dose_by_model import Given, dose_by_models
+
+
+def dose(
+    patient: Patient,
+    drug_name: str,
+    given: Given,
+    *,
+    model: PkModel | None = None,
+    models: Sequence[PkModel] = (),
+    indication: str | None = None,
+    target: str | None = None,
+    genome: GeneticProfile | None = None,
+    knowledge: Knowledge,
+    settings: Settings,
+) -> DoseDocument:
+    """Regimens of one drug for this patient.
+
+    With doses or levels the models answer, and what keeps them from it is an error. Without, they answer where there
+    is a target, asked for or their own; otherwise, and where they cannot, the drug's file answers and says so.
+
+    Parameters
+    ----------
+    model
+        The one that has to answer; None: those of `models` that can.
+    models
+        The complete models of the drug.
+
+    Raises
+    ------
+    InputError
+        If doses or stated covariates are given and no model of the drug is held.
+    PosologistError
+        As `dose_by_models` and `dose_for` do.
+    """
+
+    def by_models(chosen: Sequence[PkModel]) -> DoseDocument:
+        return dose_by_models(
+            patient, drug_name, chosen, given, indication=indication, target=target, genome=genome,
+            knowledge=knowledge, settings=settings,
+        )  # fmt: skip
+
+    if model is not None:
+        return by_models((model,))
+    why: PosologistError | None = None
+    if models and (given.events or given.covariates):
+        return by_models(models)
+    if models and (target is not None or any(held.targets for held in models)):
+        try:
+            return by_models(models)
+        except PosologistError as error:
+            why = error
+    if given.events or given.covariates:
+        raise InputError(
+            f"no complete population model of {drug_name} is held",
+            where="--events" if given.events else "--covariate",
+            hint="give a model file with --model",
+        )
+    document = dose_for(
+        patient, drug_name, indication=indication, target=target, genome=genome, knowledge=knowledge,
+        settings=settings, levels=_levels(given),
+    )  # fmt: skip
+    return document if why is None else _with_reason(document, why)
+
+
+def _levels(given: Given) -> tuple[Level, ...]:
+    rows = given.levels
+    return tuple(
+        Level(time_h=(row.at - rows[0].at).total_seconds() / 3600, value=row.value, unit=row.unit, analyte=row.analyte)
+        for row in rows
+    )
+
+
+def _with_reason(document: DoseDocument, why: PosologistError) -> DoseDocument:
+    """The drug file's answer with why no population model gave it."""
+    entry = NotChecked(
+        what=f"population models of {document.drug}", why=why.message, would_need=why.hint or "another model",
+        drugs=(str(document.drug),),
+    )  # fmt: skip
+    return document.model_copy(update={"not_checked": (entry, *document.not_checked)})

@@ -29,7 +29,7 @@ from posologist.knowledge.expression import expression
 from posologist.recommend.case import Hit, Proposal
 from posologist.recommend.computed import weaker_rows
 from posologist.recommend.dose import dose_for
-from posologist.recommend.pipeline import NO_INDICATION, case_of
+from posologist.recommend.opened import NO_INDICATION, case_of
 from posologist.recommend.screen import screen
 from posologist.serve.dose_table import print_dose
 from shared import shared_data

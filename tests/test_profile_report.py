@@ -26,7 +26,7 @@ from posologist.core.values import DrugId, EvidenceKey, GeneSymbol, Quantity
 from posologist.genome.document import call_genome
 from posologist.genome.guidance import guidance_document
 from posologist.knowledge.load import Knowledge, load_knowledge
-from posologist.recommend.pipeline import situation_of
+from posologist.recommend.opened import situation_of
 from posologist.serve.doors import anchor
 from posologist.serve.profile_page import render_profile
 from posologist.serve.profile_text import print_guidance, print_profile

@@ -12,9 +12,9 @@ def test_public_names_are_these() -> None:
     assert posologist.__all__ == sorted(
         [
             "GeneticProfile", "Knowledge", "LocalEngine", "Patient", "PosologistError", "Recommendation", "Screening",
-            "Settings", "call_genome", "check_knowledge", "dose_for", "guidance_document", "load_knowledge",
-            "read_patient", "read_patients", "recommend_many", "recommend_one", "render_html", "screen_order",
-            "simulate_for", "to_fhir",
+            "Settings", "Twin", "call_genome", "check_knowledge", "dose", "dose_for", "guidance_document",
+            "load_knowledge", "load_models", "read_patient", "read_patients", "recommend_many", "recommend_one",
+            "render_html", "replayed", "screen_order", "simulate_for", "to_fhir",
         ]
     )  # fmt: skip
 

@@ -21,8 +21,9 @@ from posologist.core.patient import Patient
 from posologist.core.recommendation import Recommendation, cited_keys
 from posologist.core.settings import Settings
 from posologist.genome.document import call_genome
+from posologist.recommend.opened import case_of
 from posologist.recommend.order import screen_order
-from posologist.recommend.pipeline import case_of, recommend
+from posologist.recommend.pipeline import recommend
 from posologist.records.fhir_in import read_patient, read_patients
 from shared import shared_data
 

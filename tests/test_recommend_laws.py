@@ -25,8 +25,9 @@ from posologist.core.patient import Patient
 from posologist.core.recommendation import Option, Recommendation, cited_keys
 from posologist.core.settings import Settings
 from posologist.core.values import DrugId
+from posologist.recommend.opened import case_of
 from posologist.recommend.order import screen_order
-from posologist.recommend.pipeline import case_of, recommend
+from posologist.recommend.pipeline import recommend
 from posologist.records.fhir_in import read_patient
 
 FEW = trials(max_examples=14, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

@@ -16,7 +16,7 @@ from posologist.core.settings import Settings
 from posologist.core.values import DrugId, Series
 from posologist.twin.exposure import Exposure, curve, curve_after, exposure
 from posologist.twin.kinetics import MissingKinetics
-from posologist.twin.population import prior
+from posologist.twin.population import prior_of
 from twin_drugs import SOURCE, made_drug, patient, phenotypes, shipped_drug
 
 SETTINGS = Settings()
@@ -32,13 +32,13 @@ def window(**kwargs):
 
 
 def twin_of(drug, ledger, **kwargs):
-    return prior(drug, None, None, settings=SETTINGS, ledger=ledger, **kwargs)
+    return prior_of(drug, None, None, settings=SETTINGS, ledger=ledger, **kwargs)
 
 
 def exposure_of(drug, given_regimen, ledger=None, **kwargs):
     ledger = ledger or Ledger()
-    twin = twin_of(drug, ledger, **kwargs)
-    answer = exposure(twin, given_regimen, drug=drug, settings=SETTINGS, ledger=ledger)
+    prior = twin_of(drug, ledger, **kwargs)
+    answer = exposure(prior, given_regimen, drug=drug, settings=SETTINGS, ledger=ledger)
     assert isinstance(answer, Exposure)
     return answer
 
@@ -108,22 +108,22 @@ def test_first_doses_rise_to_the_steady_state():
 
 def test_stacked_doses_equal_doses_given_one_by_one():
     drug, ledger = made_drug(**PLAIN), Ledger()
-    twin = twin_of(drug, ledger)
+    prior = twin_of(drug, ledger)
     doses = [DoseEvent(time_h=12.0 * k, amount_mg=100.0) for k in range(7)]
-    line = curve(twin, regimen(100.0), settings=SETTINGS, ledger=ledger)
-    apart = curve_after(twin, doses, line.x, settings=SETTINGS, ledger=ledger)
+    line = curve(prior, regimen(100.0), settings=SETTINGS, ledger=ledger)
+    apart = curve_after(prior, doses, line.x, settings=SETTINGS, ledger=ledger)
 
     np.testing.assert_allclose(line.y, apart.y, rtol=1e-5)
 
 
 def test_odd_intervals_and_own_times_are_superposed_exactly():
     drug, ledger = made_drug(**PLAIN), Ledger()
-    twin = twin_of(drug, ledger)
+    prior = twin_of(drug, ledger)
     times = (0.0, 0.7, 7.6, 20.0)
     doses = [DoseEvent(time_h=7.5 * k, amount_mg=100.0) for k in range(3)]
-    line = curve(twin, regimen(100.0, 7.5), settings=SETTINGS, ledger=ledger, times=times)
+    line = curve(prior, regimen(100.0, 7.5), settings=SETTINGS, ledger=ledger, times=times)
 
-    assert line.y == curve_after(twin, doses, times, settings=SETTINGS, ledger=ledger).y
+    assert line.y == curve_after(prior, doses, times, settings=SETTINGS, ledger=ledger).y
 
 
 def test_a_loading_dose_starts_higher():
@@ -140,9 +140,9 @@ def test_a_weekly_dose_is_shown_over_its_week():
 
 def test_extended_release_has_an_area_but_no_peak_and_no_curve():
     drug, ledger = made_drug(**PLAIN), Ledger()
-    twin = twin_of(drug, ledger, release="extended")
-    answer = exposure(twin, regimen(100.0), drug=drug, settings=SETTINGS, ledger=ledger)
-    line = curve(twin, regimen(100.0), settings=SETTINGS, ledger=ledger)
+    prior = twin_of(drug, ledger, release="extended")
+    answer = exposure(prior, regimen(100.0), drug=drug, settings=SETTINGS, ledger=ledger)
+    line = curve(prior, regimen(100.0), settings=SETTINGS, ledger=ledger)
 
     assert answer.auc24.value == pytest.approx(10.0, rel=2e-3)
     assert answer.peak is None
@@ -154,10 +154,10 @@ def test_extended_release_has_an_area_but_no_peak_and_no_curve():
 def test_an_infusion_peaks_at_its_end():
     drug, ledger = made_drug(clearance=5.0, volume=50.0), Ledger()
     given_regimen = regimen(500.0, route="iv", duration_h=1.5)
-    twin = twin_of(drug, ledger, route="iv")
-    peak = exposure(twin, given_regimen, drug=drug, settings=SETTINGS, ledger=ledger).peak.value
+    prior = twin_of(drug, ledger, route="iv")
+    peak = exposure(prior, given_regimen, drug=drug, settings=SETTINGS, ledger=ledger).peak.value
     line = curve(
-        twin, given_regimen, settings=SETTINGS, ledger=ledger, when="steady state", times=(1.0, 1.4, 1.5, 1.6, 3.0)
+        prior, given_regimen, settings=SETTINGS, ledger=ledger, when="steady state", times=(1.0, 1.4, 1.5, 1.6, 3.0)
     )
 
     assert line.y[2] == pytest.approx(peak, rel=1e-5)
@@ -175,8 +175,8 @@ def test_a_regimen_of_another_drug_route_or_release_is_refused(other):
 def test_metoprolol_lies_near_the_published_levels_in_normal_metabolizers():
     ledger = Ledger()  # 50 mg twice daily: peak 104, trough 20 ng/mL printed (metoprolol-P4)
     drug, person = shipped_drug("metoprolol"), patient(ledger, weight=80.0, crcl=80.0)
-    twin = prior(drug, person, phenotypes(ledger, CYP2D6="Normal Metabolizer"), settings=SETTINGS, ledger=ledger)
-    answer = exposure(twin, regimen(50.0, drug="metoprolol"), drug=drug, settings=SETTINGS, ledger=ledger)
+    prior = prior_of(drug, person, phenotypes(ledger, CYP2D6="Normal Metabolizer"), settings=SETTINGS, ledger=ledger)
+    answer = exposure(prior, regimen(50.0, drug="metoprolol"), drug=drug, settings=SETTINGS, ledger=ledger)
 
     assert answer.peak.unit == "ug/L"
     assert answer.peak.low < 104 < answer.peak.high
@@ -195,18 +195,18 @@ def test_metoprolol_lies_near_the_published_levels_in_normal_metabolizers():
     ],
 )
 def test_average_exposure_lies_within_a_fifth_of_published_areas(name, dose_mg, published):
-    twin = prior(shipped_drug(name), None, None, settings=SETTINGS, ledger=Ledger())
+    prior = prior_of(shipped_drug(name), None, None, settings=SETTINGS, ledger=Ledger())
 
-    assert twin.exposure_per_mg * dose_mg == pytest.approx(published, rel=0.2)
+    assert prior.exposure_per_mg * dose_mg == pytest.approx(published, rel=0.2)
 
 
 def test_metoprolol_ratio_to_typical_is_five_fold_in_a_poor_metabolizer():
     ledger = Ledger()
     drug, person = shipped_drug("metoprolol"), patient(ledger, weight=80.0, crcl=80.0)
-    twin = prior(drug, person, phenotypes(ledger, CYP2D6="Poor Metabolizer"), settings=SETTINGS, ledger=ledger)
+    prior = prior_of(drug, person, phenotypes(ledger, CYP2D6="Poor Metabolizer"), settings=SETTINGS, ledger=ledger)
 
     assert exposure(
-        twin, regimen(50.0, drug="metoprolol"), drug=drug, settings=SETTINGS, ledger=ledger
+        prior, regimen(50.0, drug="metoprolol"), drug=drug, settings=SETTINGS, ledger=ledger
     ).ratio.value == pytest.approx(4.9)
 
 
@@ -216,8 +216,8 @@ def test_probability_of_toxicity_is_the_share_above_the_threshold():
     )
     answer = exposure_of(drug, regimen(100.0))
     ledger = Ledger()
-    twin = twin_of(drug, ledger)
-    draws = twin.draw(SETTINGS.draws)
+    prior = twin_of(drug, ledger)
+    draws = prior.draw(SETTINGS.draws)
     ke = draws.cl / draws.v
     trough = (
         50
@@ -291,13 +291,13 @@ def test_same_question_same_answer():
 
 def test_exposure_and_curve_take_no_more_than_a_few_milliseconds():
     drug, ledger = shipped_drug("metoprolol"), Ledger()
-    twin = twin_of(drug, ledger)
+    prior = twin_of(drug, ledger)
     taken = []
     for _ in range(30):
         start = time.perf_counter()
-        draws = twin.draw(SETTINGS.draws)
-        exposure(twin, regimen(50.0, drug="metoprolol"), drug=drug, settings=SETTINGS, ledger=ledger, draws=draws)
-        curve(twin, regimen(50.0, drug="metoprolol"), settings=SETTINGS, ledger=ledger, draws=draws)
+        draws = prior.draw(SETTINGS.draws)
+        exposure(prior, regimen(50.0, drug="metoprolol"), drug=drug, settings=SETTINGS, ledger=ledger, draws=draws)
+        curve(prior, regimen(50.0, drug="metoprolol"), settings=SETTINGS, ledger=ledger, draws=draws)
         taken.append(time.perf_counter() - start)
 
     assert min(taken) < 0.006

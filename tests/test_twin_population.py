@@ -17,7 +17,7 @@ from posologist.core.values import DrugId, GeneSymbol
 from posologist.twin.compartment import absorption, concentration, disposition
 from posologist.twin.kinetics import KineticModel, MissingKinetics, kinetic_model
 from posologist.twin.peak import ka_for_peak, peak_time, terms_of
-from posologist.twin.population import Twin, prior
+from posologist.twin.population import Prior, prior_of
 from twin_drugs import SOURCE, made_drug, patient, phenotypes, shipped_drug
 
 SETTINGS = Settings()
@@ -30,13 +30,13 @@ def model_of(drug, **kwargs):
 
 
 def twin_of(drug, ledger, situation=None, profile=None, **kwargs):
-    twin = prior(drug, situation, profile, settings=SETTINGS, ledger=ledger, **kwargs)
-    assert isinstance(twin, Twin), twin
-    return twin
+    prior = prior_of(drug, situation, profile, settings=SETTINGS, ledger=ledger, **kwargs)
+    assert isinstance(prior, Prior), prior
+    return prior
 
 
-def said(twin):
-    return " ".join(reason.text for reason in twin.assumptions)
+def said(prior):
+    return " ".join(reason.text for reason in prior.assumptions)
 
 
 def effect(phenotype, value, measure="auc_fold"):
@@ -187,10 +187,10 @@ def test_a_peak_later_than_elimination_allows_is_said():
 def test_a_second_compartment_is_used_where_the_file_holds_one():
     one = {"clearance": 8.5, "volume": 46.0, "bioavailability": 0.42, "tmax": 3.5}
     ledger = Ledger()
-    twin = twin_of(made_drug(intercompartmental_clearance=2.8, peripheral_volume=51.0, **one), ledger)
+    prior = twin_of(made_drug(intercompartmental_clearance=2.8, peripheral_volume=51.0, **one), ledger)
 
-    assert twin.model.compartments == "two"
-    assert len(twin.draw(200).disposition().rates) == 2
+    assert prior.model.compartments == "two"
+    assert len(prior.draw(200).disposition().rates) == 2
 
 
 def test_the_terminal_half_life_of_two_compartments_is_the_one_compared():
@@ -225,18 +225,18 @@ def test_poor_metabolizer_half_life_stays_near_the_printed_one():
 def test_a_comparison_with_ultrarapid_is_never_read_as_one_with_normal():
     drug = made_drug(gene_effects=(effect("poor v ultrarapid", 13.0),), clearance=10.0, volume=50.0)
     ledger = Ledger()
-    twin = twin_of(drug, ledger, None, phenotypes(ledger, CYP2D6="Poor Metabolizer"))
+    prior = twin_of(drug, ledger, None, phenotypes(ledger, CYP2D6="Poor Metabolizer"))
 
-    assert twin.fold == 1.0
+    assert prior.fold == 1.0
 
 
 def test_an_unknown_phenotype_is_said_and_listed():
     drug = made_drug(gene_effects=(effect("poor metabolizer", 4.0),), clearance=10.0, volume=50.0)
     for profile in (None, phenotypes(Ledger(), CYP2D6=None)):
-        twin = twin_of(drug, Ledger(), None, profile)
+        prior = twin_of(drug, Ledger(), None, profile)
 
-        assert "CYP2D6 is not known" in said(twin)
-        assert "CYP2D6" in twin.not_checked[0].what
+        assert "CYP2D6 is not known" in said(prior)
+        assert "CYP2D6" in prior.not_checked[0].what
 
 
 def test_a_phenotype_without_an_observed_fold_is_said():
@@ -270,10 +270,10 @@ def test_folds_are_never_multiplied_and_the_largest_rise_decides():
     drug = made_drug(roles=roles, gene_effects=(effect("poor metabolizer", 4.0),), clearance=10.0, volume=50.0)
     ledger = Ledger()
     person = patient(ledger, on=("diltiazem", "rifampin"), crcl=100.0)
-    twin = twin_of(drug, ledger, person, phenotypes(ledger, CYP2D6="Poor Metabolizer"))
+    prior = twin_of(drug, ledger, person, phenotypes(ledger, CYP2D6="Poor Metabolizer"))
 
-    assert twin.fold == 4.0
-    assert "not multiplied" in said(twin)
+    assert prior.fold == 4.0
+    assert "not multiplied" in said(prior)
 
 
 def test_without_any_rise_the_deepest_fall_decides():
@@ -320,7 +320,7 @@ def test_good_renal_function_never_raises_clearance_above_the_files():
 def test_unknown_renal_function_is_never_read_as_normal_where_it_matters(note):
     drug = noted(made_drug(clearance=10.0, volume=50.0, renal_excretion=0.8), "renal_excretion", note)
     ledger = Ledger()
-    answer = prior(drug, patient(ledger, weight=70.0), None, settings=SETTINGS, ledger=ledger)
+    answer = prior_of(drug, patient(ledger, weight=70.0), None, settings=SETTINGS, ledger=ledger)
 
     assert isinstance(answer, MissingKinetics)
     assert "renal function is not known" in answer.why
@@ -330,13 +330,15 @@ def test_low_renal_function_refuses_a_share_of_unknown_meaning():
     drug = made_drug(clearance=10.0, volume=50.0, renal_excretion=0.8)
     ledger = Ledger()
 
-    assert isinstance(prior(drug, patient(ledger, crcl=30.0), None, settings=SETTINGS, ledger=ledger), MissingKinetics)
+    assert isinstance(
+        prior_of(drug, patient(ledger, crcl=30.0), None, settings=SETTINGS, ledger=ledger), MissingKinetics
+    )
 
 
 @pytest.mark.parametrize("facts", [{"age": 12.0}, {"dialysis": True}])
 def test_patients_outside_of_the_files_population_get_no_curve(facts):
     ledger = Ledger()
-    answer = prior(
+    answer = prior_of(
         made_drug(clearance=10.0, volume=50.0),
         patient(ledger, crcl=90.0, **facts),
         None,
@@ -366,10 +368,10 @@ def test_draws_have_the_stated_median_and_variation():
 def test_unpublished_variability_is_said_and_comes_from_the_settings():
     ledger = Ledger()
     settings = SETTINGS.model_copy(update={"unpublished_variability_cv": 0.6})
-    twin = prior(made_drug(clearance=10.0, volume=50.0), None, None, settings=settings, ledger=ledger)
+    prior = prior_of(made_drug(clearance=10.0, volume=50.0), None, None, settings=settings, ledger=ledger)
 
-    assert twin.parameters["CL"].cv == 0.6
-    assert "60 % is assumed" in said(twin)
+    assert prior.parameters["CL"].cv == 0.6
+    assert "60 % is assumed" in said(prior)
 
 
 def test_the_same_twin_draws_the_same_patients():
@@ -391,9 +393,9 @@ def test_exposure_never_falls_when_renal_function_does(crcl, less, fe):
 def test_every_reason_of_a_twin_reaches_leaves():
     ledger = Ledger()
     person = patient(ledger, weight=80.0, crcl=70.0, age=62.0)
-    twin = twin_of(shipped_drug("metoprolol"), ledger, person, phenotypes(ledger, CYP2D6="Poor Metabolizer"))
-    reached = ledger.reachable(twin.because)
+    prior = twin_of(shipped_drug("metoprolol"), ledger, person, phenotypes(ledger, CYP2D6="Poor Metabolizer"))
+    reached = ledger.reachable(prior.because)
 
     assert all(entry.because or entry.kind in LEAF_KINDS for entry in reached.values())
     assert any("CYP2D6" in entry.text for entry in reached.values())
-    assert DrugId("metoprolol") == twin.drug
+    assert DrugId("metoprolol") == prior.drug

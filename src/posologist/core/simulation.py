@@ -65,7 +65,7 @@ class LoadingDose(Value):
 class RankedRegimen(Value):
     """A regimen that can be given, with the share of possible patients whom it brings to the target.
 
-    `rank` is None where nothing is ranked because a fact behind it is not verified.
+    `rank` is None where nothing is ranked because a fact behind it is not verified, and of the regimen in use.
     """
 
     rank: Count | None
@@ -131,7 +131,8 @@ class DoseDocument(Value):
     """Document `posologist/dose/1`. `individual` is None while no level has been used.
 
     `computed` is the starting dose that the patient's genes ask for, where a published algorithm or table gives it.
-    `models` are the population models behind the answer; `model`, `parameters` and `individual` are of the first.
+    `present` is the regimen in use, judged like the others. `models` are the population models behind the answer;
+    `model`, `parameters` and `individual` are of the first.
     `unranked` holds the regimens where a fact behind them is not verified; `regimens` is then empty. `contributions`
     take apart the daily dose that brings the most probable patient to the middle of the target.
     """
@@ -147,6 +148,7 @@ class DoseDocument(Value):
     computed: ComputedDose | None = None
     regimens: Many[RankedRegimen]
     unranked: Many[RankedRegimen] = ()
+    present: RankedRegimen | None = None
     models: Many[ModelShare] = ()
     therapeutic_index: Estimate | None = None
     contributions: Contributions | None = None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import rtoml
 from pydantic import ValidationError
@@ -29,6 +29,9 @@ from posologist.core.statement import Statement, StatementKind
 from posologist.core.values import CitationKey, DrugId, Many, Status, Value
 from posologist.knowledge.codes import Codes, load_codes
 from posologist.knowledge.statements import drug_statements
+
+if TYPE_CHECKING:
+    from posologist.knowledge.models import PkModel
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Value)
@@ -112,6 +115,7 @@ class Knowledge:
     version: str
     folder: Path
     gene_folders: tuple[Path, ...]
+    model_folders: tuple[Path, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     repeated_citations: tuple[str, ...] = ()
     dosing: Mapping[str, GenotypeDose] = field(default_factory=dict)
@@ -119,6 +123,12 @@ class Knowledge:
         default_factory=dict, compare=False, repr=False
     )
     _remembered: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def models(self, drug: str) -> tuple[PkModel, ...]:
+        """The complete population models of one drug, by id."""
+        from posologist.knowledge.models import models_of  # it needs numpy, which reading facts does not
+
+        return tuple(model for model in models_of(drug, self.model_folders) if model.complete)
 
     @cached_property
     def names(self) -> Mapping[str, DrugId]:
@@ -307,6 +317,7 @@ def load_knowledge(*extra: Path) -> Knowledge:
         version=_version(documents),
         folder=package,
         gene_folders=tuple(place for each in folders if (place := each / "genes").is_dir()),
+        model_folders=tuple(place for each in folders if (place := each / "models").is_dir()),
         files={row_id: str(path) for row_id, path in where.items()},
         repeated_citations=tuple(sorted({key for each in documents for key in each.repeated})),
     )

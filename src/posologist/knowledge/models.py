@@ -122,6 +122,8 @@ class PkModel(Value):
         Concentration shown = scale * amount [dose_unit] / volume [L].
     apparent
         Clearances and volumes are divided by the unknown F: doses into a vein are outside the model.
+    release
+        Release of the absorbed form that was studied; another one is not dosed by the model.
     equations
         In order; names in capitals are structural parameters: CL, Q, Q3 (L/h), V1, V2, V3 (L), KA, KTR (1/h), D, LAG
         (h), F, VMAX (dose_unit/h), KM (concentration_unit); F2, LAG2 and the like are those of doses into one
@@ -144,6 +146,7 @@ class PkModel(Value):
     absorption: Literal["none", "first-order", "zero-order", "transit"] = "none"
     transit: int = Field(default=0, ge=0)
     apparent: bool = False
+    release: Literal["immediate", "extended"] = "immediate"
     dose_unit: str = "mg"
     concentration_unit: str = "mg/L"
     scale: float = Field(default=1.0, gt=0)

@@ -22,7 +22,7 @@ from posologist.knowledge.expression import Scalar
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.match import PatientSubject
 from posologist.twin.kinetics import MissingKinetics
-from posologist.twin.population import Twin, prior
+from posologist.twin.population import Prior, prior_of
 
 T = TypeVar("T")
 LOCAL_FORMS = (
@@ -102,13 +102,15 @@ class Case:
         told = tuple(sorted((plan_facts or {}).items()))
         return self.remember(("subject", drug, others, gone, told), build)
 
-    def twin(self, drug: DrugId, medicines: tuple[DrugId, ...], *, route: str, release: str) -> Twin | MissingKinetics:
-        """This patient's twin on one drug beside `medicines`; one for all with the same inhibitors and inducers."""
+    def prior(
+        self, drug: DrugId, medicines: tuple[DrugId, ...], *, route: str, release: str
+    ) -> Prior | MissingKinetics:
+        """What is expected of one drug beside `medicines`; one for all with the same inhibitors and inducers."""
         named = {role.auc_with.lower() for role in self.knowledge.drugs[drug].roles}
         others = tuple(m for m in medicines if m != drug and (str(m) in named or self._acts(m)))
 
-        def build() -> Twin | MissingKinetics:
-            return prior(
+        def build() -> Prior | MissingKinetics:
+            return prior_of(
                 self.knowledge.drugs[drug],
                 self.situation,
                 self.profile(others),
@@ -119,7 +121,7 @@ class Case:
                 alongside=[self.knowledge.drugs[m] for m in others if m in self.knowledge.drugs],
             )
 
-        return self.remember(("twin", drug, others, route, release), build)
+        return self.remember(("prior", drug, others, route, release), build)
 
     def _acts(self, medicine: DrugId) -> bool:
         """Whether a medicine changes enzymes or carriers."""

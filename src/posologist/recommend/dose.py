@@ -23,7 +23,7 @@ from posologist.knowledge.match import PatientSubject
 from posologist.recommend.case import Case, Hit
 from posologist.recommend.computed import dose_words
 from posologist.recommend.limits import LimitOutcome, limits_for
-from posologist.recommend.pipeline import NO_INDICATION, case_of
+from posologist.recommend.opened import NO_INDICATION, case_of
 from posologist.recommend.screen import drug_hits, findings_of, interaction_hits, not_checked_of
 from posologist.twin.documents import dose_document, simulate_document
 from posologist.twin.orders import parse_regimen

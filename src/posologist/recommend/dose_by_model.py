@@ -143,7 +143,7 @@ def members_of(
     Raises
     ------
     PosologistError
-        Why the first model cannot answer, if none can.
+        If none can answer: what is wrong with doses or levels, else what the first model lacks.
     """
     route = _route(drug, models, given, outcome)
     found: list[Member] = []
@@ -160,7 +160,7 @@ def members_of(
         found.append(member)
         findings += said
     if not found:
-        raise refused[0]
+        raise next((error for error in refused if error.where != "--patient"), refused[0])
     inside = [member for member in found if not member.told.findings] or found
     best = [member for member in inside if is_verified(member.model)] or inside
     for member in found:

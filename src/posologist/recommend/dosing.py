@@ -22,7 +22,6 @@ def dose(
     given: Given,
     *,
     model: PkModel | None = None,
-    models: Sequence[PkModel] = (),
     indication: str | None = None,
     target: str | None = None,
     genome: GeneticProfile | None = None,
@@ -37,9 +36,7 @@ def dose(
     Parameters
     ----------
     model
-        The one that has to answer; None: those of `models` that can.
-    models
-        The complete models of the drug.
+        The one that has to answer; None: those of the drug that can.
 
     Raises
     ------
@@ -57,6 +54,7 @@ def dose(
 
     if model is not None:
         return by_models((model,))
+    models = knowledge.models(knowledge.drug(drug_name).id)
     why: PosologistError | None = None
     if models and (given.events or given.covariates):
         return by_models(models)

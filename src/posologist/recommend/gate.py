@@ -71,11 +71,11 @@ def _window(case: Case, plan: Assessed, regimen: Regimen) -> tuple[Estimate | No
         why = f"no therapeutic window of {drug.name} is on file"
         return None, None, [_no_window(case, drug.id, why)] if needs_window else []
     settings = case.settings
-    twin = case.twin(drug.id, plan.proposal.drugs, route=regimen.route, release=regimen.release)
-    if isinstance(twin, MissingKinetics):
-        why = f"concentrations of {drug.name}: {twin.why}"
+    prior = case.prior(drug.id, plan.proposal.drugs, route=regimen.route, release=regimen.release)
+    if isinstance(prior, MissingKinetics):
+        why = f"concentrations of {drug.name}: {prior.why}"
         return None, None, [_no_window(case, drug.id, why)] if needs_window else []
-    reached = exposure(twin, regimen, drug=drug, settings=settings, ledger=case.ledger)
+    reached = exposure(prior, regimen, drug=drug, settings=settings, ledger=case.ledger)
     if isinstance(reached, MissingKinetics):
         why = f"concentrations of {drug.name}: {reached.why}"
         return None, None, [_no_window(case, drug.id, why)] if needs_window else []

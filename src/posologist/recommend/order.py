@@ -19,7 +19,7 @@ from posologist.knowledge.load import Knowledge
 from posologist.recommend.case import Case, Hit
 from posologist.recommend.computed import off_computed
 from posologist.recommend.limits import amount_in, limits_for
-from posologist.recommend.pipeline import NO_INDICATION, case_of
+from posologist.recommend.opened import NO_INDICATION, case_of
 from posologist.recommend.remarks import contradictions, doubtful_medicines, identity, unread_calls
 from posologist.recommend.screen import (
     drug_hits,

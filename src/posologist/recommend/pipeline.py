@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from datetime import date
 
 from posologist.core.engine import Engine, LocalEngine
-from posologist.core.errors import InputError
-from posologist.core.evidence import Ledger
 from posologist.core.genotype import GeneticProfile, Versions
-from posologist.core.indication import Indication
 from posologist.core.patient import Patient
 from posologist.core.recommendation import (
     Finding,
@@ -22,11 +17,9 @@ from posologist.core.recommendation import (
     cited_keys,
 )
 from posologist.core.settings import Settings
-from posologist.core.situation import Situation
 from posologist.core.statement import SEVERITY_ORDER
 from posologist.core.values import DrugId, EvidenceKey
 from posologist.core.version import VERSION
-from posologist.knowledge.derive import situate
 from posologist.knowledge.load import Knowledge
 from posologist.recommend.assess import DISCOURAGED, assess
 from posologist.recommend.candidates import (
@@ -42,9 +35,11 @@ from posologist.recommend.computed import computed_findings
 from posologist.recommend.effects import Scale, scale_of
 from posologist.recommend.gate import gate
 from posologist.recommend.goals import goals_of, shown_goal
+from posologist.recommend.levels import answered_levels
+from posologist.recommend.opened import case_of
 from posologist.recommend.rank import Row, member_key, rank
 from posologist.recommend.reasons import option_of, outcome_for, yardstick_of
-from posologist.recommend.remarks import is_adult, not_adult, remarks_on, stale_facts, unread_calls, unused
+from posologist.recommend.remarks import is_adult, not_adult, remarks_on, stale_facts, unread_calls
 from posologist.recommend.screen import (
     forbidden_here,
     forbidden_together,
@@ -54,26 +49,7 @@ from posologist.recommend.screen import (
     unidentified,
 )
 from posologist.recommend.summary import current_of, indicated, present_findings, summary_of
-
-NO_INDICATION = Indication(
-    id="none",
-    name="no indication",
-    condition_codes=(),
-    guidelines=(),
-    measures=(),
-    horizon="none",
-    benefit_unit="none",
-    benefit="0",
-    benefit_text="none",
-    treat=(),
-    targets=(),
-    candidates=(),
-    baselines=(),
-    effects=(),
-    harms=(),
-    weights=(),
-)
-"""Stands where a question has no indication: an order to screen, a drug to dose."""
+from posologist.records.table import EventRow, LevelRow
 
 
 def recommend(
@@ -83,8 +59,8 @@ def recommend(
     genome: GeneticProfile | None = None,
     knowledge: Knowledge,
     settings: Settings | None = None,
-    levels: Sequence[object] = (),
-    events: Sequence[object] = (),
+    levels: Sequence[LevelRow] = (),
+    events: Sequence[EventRow] = (),
 ) -> Recommendation:
     """Ranked plans for one patient and one indication, with reasons and what was ruled out or not checked.
 
@@ -99,7 +75,7 @@ def recommend(
     settings
         `settings.as_of` is the day of the question; it must be given.
     levels, events
-        Drug levels and administrations. This version does not individualise by levels: they are listed as not used.
+        Drug levels and administrations: what they say of the medicines that they are of is among the findings.
 
     Raises
     ------
@@ -117,9 +93,11 @@ def recommend(
     rows = rank(case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two), needed=call == "yes")
     ruled_out += _held_back(plans, rows)
     options, missing = _options(case, scale, rows)
-    missing += [*unused(levels, events), *stale_facts(case), *unread_calls(case)]
+    told, unused = answered_levels(case, patient, levels, events)
+    missing += [*unused, *stale_facts(case), *unread_calls(case)]
     findings = [
         *present_findings(case),
+        *told,
         *(computed_findings(case) if is_adult(case) else ()),
         *remarks_on(case, patient, call=call, why=why, scale=scale, plans=plans),
         *_empty(case, scale, options, call != "no", ruled_out),
@@ -141,62 +119,6 @@ def recommend_many(
         return recommend(patient, indication, knowledge=knowledge, settings=settings)
 
     return (engine or LocalEngine()).map(one, patients)
-
-
-def situation_of(patient: Patient, *, knowledge: Knowledge, settings: Settings) -> Situation:
-    """The patient at `settings.as_of`, as rules and models see it."""
-    return case_of(patient, NO_INDICATION, genome=None, knowledge=knowledge, settings=settings).situation
-
-
-def case_of(
-    patient: Patient, indication: Indication, *, genome: GeneticProfile | None, knowledge: Knowledge, settings: Settings
-) -> Case:
-    """The patient at `settings.as_of`, ready for every stage."""
-    as_of = _as_of(patient, settings)
-    ledger = Ledger()
-    if genome is not None:
-        ledger.merge({EvidenceKey(k): e for k, e in genome.evidence.items()})
-    case = Case(
-        situation=situate(patient, as_of=as_of, knowledge=knowledge, settings=settings, ledger=ledger),
-        genome=genome,
-        indication=indication,
-        knowledge=knowledge,
-        settings=settings,
-        ledger=ledger,
-        preferences=patient.preferences,
-    )
-    return _with_derived_conditions(case)
-
-
-def _with_derived_conditions(case: Case) -> Case:
-    """The case with conditions that follow from the record though no code says so (resistant hypertension)."""
-    found = dict(case.situation.conditions)
-    for rule in case.indication.derives:
-        match = case.patient.match(rule.when)
-        if match.truth is True and rule.code not in found:
-            leaf = case.knowledge_key(rule.text, source=rule.source, status=rule.status)
-            found[rule.code] = case.ledger.add(
-                "derived", f"{rule.code.replace('_', ' ')}, by definition", because=[*case.patient.because(match), leaf]
-            )
-    if found == case.situation.conditions:
-        return case
-    return replace(
-        case, situation=case.situation.model_copy(update={"conditions": found}), _remembered={}, _profiles={}
-    )
-
-
-def _as_of(patient: Patient, settings: Settings) -> date:
-    if settings.as_of is None:
-        raise InputError("the day of the question is missing", where="settings.as_of", hint="give --as-of YYYY-MM-DD")
-    if patient.birth_date is not None and settings.as_of < patient.birth_date:
-        raise InputError(
-            f"{settings.as_of} is before the patient's birth on {patient.birth_date}",
-            where="settings.as_of",
-            hint="give the day for which advice is asked",
-        )
-    if patient.deceased:
-        raise InputError("the patient has died", where=str(patient.source), hint="check that this is the right record")
-    return settings.as_of
 
 
 def _plans(case: Case, scale: Scale, *, wanted: bool) -> tuple[list[Assessed], list[RuledOut]]:

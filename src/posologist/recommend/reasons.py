@@ -48,7 +48,7 @@ from posologist.recommend.rank import Row
 from posologist.recommend.utility import outcome_of
 from posologist.twin.exposure import Exposure, curve, exposure
 from posologist.twin.kinetics import MissingKinetics
-from posologist.twin.population import Twin
+from posologist.twin.population import Prior
 
 
 def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tuple[NotChecked, ...]]:
@@ -258,18 +258,18 @@ def stop_of(case: Case, drug_id: DrugId, started: Sequence[DrugId] = ()) -> Stop
     return Stop(drug=drug_id, how=how, text=text, because=(key,))  # type: ignore[arg-type]
 
 
-def _curve(case: Case, twin: Twin, regimen: Regimen) -> Series | MissingKinetics:
+def _curve(case: Case, prior: Prior, regimen: Regimen) -> Series | MissingKinetics:
     """The concentration curve of a regimen, drawn once however many plans hold it."""
     return case.remember(
-        ("curve", id(twin), regimen), lambda: curve(twin, regimen, settings=case.settings, ledger=case.ledger)
+        ("curve", id(prior), regimen), lambda: curve(prior, regimen, settings=case.settings, ledger=case.ledger)
     )
 
 
-def _exposure(case: Case, twin: Twin, regimen: Regimen) -> Exposure | MissingKinetics:
+def _exposure(case: Case, prior: Prior, regimen: Regimen) -> Exposure | MissingKinetics:
     drug = case.knowledge.drugs[regimen.drug]
     return case.remember(
-        ("exposure", id(twin), regimen),
-        lambda: exposure(twin, regimen, drug=drug, settings=case.settings, ledger=case.ledger),
+        ("exposure", id(prior), regimen),
+        lambda: exposure(prior, regimen, drug=drug, settings=case.settings, ledger=case.ledger),
     )
 
 
@@ -282,22 +282,22 @@ def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChe
         regimen_key = case.ledger.add(
             "derived", f"{drug.name} {regimen.text}, within this patient's limits", because=reasons
         )
-        twin = case.twin(drug.id, plan.proposal.drugs, route=regimen.route, release=regimen.release)
+        prior = case.prior(drug.id, plan.proposal.drugs, route=regimen.route, release=regimen.release)
         series, measures, note = None, {}, ""
         keys = [regimen_key]
-        if isinstance(twin, MissingKinetics):
-            note = twin.why
-            missing.append(twin.not_checked())
+        if isinstance(prior, MissingKinetics):
+            note = prior.why
+            missing.append(prior.not_checked())
             keys.append(case.ledger.add("knowledge", note, source=f"drug file {drug.id}"))
         else:
-            missing.extend(twin.not_checked)
-            drawn = _curve(case, twin, regimen)
+            missing.extend(prior.not_checked)
+            drawn = _curve(case, prior, regimen)
             if isinstance(drawn, MissingKinetics):
                 note = drawn.why
                 keys.append(case.ledger.add("knowledge", note, source=f"drug file {drug.id}"))
             else:
                 series = drawn
-            reached = _exposure(case, twin, regimen)
+            reached = _exposure(case, prior, regimen)
             if not isinstance(reached, MissingKinetics):
                 measures = reached.measures()
                 if NARROW in case.knowledge.groups_of(drug.id):

@@ -248,19 +248,6 @@ def work_up(case: Case) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def unused(levels: Sequence[object], events: Sequence[object]) -> list[NotChecked]:
-    """Levels and administrations that were given and are not used by this version."""
-    return [
-        NotChecked(
-            what=f"{name} that were given ({len(rows)})",
-            why="this version doses from the population and does not individualise by levels",
-            would_need="a version with posterior dosing",
-        )
-        for name, rows in (("levels", levels), ("administrations", events))
-        if rows
-    ]
-
-
 def stale_facts(case: Case) -> list[NotChecked]:
     """Key values that are old or not in the record, with what that hinders."""
     found = []

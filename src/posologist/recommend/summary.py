@@ -195,16 +195,15 @@ def _exposures(case: Case) -> list[Finding]:
     found = []
     for drug_id in case.present:
         drug = case.knowledge.drugs[drug_id]
-        twin = case.twin(drug.id, case.present, route="oral", release="immediate")
-        if isinstance(twin, MissingKinetics) or 1 / NOTABLE_FOLD < twin.fold < NOTABLE_FOLD:
+        prior = case.prior(drug.id, case.present, route="oral", release="immediate")
+        if isinstance(prior, MissingKinetics) or 1 / NOTABLE_FOLD < prior.fold < NOTABLE_FOLD:
             continue
-        key = case.ledger.add(
-            "derived", f"exposure to {drug.name} against a typical patient: {twin.fold:.3g}-fold", because=twin.because
-        )
+        text = f"exposure to {drug.name} against a typical patient: {prior.fold:.3g}-fold"
+        key = case.ledger.add("derived", text, because=prior.because)
         found.append(
             Finding(
                 severity="serious",
-                title=f"{drug.name}: exposure about {twin.fold:.3g}-fold that of a typical patient",
+                title=f"{drug.name}: exposure about {prior.fold:.3g}-fold that of a typical patient",
                 detail="genes or other medicines change how fast it is cleared; the usual dose acts like another dose",
                 drugs=(drug_id,),
                 because=(key,),

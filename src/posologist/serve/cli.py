@@ -189,6 +189,8 @@ def recommend(
         folders=knowledge,
     )
     measured = inputs.measured_of(levels, events)
+    if as_of is None:
+        settings = inputs.up_to_measured(settings, measured)
     document = run(who, indication, genome=genes, knowledge=facts, settings=settings, **measured)
     _write(document, facts, html, fhir)
     if as_json:

@@ -115,7 +115,7 @@ def guidance(
     """What CPIC and DPWG advise for these phenotypes, resolved to this patient where a record is given."""
     from posologist.genome.guidance import guidance_document
     from posologist.genome.outside import read_profile
-    from posologist.recommend.pipeline import situation_of
+    from posologist.recommend.opened import situation_of
     from posologist.serve import inputs
 
     facts = inputs.knowledge_of(knowledge)

@@ -184,15 +184,9 @@ def dose_answer(
     )  # fmt: skip
     named = None if model is None else model_named(model, folders)
     return dose(
-        who, drug, given, model=named, models=_models_of(facts.drug(drug).id, folders), indication=indication,
-        target=target, genome=genome, knowledge=facts, settings=settings,
+        who, drug, given, model=named, indication=indication, target=target, genome=genome, knowledge=facts,
+        settings=settings,
     )  # fmt: skip
-
-
-def _models_of(drug: str, knowledge: list[Path] | None) -> tuple[PkModel, ...]:
-    from posologist.knowledge.models import models_of
-
-    return tuple(model for model in models_of(drug, _model_folders(knowledge)) if model.complete)
 
 
 def _moment(text: str) -> datetime:

@@ -38,6 +38,10 @@ def print_dose(document: DoseDocument) -> None:
     for share in document.models[:0] if len(document.models) < 2 else document.models:
         line(console, "Model", f"{share.model}: share {number(share.share.value)}")
     print_estimates(console, "Parameter", document.parameters)
+    if document.present is not None:
+        shares = f"at target {_share(document.present.target_attainment)}, toxic "
+        shares += _share(document.present.toxic_probability)
+        line(console, "Now", f"{document.present.text}: {shares}")
     _print_regimens(console, document.regimens or document.unranked)
     if document.binding_constraint is not None:
         nearest = document.binding_constraint.nearest_regimen

@@ -136,6 +136,13 @@ def measured_of(levels: Path | None, events: Path | None) -> dict[str, Any]:
     return {"levels": _level_rows(levels), "events": read_events(events) if events is not None else ()}
 
 
+def up_to_measured(settings: Settings, measured: dict[str, Any]) -> Settings:
+    """Settings whose day is not before the newest level or administration: the day of a question without --as-of."""
+    days = [row.at.date() for rows in measured.values() for row in rows]
+    newest = max((settings.as_of, *days)) if settings.as_of is not None else None
+    return settings if newest is None else settings.model_copy(update={"as_of": newest})
+
+
 def preferences_of(path: Path | None, knowledge: Knowledge) -> tuple[Preference, ...]:
     """Wishes and costs of a CSV with the columns about, wish (avoid or prefer), points, cost_per_month.
 

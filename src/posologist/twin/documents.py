@@ -1,4 +1,4 @@
-"""The documents of `dose` and `simulate`: a twin, its regimens and curves, with the evidence of every number."""
+"""The documents of `dose` and `simulate` by a drug's file: regimens and curves, with the evidence of every number."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from posologist.twin.compartment import INTRAVENOUS, Array, short_route
 from posologist.twin.dosing import MOST_RANKED, Ranking, best_regimens
 from posologist.twin.exposure import Exposure, curve, curve_after, exposure, summary
 from posologist.twin.parameters import MissingKinetics
-from posologist.twin.population import Draws, Twin, prior
+from posologist.twin.population import Draws, Prior, prior_of
 from posologist.twin.search import NoRegimen, regimens_for, starting_regimen, usual_route
 
 DEFAULT_INFUSION_H = 1.0
@@ -53,25 +53,28 @@ def dose_document(
     1 h, which is said. `levels` are shown and not used: this version answers from the population; a finding says so.
     """
     way, over_h, assumed = _way(drug, limits, route, infusion_h, ledger)
-    twin = prior(
+    prior = prior_of(
         drug, situation, profile, settings=settings, ledger=ledger, route=way, release=limits.release or "immediate",
         alongside=alongside,
     )  # fmt: skip
     weight = _weight(situation)
     start = starting_regimen(drug, limits, route=way, weight_kg=weight, duration_h=over_h)
     candidates = regimens_for(drug, limits, route=way, weight_kg=weight, duration_h=over_h)
-    ranking = _ranking(twin, candidates, target, drug=drug, settings=settings, ledger=ledger)
+    ranking = _ranking(prior, candidates, target, drug=drug, settings=settings, ledger=ledger)
     found, shown = _levels(drug, levels, ledger)
-    open_questions = [*(twin.not_checked if isinstance(twin, Twin) else (twin.not_checked(),)), *ranking.not_checked]
+    open_questions = [
+        *(prior.not_checked if isinstance(prior, Prior) else (prior.not_checked(),)),
+        *ranking.not_checked,
+    ]
     if isinstance(start, NoRegimen):
         need = "a start dose and a product that makes it"
         open_questions.append(_not_checked(drug, "start dose", start.reason, need))
     document = DoseDocument(
-        drug=drug.id, model=_model(twin), patient=_patient_id(situation), parameters=_parameters(twin, settings),
+        drug=drug.id, model=_model(prior), patient=_patient_id(situation), parameters=_parameters(prior, settings),
         target=target, start=None if isinstance(start, NoRegimen) else start.text, regimens=ranking.regimens,
         binding_constraint=ranking.binding_constraint, levels=shown, findings=found,
         not_checked=tuple({question.what: question for question in open_questions}.values()),
-        assumptions=(*_assumptions(twin), *assumed), evidence={}, versions=versions,
+        assumptions=(*_assumptions(prior), *assumed), evidence={}, versions=versions,
     )  # fmt: skip
     return document.model_copy(update={"evidence": ledger.reachable(cited_keys(document))})
 
@@ -91,7 +94,7 @@ def _way(
 
 
 def _ranking(
-    twin: Twin | MissingKinetics,
+    prior: Prior | MissingKinetics,
     candidates: Sequence[Regimen],
     target: Target | None,
     *,
@@ -100,18 +103,18 @@ def _ranking(
     ledger: Ledger,
 ) -> Ranking:
     """Ranked for the target; without one, the candidates from the smallest up with what exposure can be told."""
-    if isinstance(twin, MissingKinetics):
+    if isinstance(prior, MissingKinetics):
         if target is None:
             return Ranking(regimens=tuple(_listed(rank, r, None) for rank, r in _first(candidates)))
-        what = f"no regimen can be held against the target: {twin.why}"
+        what = f"no regimen can be held against the target: {prior.why}"
         return Ranking(regimens=(), binding_constraint=BindingConstraint(what=what, nearest_regimen=None))
-    draws = twin.draw(settings.draws)
+    draws = prior.draw(settings.draws)
     if target is not None:
-        return best_regimens(twin, candidates, target, drug=drug, settings=settings, ledger=ledger, draws=draws)
+        return best_regimens(prior, candidates, target, drug=drug, settings=settings, ledger=ledger, draws=draws)
     rows: list[RankedRegimen] = []
     refusals: dict[str, NotChecked] = {}
     for rank, regimen in _first(candidates):
-        answer = exposure(twin, regimen, drug=drug, settings=settings, ledger=ledger, draws=draws)
+        answer = exposure(prior, regimen, drug=drug, settings=settings, ledger=ledger, draws=draws)
         told = None if isinstance(answer, MissingKinetics) else answer
         open_questions = (answer.not_checked(),) if isinstance(answer, MissingKinetics) else answer.not_checked
         refusals |= {question.what: question for question in open_questions}
@@ -159,36 +162,36 @@ def simulate_document(
         raise InputError("one regimen, or doses with times, is needed", where="simulate", hint=hint)
     route = regimen.route if regimen is not None else events[0].route
     release = (regimen.release if regimen is not None else "") or "immediate"
-    twin = prior(
+    prior = prior_of(
         drug, situation, profile, settings=settings, ledger=ledger, route=route, release=release, alongside=alongside
     )
     told: Exposure | None = None
     outputs: dict[str, Series] = {}
     refused: list[NotChecked] = []
-    if isinstance(twin, MissingKinetics):
-        refused.append(twin.not_checked())
+    if isinstance(prior, MissingKinetics):
+        refused.append(prior.not_checked())
     else:
-        draws = twin.draw(settings.draws)
-        refused += twin.not_checked
+        draws = prior.draw(settings.draws)
+        refused += prior.not_checked
         if regimen is not None:
-            answer = exposure(twin, regimen, drug=drug, settings=settings, ledger=ledger, draws=draws)
+            answer = exposure(prior, regimen, drug=drug, settings=settings, ledger=ledger, draws=draws)
             refused += (answer.not_checked(),) if isinstance(answer, MissingKinetics) else answer.not_checked
             told = None if isinstance(answer, MissingKinetics) else answer
-        curves = _curves(twin, regimen, events, times, settings=settings, ledger=ledger, draws=draws)
+        curves = _curves(prior, regimen, events, times, settings=settings, ledger=ledger, draws=draws)
         refused += [c.not_checked() for c in curves.values() if isinstance(c, MissingKinetics)]
         outputs = {name: c for name, c in curves.items() if not isinstance(c, MissingKinetics)}
     document = SimulationDocument(
-        drug=drug.id, model=_model(twin), patient=_patient_id(situation), outputs=outputs,
-        regimen="" if regimen is None else regimen.text, parameters=_parameters(twin, settings),
+        drug=drug.id, model=_model(prior), patient=_patient_id(situation), outputs=outputs,
+        regimen="" if regimen is None else regimen.text, parameters=_parameters(prior, settings),
         exposure={} if told is None else told.measures(), findings=_levels(drug, levels, ledger)[0],
         not_checked=tuple({question.what: question for question in refused}.values()),
-        assumptions=_assumptions(twin), evidence={}, versions=versions,
+        assumptions=_assumptions(prior), evidence={}, versions=versions,
     )  # fmt: skip
     return document.model_copy(update={"evidence": ledger.reachable(cited_keys(document))})
 
 
 def _curves(
-    twin: Twin,
+    prior: Prior,
     regimen: Regimen | None,
     events: Sequence[DoseEvent],
     times: Sequence[float],
@@ -198,18 +201,18 @@ def _curves(
     draws: Draws,
 ) -> dict[str, Series | MissingKinetics]:
     if regimen is None:
-        return {"concentration": curve_after(twin, events, times, settings=settings, ledger=ledger, draws=draws)}
-    first = curve(twin, regimen, settings=settings, ledger=ledger, times=times, draws=draws)
-    steady = curve(twin, regimen, settings=settings, ledger=ledger, times=times, when="steady state", draws=draws)
+        return {"concentration": curve_after(prior, events, times, settings=settings, ledger=ledger, draws=draws)}
+    first = curve(prior, regimen, settings=settings, ledger=ledger, times=times, draws=draws)
+    steady = curve(prior, regimen, settings=settings, ledger=ledger, times=times, when="steady state", draws=draws)
     return {"concentration": first, "concentration_at_steady_state": steady}
 
 
-def _model(twin: Twin | MissingKinetics) -> str:
-    return f"{twin.model.compartments} compartment from the drug's file" if isinstance(twin, Twin) else "none"
+def _model(prior: Prior | MissingKinetics) -> str:
+    return f"{prior.model.compartments} compartment from the drug's file" if isinstance(prior, Prior) else "none"
 
 
-def _assumptions(twin: Twin | MissingKinetics) -> tuple[Reason, ...]:
-    return twin.assumptions if isinstance(twin, Twin) else ()
+def _assumptions(prior: Prior | MissingKinetics) -> tuple[Reason, ...]:
+    return prior.assumptions if isinstance(prior, Prior) else ()
 
 
 def _patient_id(situation: Situation | None) -> str:
@@ -221,15 +224,15 @@ def _weight(situation: Situation | None) -> float | None:
     return None if known is None or isinstance(known.value, bool | str) else float(known.value)
 
 
-def _parameters(twin: Twin | MissingKinetics, settings: Settings) -> dict[str, Estimate]:
-    """The twin's parameters with the interval between patients like this one."""
-    if isinstance(twin, MissingKinetics):
+def _parameters(prior: Prior | MissingKinetics, settings: Settings) -> dict[str, Estimate]:
+    """The parameters with the interval between patients like this one."""
+    if isinstance(prior, MissingKinetics):
         return {}
-    draws = twin.draw(settings.draws)
+    draws = prior.draw(settings.draws)
     arrays: dict[str, Array | None] = {"CL": draws.cl, "V": draws.v, "ka": draws.ka, "F": draws.f}
     return {
         name: summary(
-            values, twin.parameters[name].unit, level=settings.interval_level, because=twin.parameters[name].because
+            values, prior.parameters[name].unit, level=settings.interval_level, because=prior.parameters[name].because
         )
         for name, values in arrays.items()
         if values is not None

@@ -22,7 +22,7 @@ from posologist.core.units import convert, ucum
 from posologist.core.values import Estimate, Many, Value, rounded
 from posologist.twin.exposure import Exposure, Measure, exposure, share_estimate, values_of
 from posologist.twin.parameters import MissingKinetics
-from posologist.twin.population import Draws, Twin
+from posologist.twin.population import Draws, Prior
 
 MOST_RANKED = 20
 _MEASURES: dict[str, Measure] = {
@@ -47,7 +47,7 @@ class _Candidate(Value):
 
 
 def best_regimens(
-    twin: Twin,
+    prior: Prior,
     candidates: Sequence[Regimen],
     target: Target,
     *,
@@ -71,14 +71,14 @@ def best_regimens(
         If the measure is another one, or the target has no bound.
     """
     measure, low, high = _bounds(target)
-    chosen = draws or twin.draw(settings.draws)
+    chosen = draws or prior.draw(settings.draws)
     judged = [
         candidate
         for regimen in candidates
-        if (candidate := _judge(twin, regimen, measure, low, high, drug, settings, ledger, chosen)) is not None
+        if (candidate := _judge(prior, regimen, measure, low, high, drug, settings, ledger, chosen)) is not None
     ]
     if not judged:
-        what = "no regimen that can be dispensed lies within the limits" if not candidates else _untold(twin, measure)
+        what = "no regimen that can be dispensed lies within the limits" if not candidates else _untold(prior, measure)
         return Ranking(regimens=(), binding_constraint=BindingConstraint(what=what, nearest_regimen=None))
     qualified = [c for c in judged if _within(c.median, low, high) and not _toxic(c, settings)]
     ordered = sorted(
@@ -111,7 +111,7 @@ def _bounds(target: Target) -> tuple[Measure, float | None, float | None]:
 
 
 def _judge(
-    twin: Twin,
+    prior: Prior,
     regimen: Regimen,
     measure: Measure,
     low: float | None,
@@ -121,8 +121,8 @@ def _judge(
     ledger: Ledger,
     draws: Draws,
 ) -> _Candidate | None:
-    answer = exposure(twin, regimen, drug=drug, settings=settings, ledger=ledger, draws=draws)
-    values = values_of(twin, draws, regimen, measure)
+    answer = exposure(prior, regimen, drug=drug, settings=settings, ledger=ledger, draws=draws)
+    values = values_of(prior, draws, regimen, measure)
     if isinstance(answer, MissingKinetics) or values is None:
         return None
     hit = np.ones(values.size, dtype=bool)
@@ -151,8 +151,8 @@ def _ranked(rank: int, candidate: _Candidate) -> RankedRegimen:
     )
 
 
-def _untold(twin: Twin, measure: str) -> str:
-    return f"the {measure} of {twin.name} cannot be told: {twin.model.no_curve or 'the dose is not a mass'}"
+def _untold(prior: Prior, measure: str) -> str:
+    return f"the {measure} of {prior.name} cannot be told: {prior.model.no_curve or 'the dose is not a mass'}"
 
 
 def _binding(

@@ -97,15 +97,15 @@ def loading_told(
 
 def missed_told(
     member: Member, habit: Habit, toxic: Goal | None, now: datetime | None, teller: Teller
-) -> tuple[MissedDose | None, tuple[NotChecked, ...]]:
+) -> MissedDose | None:
     """Ways to go on where the next dose is late at the time of the question."""
     origin = member.history.origin
     if now is None or origin is None:
-        return None, ()
+        return None
     hours = (now - origin).total_seconds() / 3600.0
     found = missed_dose(member.twin, now=hours, interval=habit.interval)
     if found is None:
-        return None, ()
+        return None
     unit = member.model.concentration_unit
     asked = teller.ledger.add("setting", f"time of the question: {hours:.4g} h after the first dose", source="--at")
     key = teller.derived(
@@ -125,4 +125,4 @@ def missed_told(
     )
     late = teller.quantity(found.late, "h", (key,))
     ahead = teller.quantity(found.hours, "h", (key,))
-    return MissedDose(late=late, ahead=ahead, number=found.number, ways=ways, because=(key,)), ()
+    return MissedDose(late=late, ahead=ahead, number=found.number, ways=ways, because=(key,))

@@ -1,4 +1,4 @@
-"""Exposure of a twin under a regimen: steady state, curves, and how it stands to the therapeutic window.
+"""Exposure by a drug's file under a regimen: steady state, curves, and how it stands to the therapeutic window.
 
 Everything is computed from draws of possible patients, so every number has its interval: the median and the central
 `settings.interval_level` of the draws. Average exposure needs clearance and bioavailability only; peak, trough and
@@ -34,7 +34,7 @@ from posologist.twin.compartment import (
     steady_state,
 )
 from posologist.twin.parameters import MissingKinetics
-from posologist.twin.population import Draws, Twin
+from posologist.twin.population import Draws, Prior
 
 CURVE_HOURS = 72.0
 CURVE_STEPS = 72
@@ -102,7 +102,7 @@ def _quantiles(values: Array, level: float) -> Array:
 
 
 def exposure(
-    twin: Twin,
+    prior: Prior,
     regimen: Regimen,
     *,
     drug: Drug,
@@ -115,20 +115,20 @@ def exposure(
     Parameters
     ----------
     draws
-        Draws of this twin, to share between regimens; None: `settings.draws` of its own.
+        Draws of this prior, to share between regimens; None: `settings.draws` of its own.
     """
-    if refused := _not_a_mass(twin, regimen):
+    if refused := _not_a_mass(prior, regimen):
         return refused
-    chosen = draws or twin.draw(settings.draws)
-    because = (_model_key(twin, regimen, ledger),)
+    chosen = draws or prior.draw(settings.draws)
+    because = (_model_key(prior, regimen, ledger),)
     level, per_mg = settings.interval_level, chosen.f / chosen.cl
     auc24 = per_mg * regimen.dose_mg * 24.0 / regimen.interval_h
-    unit, factor = twin.unit, convert(1.0, "mg/L", twin.unit)
-    peak, trough = _extremes(twin, chosen, regimen)
+    unit, factor = prior.unit, convert(1.0, "mg/L", prior.unit)
+    peak, trough = _extremes(prior, chosen, regimen)
     window, unheld = comparable_window(drug, ledger)
     toxic, refusals = _toxic(window, {"auc24": auc24, "peak": peak, "trough": trough}, unheld, drug, level, because)
-    shape = [] if peak is not None else [_no_curve(twin).not_checked()]
-    typical = twin.typical["F"] / twin.typical["CL"]
+    shape = [] if peak is not None else [_no_curve(prior).not_checked()]
+    typical = prior.typical["F"] / prior.typical["CL"]
     return Exposure(
         auc24=summary(auc24, "h.mg/L", level=level, because=because),
         average=summary(auc24 / 24.0 * factor, unit, level=level, because=because),
@@ -142,78 +142,78 @@ def exposure(
     )
 
 
-def _model_key(twin: Twin, regimen: Regimen, ledger: Ledger) -> EvidenceKey:
+def _model_key(prior: Prior, regimen: Regimen, ledger: Ledger) -> EvidenceKey:
     return ledger.add(
         "derived",
-        f"{twin.model.compartments}-compartment model of {twin.name} under {regimen.text}, for possible patients "
+        f"{prior.model.compartments}-compartment model of {prior.name} under {regimen.text}, for possible patients "
         "drawn around this one",
-        because=twin.because,
+        because=prior.because,
     )
 
 
-def _not_a_mass(twin: Twin, regimen: Regimen) -> MissingKinetics | None:
+def _not_a_mass(prior: Prior, regimen: Regimen) -> MissingKinetics | None:
     """Why a regimen's dose cannot be simulated. Raises InputError for a regimen of another drug, route or release."""
-    _refuse_other(twin, str(regimen.drug), regimen.route, regimen.release)
+    _refuse_other(prior, str(regimen.drug), regimen.route, regimen.release)
     if regimen.unit in _MASS:
         return None
     return MissingKinetics(
-        what=f"exposure to {twin.name}",
+        what=f"exposure to {prior.name}",
         why=f"the dose is in {regimen.unit}, which is not a mass",
         would_need="the dose in mg",
-        drug=twin.drug,
+        drug=prior.drug,
     )
 
 
-def _refuse_other(twin: Twin, drug: str, route: str, release: str = "") -> None:
-    held = (str(twin.drug), twin.model.route, twin.model.release)
-    asked = (drug, short_route(route), release or twin.model.release)
+def _refuse_other(prior: Prior, drug: str, route: str, release: str = "") -> None:
+    held = (str(prior.drug), prior.model.route, prior.model.release)
+    asked = (drug, short_route(route), release or prior.model.release)
     if asked != held:
         raise InputError(
             f"the model is of {held[0]} {held[1]} {held[2]} release, the doses are of {asked[0]} {asked[1]} {asked[2]}",
             where="regimen",
-            hint="make a twin for this drug, route and release",
+            hint="make a prior for this drug, route and release",
         )
 
 
-def _no_curve(twin: Twin) -> MissingKinetics:
+def _no_curve(prior: Prior) -> MissingKinetics:
     return MissingKinetics(
-        what=f"concentration curve of {twin.name}",
-        why=twin.model.no_curve or "the shape of the curve is not known",
+        what=f"concentration curve of {prior.name}",
+        why=prior.model.no_curve or "the shape of the curve is not known",
         would_need="volume, and absorption of this form",
-        drug=twin.drug,
+        drug=prior.drug,
     )
 
 
-def _dose(twin: Twin, regimen: Regimen, *, time_h: float = 0.0) -> DoseEvent:
-    release = twin.parameters.get("release")
+def _dose(prior: Prior, regimen: Regimen, *, time_h: float = 0.0) -> DoseEvent:
+    release = prior.parameters.get("release")
     duration = release.value if release is not None else regimen.duration_h
     return DoseEvent(
-        time_h=time_h, amount_mg=regimen.dose_mg, route=twin.model.route, duration_h=duration, drug=DrugId(twin.drug)
+        time_h=time_h, amount_mg=regimen.dose_mg, route=prior.model.route, duration_h=duration, drug=DrugId(prior.drug)
     )
 
 
-def _parts(twin: Twin, draws: Draws) -> tuple[Disposition, Absorption | None] | None:
+def _parts(prior: Prior, draws: Draws) -> tuple[Disposition, Absorption | None] | None:
     """Disposition and absorption, or None where the shape of the curve is not known."""
-    if twin.model.no_curve:
+    if prior.model.no_curve:
         return None
     model = draws.disposition()
     if model is None:
         return None
-    if twin.model.route in INTRAVENOUS:
+    if prior.model.route in INTRAVENOUS:
         return model, None
     taken_up = draws.absorption()
-    if taken_up is None and "release" in twin.parameters:
+    if taken_up is None and "release" in prior.parameters:
         taken_up = Absorption(ka=np.ones((1, 1)), f=draws.f.reshape(-1, 1), lag=np.zeros((1, 1)))
     return None if taken_up is None else (model, taken_up)
 
 
-def _extremes(twin: Twin, draws: Draws, regimen: Regimen) -> tuple[Array | None, Array | None]:
+def _extremes(prior: Prior, draws: Draws, regimen: Regimen) -> tuple[Array | None, Array | None]:
     """Peak and trough at steady state, mg/L, shape (n,); the trough is the level just before the next dose."""
-    parts = _parts(twin, draws)
+    parts = _parts(prior, draws)
     if parts is None:
         return None, None
     model, taken_up = parts
-    dose, interval = _dose(twin, regimen), regimen.interval_h
+    dose, interval = _dose(prior, regimen), regimen.interval_h
     trough = steady_state(model, dose, interval, [interval], absorbed=taken_up)[:, 0]
     if taken_up is None or dose.duration_h > 0:
         at = [min(dose.duration_h, interval)]
@@ -226,7 +226,7 @@ def _extremes(twin: Twin, draws: Draws, regimen: Regimen) -> tuple[Array | None,
 
 
 def curve(
-    twin: Twin,
+    prior: Prior,
     regimen: Regimen,
     *,
     settings: Settings,
@@ -239,19 +239,19 @@ def curve(
 
     From the first dose, or at steady state from a dose on. A loading dose of the regimen is given first.
     """
-    if refused := _not_a_mass(twin, regimen):
+    if refused := _not_a_mass(prior, regimen):
         return refused
-    chosen = draws or twin.draw(settings.draws)
-    parts = _parts(twin, chosen)
+    chosen = draws or prior.draw(settings.draws)
+    parts = _parts(prior, chosen)
     if parts is None:
-        return _no_curve(twin)
+        return _no_curve(prior)
     grid = np.asarray(times, dtype=float) if len(times) else _grid(regimen.interval_h)
-    values = _over_time(twin, parts, regimen, grid, when)
-    return _series(twin, grid, values, settings, _model_key(twin, regimen, ledger))
+    values = _over_time(prior, parts, regimen, grid, when)
+    return _series(prior, grid, values, settings, _model_key(prior, regimen, ledger))
 
 
 def curve_after(
-    twin: Twin,
+    prior: Prior,
     events: Sequence[DoseEvent],
     times: Sequence[float],
     *,
@@ -259,56 +259,56 @@ def curve_after(
     ledger: Ledger,
     draws: Draws | None = None,
 ) -> Series | MissingKinetics:
-    """Concentration at `times` (h) after any doses of the twin's drug and route: median and band.
+    """Concentration at `times` (h) after any doses of its drug and route: median and band.
 
     Raises InputError for doses of another drug or by another route.
     """
     for event in events:
-        _refuse_other(twin, str(event.drug or twin.drug), event.route)
-    chosen = draws or twin.draw(settings.draws)
-    parts = _parts(twin, chosen)
+        _refuse_other(prior, str(event.drug or prior.drug), event.route)
+    chosen = draws or prior.draw(settings.draws)
+    parts = _parts(prior, chosen)
     if parts is None:
-        return _no_curve(twin)
-    doses = [_as_modelled(twin, event) for event in events]
+        return _no_curve(prior)
+    doses = [_as_modelled(prior, event) for event in events]
     grid = np.asarray(times, dtype=float)
     values = concentration(parts[0], doses, grid, absorbed=parts[1])
     given = f"{len(events)} doses of {sum(event.amount_mg for event in events):g} mg in all"
     key = ledger.add(
-        "derived", f"{twin.model.compartments}-compartment model of {twin.name} after {given}", because=twin.because
+        "derived", f"{prior.model.compartments}-compartment model of {prior.name} after {given}", because=prior.because
     )
-    return _series(twin, grid, values, settings, key)
+    return _series(prior, grid, values, settings, key)
 
 
-def _as_modelled(twin: Twin, event: DoseEvent) -> DoseEvent:
-    release = twin.parameters.get("release")
+def _as_modelled(prior: Prior, event: DoseEvent) -> DoseEvent:
+    release = prior.parameters.get("release")
     duration = event.duration_h if release is None else release.value
-    return event.model_copy(update={"route": twin.model.route, "duration_h": duration})
+    return event.model_copy(update={"route": prior.model.route, "duration_h": duration})
 
 
 def _grid(interval_h: float) -> Array:
     return np.linspace(0.0, max(CURVE_HOURS, interval_h), CURVE_STEPS + 1)
 
 
-def _series(twin: Twin, times: Array, values: Array, settings: Settings, because: EvidenceKey) -> Series:
-    scaled = np.ascontiguousarray(values.T) * convert(1.0, "mg/L", twin.unit)
+def _series(prior: Prior, times: Array, values: Array, settings: Settings, because: EvidenceKey) -> Series:
+    scaled = np.ascontiguousarray(values.T) * convert(1.0, "mg/L", prior.unit)
     low, mid, high = (_significant(row) for row in _quantiles(scaled, settings.interval_level))
     return Series(
-        unit=twin.unit, because=(because,), x=tuple(np.round(times, 6).tolist()), y=mid, low=low, high=high,
+        unit=prior.unit, because=(because,), x=tuple(np.round(times, 6).tolist()), y=mid, low=low, high=high,
         level=settings.interval_level,
     )  # fmt: skip
 
 
 def _over_time(
-    twin: Twin, parts: tuple[Disposition, Absorption | None], regimen: Regimen, times: Array, when: When
+    prior: Prior, parts: tuple[Disposition, Absorption | None], regimen: Regimen, times: Array, when: When
 ) -> Array:
     model, taken_up = parts
-    interval, dose = regimen.interval_h, _dose(twin, regimen)
+    interval, dose = regimen.interval_h, _dose(prior, regimen)
     if when == "steady state":
         cycle, place = np.unique(np.round(np.mod(times, interval), 9), return_inverse=True)
         return steady_state(model, dose, interval, cycle, absorbed=taken_up)[:, place]
     if not _fits(times, interval):
         count = int(times.max() // interval) + 1
-        doses = [_dose(twin, regimen, time_h=k * interval) for k in range(count)]
+        doses = [_dose(prior, regimen, time_h=k * interval) for k in range(count)]
         total = concentration(model, doses, times, absorbed=taken_up)
     else:
         every = round(interval / (times[1] - times[0]))
@@ -343,14 +343,14 @@ def _significant(values: Array, digits: int = 6) -> tuple[float, ...]:
     return tuple((np.round(values * scale) / scale).tolist())
 
 
-def values_of(twin: Twin, draws: Draws, regimen: Regimen, measure: Measure) -> Array | None:
+def values_of(prior: Prior, draws: Draws, regimen: Regimen, measure: Measure) -> Array | None:
     """One measure of steady state for every draw, shape (n,): mg h/L for the AUC, mg/L otherwise; None if not known."""
     if regimen.unit not in _MASS:
         return None
     if measure in ("auc24", "average"):
         auc24 = draws.f / draws.cl * regimen.dose_mg * 24.0 / regimen.interval_h
         return auc24 if measure == "auc24" else auc24 / 24.0
-    peak, trough = _extremes(twin, draws, regimen)
+    peak, trough = _extremes(prior, draws, regimen)
     return peak if measure == "peak" else trough
 
 

@@ -32,7 +32,8 @@ from posologist.twin.infusion import continuous_allowed, shortest_infusion_h
 from posologist.twin.level_fit import about_levels, levels_told, next_sample
 from posologist.twin.mixture import Exposures, Member, shared
 from posologist.twin.modelled import UNITS
-from posologist.twin.offers import Asked, Habit, Judged, Offers, binding, judged, offers_of, ordered
+from posologist.twin.offers import Asked, Habit, Judged, Offer, Offers, binding, judged, offers_of, ordered
+from posologist.twin.search import regimen_text
 from posologist.twin.standing import Standing, standing_of, therapeutic_index
 from posologist.twin.teller import Teller
 
@@ -114,31 +115,38 @@ def individual_dose_document(
         _ranked(answer, None if unverified else rank, row, question, teller)
         for rank, row in enumerate(answer.best[:MOST_RANKED], start=1)
     )
-    missed, open_missed = missed_told(lead, asked.habit, standing.toxic, question.now, teller)
+    missed = missed_told(lead, asked.habit, standing.toxic, question.now, teller)
     apart, open_apart = contributions_of(lead, standing.goal, _habitual(asked), teller)
-    return DoseDocument(
+    document = DoseDocument(
         drug=DrugId(question.drug.id), model=_named(mixed), patient=patient,
         parameters=_parameters(lead, teller), individual=_individual(lead, teller), target=standing.target,
         models=tuple(_share_of(member, teller) for member in mixed), therapeutic_index=answer.index,
         regimens=() if unverified else rows, unranked=rows if unverified else (),
-        binding_constraint=bound, contributions=apart, missed=missed,
-        next_sample=_next_sample(answer, shown, teller), levels=levels,
-        findings=(
-            *(finding for member in mixed for finding in (*member.told.findings,)), *lead.history.findings,
-            *about_levels(lead, teller), *misfits, *why, *_narrow_index(answer, settings, teller),
-            *(teller.finding("monitor", "Not limited by a label", sentence) for sentence in answer.tried.warned),
-        ),
+        present=_present(answer, exposures, question, teller), binding_constraint=bound, contributions=apart,
+        missed=missed, next_sample=_next_sample(answer, shown, teller), levels=levels,
         not_checked=(
-            *standing.open, *open_index, *open_apart, *open_missed,
+            *standing.open, *open_index, *open_apart,
             *_rate_open(question, lead.model, answer.best[:MOST_RANKED] or shown, teller),
             *_to_verify(unverified, question, teller),
         ),
-        assumptions=(
-            *(reason for member in mixed for reason in member.told.assumptions), *lead.history.assumptions,
-            *(teller.said(sentence) for sentence in answer.tried.said),
-        ),
         evidence={}, versions=versions,
     )  # fmt: skip
+    said = (*about_levels(lead, teller), *misfits, *why, *_narrow_index(answer, settings, teller))
+    return _with_remarks(document, answer, said, teller)
+
+
+def _with_remarks(document: DoseDocument, answer: _Answer, said: Sequence[Finding], teller: Teller) -> DoseDocument:
+    """The document with what has to be said of the models, the levels and the regimens tried."""
+    members, lead = answer.members, answer.members[0]
+    findings = (
+        *(finding for member in members for finding in member.told.findings), *lead.history.findings, *said,
+        *(teller.finding("monitor", "Not limited by a label", sentence) for sentence in answer.tried.warned),
+    )  # fmt: skip
+    assumptions = (
+        *(reason for member in members for reason in member.told.assumptions), *lead.history.assumptions,
+        *(teller.said(sentence) for sentence in answer.tried.said),
+    )  # fmt: skip
+    return document.model_copy(update={"findings": findings, "assumptions": assumptions})
 
 
 def unit_of(model: PkModel, name: str) -> str:
@@ -310,6 +318,19 @@ def _ranked(answer: _Answer, rank: int | None, row: Judged, question: Question, 
         if rank == 1
         else None,
     )
+
+
+def _present(answer: _Answer, exposures: Exposures, question: Question, teller: Teller) -> RankedRegimen | None:
+    """The regimen in use, as the last dose and the usual interval tell it; None without at least two doses."""
+    lead, habit = answer.members[0], answer.asked.habit
+    doses = lead.twin.doses
+    if len(doses) < 2:
+        return None
+    last = doses[-1]
+    shape = Shape(habit.interval, last.amt / last.rate if last.rate > 0 else 0.0, 0)
+    text = regimen_text(last.amt, lead.model.dose_unit, shape.interval, route=lead.route, duration_h=shape.infusion)
+    found = judged((Offer(text, last.amt, shape),), exposures, answer.standing.goal, answer.standing.toxic)
+    return _ranked(answer, None, found[0], question, teller) if found else None
 
 
 def _exposure(answer: _Answer, row: Judged, teller: Teller) -> dict[str, Estimate]:

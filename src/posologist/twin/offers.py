@@ -143,11 +143,19 @@ def _absorbed(asked: Asked, model: PkModel) -> Offers:
         warned.append(f"No maximum dose of {drug.name} is on file for this use: it is not checked.")
         limits = Limits(drug=drug.id, unit=f"{unit}/day", max=_UNITS_PER_DAY * largest, doses_per_day=(1, 2))
     free = limits.model_copy(update={"start": None, "usual_low": None})
-    found = []
+    found, other = [], 0
     for regimen in regimens_for(drug, free, route=route, weight_kg=asked.weight_kg):
-        if regimen.unit in ("mg", "mcg", "g"):
+        if (regimen.release or "immediate") != model.release:
+            other += 1
+        elif regimen.unit in ("mg", "mcg", "g"):
             dose = _converted(regimen.dose, regimen.unit, model)
             found.append(Offer(regimen.text, dose, Shape(regimen.interval_h, 0.0, 0)))
+    if other:
+        release = "extended" if model.release == "immediate" else "immediate"
+        warned.append(
+            f"Regimens of {release} release that are on file are left out: {model.id} describes {model.release} "
+            "release."
+        )
     return Offers(tuple(found), _saturation(model), tuple(warned))
 
 

@@ -1,4 +1,4 @@
-"""The twin before any level: what is expected of this patient on this drug, and how sure that is.
+"""Before any level, from the drug's file alone: what is expected of this patient on this drug, and how sure that is.
 
 Clearance, volume and absorption rate are log-normal around a typical value. The typical value is that of the drug's
 file, moved by weight (where the file prints per kilogram), by renal function (where the file says how much leaves
@@ -59,7 +59,7 @@ class Draws:
         return None if self.ka is None else absorption(self.ka, self.f, self.lag)
 
 
-class Twin(Value):
+class Prior(Value):
     """This patient on this drug.
 
     `parameters` are medians for this patient with the coefficient of variation between such patients: CL (L/h),
@@ -80,7 +80,7 @@ class Twin(Value):
 
     @property
     def because(self) -> tuple[EvidenceKey, ...]:
-        """What the twin rests on."""
+        """What it rests on."""
         used = (key for parameter in self.parameters.values() for key in parameter.because)
         assumed = (key for reason in self.assumptions for key in reason.because)
         return tuple(dict.fromkeys((*used, *assumed)))
@@ -91,12 +91,12 @@ class Twin(Value):
         return self.parameters["F"].value / self.parameters["CL"].value
 
     def seed_text(self) -> str:
-        """What seeds this twin's draws: drug, route and parameters, not the regimen, so that regimens compare."""
+        """What seeds the draws: drug, route and parameters, not the regimen, so that regimens compare."""
         values = (f"{name}={rounded(p.value):.6g}/{p.cv}" for name, p in sorted(self.parameters.items()))
         return f"{self.drug}|{self.model.route}|{self.model.release}|" + "|".join(values)
 
     def draw(self, n: int, rng: np.random.Generator | None = None) -> Draws:
-        """Parameters of `n` possible patients; without a generator, that of this twin's content.
+        """Parameters of `n` possible patients; without a generator, that of the content.
 
         Log-normal: median times exp(s z), s^2 = ln(1 + CV^2). Parameters are independent; F, lag, Q and V2 do not vary.
         """
@@ -146,7 +146,7 @@ class _Patient:
         return MissingKinetics(what=f"exposure to {self.drug.name}", why=why, would_need=would_need, drug=self.drug.id)
 
 
-def prior(
+def prior_of(
     drug: Drug,
     situation: Situation | None,
     profile: PhenotypeProfile | None,
@@ -156,8 +156,8 @@ def prior(
     route: str = "oral",
     release: str = "immediate",
     alongside: Sequence[Drug] | None = None,
-) -> Twin | MissingKinetics:
-    """This patient's twin on a drug from the drug's file alone, or why there is none.
+) -> Prior | MissingKinetics:
+    """What is expected of this patient on a drug by the drug's file alone, or why nothing can be told.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def prior(
         drug, profile, taken, alongside, ledger=ledger, assume=patient.assume, unanswered=patient.unanswered
     )
     parameters = _individual(patient, model, renal, fold)
-    return Twin(
+    return Prior(
         drug=drug.id,
         name=drug.name,
         model=model,

@@ -255,8 +255,12 @@ def test_units_do_not_change_the_answer() -> None:
 
 
 def test_unverified_facts_of_the_model_are_said() -> None:
-    titles = {finding.title: finding.detail for finding in answer(levels=()).findings}
-    assert "vancomycin-consensus-2020" in titles["The regimens rest on unverified facts"]
+    aims = tuple(row.model_copy(update={"status": "to verify"}) for row in GOTI.targets)
+    recalled = answer(levels=(), model=GOTI.model_copy(update={"targets": aims}))
+
+    titles = {finding.title: finding.detail for finding in recalled.findings}
+    assert "targets (vancomycin-consensus-2020)" in titles["The regimens rest on unverified facts"]
+    assert "The regimens rest on unverified facts" not in {finding.title for finding in answer(levels=()).findings}
 
 
 @pytest.mark.parametrize(

@@ -125,16 +125,24 @@ def test_ciclosporin_keeps_patients_and_occasions_apart():
 
 
 def test_colin_ties_clearances_to_each_patients_own_volumes():
-    own = np.diag([0.0746, 0.0716, 0.684])  # eta of CL, V1, V2 as the file prints them
+    own = np.diag([0.0750, 0.0719, 0.6721])  # eta of CL, V1, V2: ln(1 + CV^2) of 27.9, 27.3 and 97.9 %
     tie = np.array([[1, 0.75, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0.75]])  # in CL, V1, V2, Q
     assert np.array(_model("vancomycin_colin2019").omega) == pytest.approx(tie @ own @ tie.T)
 
 
-def test_colin_is_that_of_the_reference_at_35_years():
-    at_35 = {"weight": 70, "pma_weeks": 35 * 52 + 40, "creatinine": 0.0}
-    usual = math.exp(-1.22839 + math.log10(35 + 40 / 52) * 0.67190 + 6.27017 * math.exp(-3.10940 * (35 + 40 / 52)))
-    typical = _model("vancomycin_colin2019").typical({**at_35, "creatinine": usual})
-    assert typical == pytest.approx({"CL": 5.312, "V1": 42.52, "Q": 3.222, "V2": 41.68})
+def test_colin_gives_the_patient_of_its_abstract():
+    typical = _model("vancomycin_colin2019").typical({"weight": 70, "pma_weeks": 35 * 52 + 40, "creatinine": 0.83})
+    assert typical == pytest.approx({"CL": 4.10, "V1": 42.9, "Q": 3.22, "V2": 41.7}, rel=1e-3)
+
+
+def test_colin_halves_clearance_where_its_abstract_says():
+    def ripe(weeks: float) -> float:
+        years = weeks / 52
+        usual = math.exp(-1.22839 + math.log10(years) * 0.67190 + 6.27017 * math.exp(-3.10940 * years))
+        return _model("vancomycin_colin2019").typical({"weight": 70, "pma_weeks": weeks, "creatinine": usual})["CL"]
+
+    assert ripe(46.4) == pytest.approx(5.31 / 2, rel=1e-3)
+    assert ripe(61.6 * 52) == pytest.approx(5.31 / 2, rel=1e-3)
 
 
 def test_busulfan_squares_the_cv_between_occasions():

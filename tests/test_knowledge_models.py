@@ -125,16 +125,24 @@ def test_ciclosporin_keeps_patients_and_occasions_apart():
 
 
 def test_colin_ties_clearances_to_each_patients_own_volumes():
-    own = np.diag([0.0746, 0.0716, 0.684])  # eta of CL, V1, V2 as the file prints them
+    own = np.diag([0.0750, 0.0719, 0.6721])  # eta of CL, V1, V2: ln(1 + CV^2) of 27.9, 27.3 and 97.9 %
     tie = np.array([[1, 0.75, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0.75]])  # in CL, V1, V2, Q
     assert np.array(_model("vancomycin_colin2019").omega) == pytest.approx(tie @ own @ tie.T)
 
 
-def test_colin_is_that_of_the_reference_at_35_years():
-    at_35 = {"weight": 70, "pma_weeks": 35 * 52 + 40, "creatinine": 0.0}
-    usual = math.exp(-1.22839 + math.log10(35 + 40 / 52) * 0.67190 + 6.27017 * math.exp(-3.10940 * (35 + 40 / 52)))
-    typical = _model("vancomycin_colin2019").typical({**at_35, "creatinine": usual})
-    assert typical == pytest.approx({"CL": 5.312, "V1": 42.52, "Q": 3.222, "V2": 41.68})
+def test_colin_gives_the_patient_of_its_abstract():
+    typical = _model("vancomycin_colin2019").typical({"weight": 70, "pma_weeks": 35 * 52 + 40, "creatinine": 0.83})
+    assert typical == pytest.approx({"CL": 4.10, "V1": 42.9, "Q": 3.22, "V2": 41.7}, rel=1e-3)
+
+
+def test_colin_halves_clearance_where_its_abstract_says():
+    def ripe(weeks: float) -> float:
+        years = weeks / 52
+        usual = math.exp(-1.22839 + math.log10(years) * 0.67190 + 6.27017 * math.exp(-3.10940 * years))
+        return _model("vancomycin_colin2019").typical({"weight": 70, "pma_weeks": weeks, "creatinine": usual})["CL"]
+
+    assert ripe(46.4) == pytest.approx(5.31 / 2, rel=1e-3)
+    assert ripe(61.6 * 52) == pytest.approx(5.31 / 2, rel=1e-3)
 
 
 def test_busulfan_squares_the_cv_between_occasions():
@@ -142,8 +150,14 @@ def test_busulfan_squares_the_cv_between_occasions():
 
 
 def test_variances_of_the_residual_error_become_sds():
+    (residual,) = _model("meropenem_li2006").residual
+    assert residual.additive == pytest.approx(math.sqrt(0.220))
+    assert residual.proportional == pytest.approx(math.sqrt(0.0352))
+
+
+def test_daptomycin_scatters_by_the_sd_whose_square_is_printed():
     (residual,) = _model("daptomycin_dvorchik2004").residual
-    assert residual.additive == pytest.approx(math.sqrt(4.72))
+    assert residual.additive == pytest.approx(4.73, abs=5e-3)
 
 
 # Typical values of published worked cases (posologyr's test suite)
@@ -217,10 +231,30 @@ def test_tobramycin_of_a_worked_patient():
     man = {"female": 0, "weight": 60, "bmi": 20, "age": 30, "creatinine": 60}
     ffm = 9270 * 60 / (6680 + 216 * 20)
     typical = _model("tobramycin_hennig2013").typical(man)
-    assert typical["CL"] == pytest.approx(9.4 * (ffm / 70) ** 0.952 * (1 - 0.010 * 12) * (37.2 / 60) ** 0.222)
+    assert typical["CL"] == pytest.approx(9.4 * (ffm / 70) ** 0.952 * (1 - 0.010 * 12) * (84 / 60) ** 0.222)
     child = _model("tobramycin_hennig2013").typical({**man, "female": 1, "age": 10})
     ffm = 9270 * 60 / (8780 + 244 * 20)
-    assert child["CL"] == pytest.approx(8.1 * (ffm / 70) ** 0.952 * (1 + 0.021 * 8) * (37.2 / 60) ** 0.222)
+    usual = -2.3733 - 12.91367 * math.log(10) + 23.93581 * math.sqrt(10)
+    assert child["CL"] == pytest.approx(8.1 * (ffm / 70) ** 0.952 * (1 + 0.021 * 8) * (usual / 60) ** 0.222)
+
+
+@pytest.mark.parametrize("female", [0, 1])
+@pytest.mark.parametrize("age", [15, 18])
+def test_usual_creatinine_of_tobramycin_has_no_step(age, female):
+    someone = {"female": female, "weight": 60, "bmi": 20, "creatinine": 60}
+    before, after = (_model("tobramycin_hennig2013").typical({**someone, "age": age + d})["CL"] for d in (-1e-6, 1e-6))
+    assert before == pytest.approx(after, rel=1e-4)
+
+
+def test_meropenem_follows_the_kind_of_dialysis():
+    model = _model("meropenem_ojeanson2021")
+    at = model.reference
+    gfr = 186 * 1.5**-1.154 * 60**-0.203
+    assert model.typical(at)["CL"] == pytest.approx(1.36 + 0.058 * gfr)
+    assert model.typical({**at, "diuresis": 0})["CL"] == pytest.approx(1.36 + 0.058 * gfr - 0.60)
+    assert model.typical({**at, "continuous_dialysis": 1, "diuresis": 0})["CL"] == pytest.approx(6.38 - 0.60)
+    assert model.typical({**at, "intermittent_dialysis": 1, "diuresis": 0})["CL"] == pytest.approx(11.0)
+    assert model.typical({**at, "creatinine": 0.5})["CL"] == pytest.approx(13.9)
 
 
 def test_phenytoin_is_in_hours():

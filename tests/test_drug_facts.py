@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from posologist.core.drug import Drug
+from posologist.core.drug import Drug, InfusionRule
 from posologist.core.values import DrugId
 from posologist.knowledge.expression import UNKNOWN, expression
 from posologist.knowledge.load import Knowledge, load_knowledge
+from posologist.twin.infusion import continuous_allowed, shortest_infusion_h
 from shared import shared_data
 
 KNOWLEDGE = load_knowledge()
@@ -294,3 +295,69 @@ def test_worked_cases_come_from_sources_that_were_read() -> None:
     kinds = {KNOWLEDGE.citations[case.source].kind for drug in KNOWLEDGE.drugs.values() for case in drug.cases}
 
     assert "memory" not in kinds
+
+
+def infusion_rules(drug: str, **given: Any) -> list[InfusionRule]:
+    """Rows of a drug's file that hold for a made-up patient."""
+    return [rule for rule in KNOWLEDGE.drug(drug).infusion if holds(rule.when, given)]
+
+
+@pytest.mark.parametrize(
+    ("drug", "dose_mg", "age", "hours"),
+    [
+        ("vancomycin", 500, 50, 1.0),
+        ("vancomycin", 2000, 50, 200 / 60),
+        ("voriconazole", 420, 50, 2.0),
+        ("phenytoin", 1000, 50, 20 / 60),
+        ("phenytoin", 1000, 15, 20 / 60),
+        ("daptomycin", 420, 50, 2 / 60),
+        ("daptomycin", 420, 10, 0.5),
+        ("daptomycin", 420, 4, 1.0),
+        ("amikacin", 1000, 50, 0.5),
+        ("amikacin", 100, 0.5, 1.0),
+        ("tobramycin", 300, 50, 20 / 60),
+        ("meropenem", 1000, 50, 0.25),
+        ("piperacillin-tazobactam", 4500, 50, 0.5),
+        ("cefepime", 2000, 50, 0.5),
+        ("infliximab", 350, 50, 2.0),
+        ("busulfan", 56, 50, 2.0),
+        ("tacrolimus", 2, 50, 24.0),
+        ("phenobarbital", 1200, 50, 20 / 60),
+        ("valproate", 1800, 50, 1.5),
+        ("digoxin", 0.5, 50, 5 / 60),
+    ],
+)
+def test_a_dose_of_a_70_kg_person_runs_no_faster_than_its_label_allows(
+    drug: str, dose_mg: float, age: float, hours: float
+) -> None:
+    """Labels and monographs cited in the rows: 10 mg/min, 3 mg/kg/h, 50 mg/min, 60 mg/min, 20 mg/min, durations."""
+    limit = shortest_infusion_h(infusion_rules(drug, age=age, weight=70.0), dose_mg, weight_kg=70.0)
+
+    assert limit.hours == pytest.approx(hours, rel=1e-4)
+    assert limit.status in ("verified", "secondary")
+
+
+@pytest.mark.parametrize(
+    ("drug", "described"),
+    [
+        ("vancomycin", True), ("meropenem", True), ("cefepime", True), ("piperacillin-tazobactam", True),
+        ("tacrolimus", True), ("gentamicin", False), ("tobramycin", False), ("amikacin", False), ("infliximab", False),
+        ("busulfan", False), ("daptomycin", False),
+    ],
+)  # fmt: skip
+def test_continuous_infusion_stands_only_where_a_source_describes_it(drug: str, described: bool) -> None:
+    assert continuous_allowed(infusion_rules(drug, age=50.0, weight=70.0)) is described
+
+
+def test_every_drug_with_a_model_that_is_given_into_a_vein_has_a_rule_of_infusion_and_a_vial() -> None:
+    infused = {
+        "amikacin", "busulfan", "cefepime", "cyclosporine", "daptomycin", "digoxin", "fluorouracil", "gentamicin",
+        "infliximab", "irinotecan", "meropenem", "methotrexate", "phenobarbital", "phenytoin",
+        "piperacillin-tazobactam", "tacrolimus", "theophylline", "tobramycin", "valproate", "vancomycin",
+        "voriconazole",
+    }  # fmt: skip
+
+    for drug in map(KNOWLEDGE.drug, infused):
+        assert any(rule.min_duration_h is not None or rule.max_rate is not None for rule in drug.infusion), drug.id
+        vials = [p for p in drug.products if p.route == "iv" and p.unit in ("mg", "mcg") and p.status != "to verify"]
+        assert vials, drug.id

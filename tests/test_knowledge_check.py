@@ -46,6 +46,18 @@ def problems_of(tmp_path: Path, text: str, name: str = "drugs/examplol.toml") ->
     return tuple(p for p in check_folders(tmp_path, inside=tmp_path) if str(tmp_path) in p.file)
 
 
+INFUSED = """
+infusion = [{ min_duration_h = 1, max_rate = 10, rate_unit = "mg/min", when = "age >= 18", source = "own", status = "verified" }]
+loading = [{ low = 400, high = 500, unit = "mg", max = 600, doses = 2, interval_h = 12, source = "own", status = "verified" }]
+"""
+VIAL = '{ form = "vial", route = "iv", strengths = [50], source = "own", status = "verified" }'
+
+
+def infused(text: str = INFUSED) -> str:
+    """The sound drug with a vial, and with these rows of infusion and loading."""
+    return SOUND.replace("renal = [", f"{text}renal = [").replace("products = [", f"products = [{VIAL}, ")
+
+
 def test_a_sound_drug_has_no_problem(tmp_path: Path) -> None:
     assert problems_of(tmp_path, SOUND) == ()
 
@@ -92,6 +104,61 @@ def test_a_planted_fault_is_found(tmp_path: Path, fault: str, sound: str, plante
 
     assert text != SOUND
     assert any(said in problem.what for problem in found), [str(p) for p in found]
+
+
+INFUSION_FAULTS = [
+    ("a dangling citation", 'when = "age >= 18", source = "own"', 'source = "lost"', "'lost'"),
+    ("a fact that no patient has", "age >= 18", "aeg >= 18", "'aeg'"),
+    ("minutes in the place of hours", "min_duration_h = 1,", "min_duration_h = 60,", "minutes?"),
+    ("hours in the place of minutes", "min_duration_h = 1,", "min_duration_h = 0.001,", "less than a minute"),
+    ("a negative duration", "min_duration_h = 1,", "min_duration_h = -1,", "min_duration_h"),
+    ("a rate of nothing", "max_rate = 10", "max_rate = 0", "max_rate"),
+    ("a unit of rate that is not known", '"mg/min"', '"mg/s"', "'mg/s'"),
+    ("a rate without a unit", 'rate_unit = "mg/min", ', "", "go together"),
+    ("a unit without a rate", "max_rate = 10, ", "", "go together"),
+    ("a row that limits nothing", 'min_duration_h = 1, max_rate = 10, rate_unit = "mg/min", ', "", "says neither"),
+    ("a loading dose upside down", "low = 400", "low = 550", "above high"),
+    ("a loading dose above its maximum", "max = 600", "max = 450", "above max"),
+    ("a loading dose of nothing", "low = 400", "low = 0", "low"),
+    ("a unit of loading that is not known", 'unit = "mg", max', 'unit = "mg/m2", max', "'mg/m2'"),
+    ("several loading doses without an interval", "interval_h = 12, ", "", "interval"),
+    ("an interval of one loading dose", "doses = 2, ", "", "interval"),
+    ("a recalled rate called verified", 'when = "age >= 18", source = "own"', 'source = "memory"', "recalled"),
+]  # fmt: skip
+
+
+def test_sound_rows_of_infusion_and_loading_have_no_problem(tmp_path: Path) -> None:
+    assert problems_of(tmp_path, infused()) == ()
+
+
+@pytest.mark.parametrize(("fault", "sound", "planted", "said"), INFUSION_FAULTS, ids=[f[0] for f in INFUSION_FAULTS])
+def test_a_planted_fault_of_infusion_or_loading_is_found(
+    tmp_path: Path, fault: str, sound: str, planted: str, said: str
+) -> None:
+    assert INFUSED.count(sound) == 1
+    path = tmp_path / "drugs" / "examplol.toml"
+    path.parent.mkdir()
+    path.write_text(infused(INFUSED.replace(sound, planted)), encoding="utf-8")
+
+    found = [str(problem) for problem in check_folders(tmp_path)]
+
+    assert any(said in text and str(path.name) in text for text in found), fault
+
+
+def test_an_infusion_without_a_product_for_a_vein_is_found(tmp_path: Path) -> None:
+    found = problems_of(tmp_path, infused().replace(f"{VIAL}, ", ""))
+
+    assert [p.where for p in found] == ["infusion"]
+
+
+def test_rows_of_infusion_and_loading_are_counted_by_status(tmp_path: Path, knowledge: Knowledge) -> None:
+    path = tmp_path / "drugs" / "examplol.toml"
+    path.parent.mkdir()
+    path.write_text(infused(), encoding="utf-8")
+    with_rows = facts_by_status(load_knowledge(tmp_path))["verified"]
+    path.write_text(infused(""), encoding="utf-8")
+
+    assert with_rows == facts_by_status(load_knowledge(tmp_path))["verified"] + 2
 
 
 def test_a_brand_of_another_drug_is_found(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from posologist.core.dosing import GenotypeDose
-from posologist.core.drug import DoseRule, Drug, Fact, KineticValue, Product, WorkedCase
+from posologist.core.drug import DoseRule, Drug, Fact, InfusionRule, KineticValue, LoadingRule, Product, WorkedCase
 from posologist.core.errors import KnowledgeError
 from posologist.core.indication import Indication, Score
 from posologist.core.statement import Statement
@@ -43,6 +43,10 @@ _ROLE = re.compile(
 )
 _HALF_LIFE_FOLD = 3.0  # ln 2 V / CL against the half-life that is stated; beyond it the values do not belong together
 _MADE = 1e-6
+_LONGEST_INFUSION_H = 48.0  # a longer "shortest duration" is minutes in the place of hours; the longest on file is 46 h
+_LEAST_INFUSION_H = 1.0 / 60.0
+_RATE_UNITS = frozenset({"mg/min", "mg/h", "mg/kg/min", "mg/kg/h"})
+_LOADING_UNITS = frozenset({"mg", "mg/kg"})
 
 
 class Problem(Value):
@@ -267,6 +271,12 @@ def _drug_problems(drug: Drug) -> Iterator[Found]:
     for number, rule in enumerate(drug.doses):
         yield from _dose(f"doses[{number}]", rule)
         yield from _dispensable(f"doses[{number}]", rule, drug)
+    for number, infusion in enumerate(drug.infusion):
+        yield from _infusion(f"infusion[{number}]", infusion)
+    for number, loading in enumerate(drug.loading):
+        yield from _loading(f"loading[{number}]", loading)
+    if drug.infusion and not any(product.route in ("iv", "intravenous") for product in drug.products):
+        yield "infusion", "no product for a vein is on file: no dose of it can be made", "warning"
     yield from _limits(drug)
     yield from _kinetics(drug)
     for number, window in enumerate(drug.window):
@@ -300,6 +310,29 @@ def _dose(where: str, rule: DoseRule) -> Iterator[Found]:
         yield f"{where}.start", f"start {rule.start:g} is above the usual range to {rule.usual_high:g}", "error"
     if not rule.doses_per_day or any(not 1 <= count <= 24 for count in rule.doses_per_day):
         yield f"{where}.doses_per_day", "between 1 and 24 doses a day", "error"
+
+
+def _infusion(where: str, rule: InfusionRule) -> Iterator[Found]:
+    if rule.min_duration_h is None and rule.max_rate is None and not rule.continuous:
+        yield where, "says neither a duration, nor a rate, nor that the infusion may be continuous", "error"
+    if rule.min_duration_h is not None and rule.min_duration_h > _LONGEST_INFUSION_H:
+        yield f"{where}.min_duration_h", f"{rule.min_duration_h:g} h at least is too long; minutes?", "error"
+    if rule.min_duration_h is not None and 0 < rule.min_duration_h < _LEAST_INFUSION_H:
+        yield f"{where}.min_duration_h", f"{rule.min_duration_h:g} h is less than a minute; 0 is a bolus", "error"
+    if (rule.max_rate is None) != (not rule.rate_unit):
+        yield f"{where}.max_rate", "a rate and its unit go together", "error"
+    if rule.rate_unit and rule.rate_unit not in _RATE_UNITS:
+        yield f"{where}.rate_unit", f"'{rule.rate_unit}' is not one of {', '.join(sorted(_RATE_UNITS))}", "error"
+
+
+def _loading(where: str, rule: LoadingRule) -> Iterator[Found]:
+    yield from _ordered(where, rule.low, rule.high, names=("low", "high"))
+    if rule.unit not in _LOADING_UNITS:
+        yield f"{where}.unit", f"'{rule.unit}' is not one of {', '.join(sorted(_LOADING_UNITS))}", "error"
+    if rule.unit == "mg":
+        yield from _ordered(where, rule.high, rule.max, names=("high", "max"))
+    if (rule.doses > 1) != (rule.interval_h is not None):
+        yield f"{where}.interval_h", "several doses have an interval, and one has none", "error"
 
 
 def _ordered(

@@ -185,8 +185,8 @@ def recommended_per_day(document: DoseDocument) -> float:
     else:
         assert document.binding_constraint is not None
         text = document.binding_constraint.nearest_regimen or ""
-    amount, every = float(text.split()[0]), float(text.rsplit("q", 1)[1].removesuffix("h"))
-    return amount * 24 / every
+    every = 24.0 if "continuous" in text else float(text.rsplit("q", 1)[1].removesuffix("h"))
+    return float(text.split()[0]) * 24 / every
 
 
 @pytest.mark.parametrize("target", [AREA, TROUGH])

@@ -20,6 +20,8 @@ TECHNICAL = {
     "Settings": "every number in it is a setting, shown as such",
     "ProductCount": "products that make up the dose; the dose itself is a Quantity beside it",
     "QualityFinding": "how often the same remark on the data was made",
+    "TwinRecord": "the log as it is stored to compute the same again; never shown",
+    "TwinEvent": "an entry of that log",
     "Target": "bounds that the user or a guideline gave, with their evidence keys in `reasons`",
 }
 NAMES = {

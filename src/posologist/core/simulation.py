@@ -11,6 +11,7 @@ from posologist.core.evidence import Evidence
 from posologist.core.genotype import Versions
 from posologist.core.recommendation import Finding, NotChecked, Reason
 from posologist.core.regimen import Target
+from posologist.core.twin import TwinRecord
 from posologist.core.values import Because, Contributions, Count, DrugId, Estimate, Many, Quantity, Series, Value
 
 
@@ -134,7 +135,8 @@ class DoseDocument(Value):
     `present` is the regimen in use, judged like the others. `models` are the population models behind the answer;
     `model`, `parameters` and `individual` are of the first.
     `unranked` holds the regimens where a fact behind them is not verified; `regimens` is then empty. `contributions`
-    take apart the daily dose that brings the most probable patient to the middle of the target.
+    take apart the daily dose that brings the most probable patient to the middle of the target. `twin` is what is to be
+    stored of the first model's twin, to go on from it later.
     """
 
     schema_: Literal["posologist/dose/1"] = Field(default="posologist/dose/1", alias="schema")
@@ -153,6 +155,7 @@ class DoseDocument(Value):
     therapeutic_index: Estimate | None = None
     contributions: Contributions | None = None
     missed: MissedDose | None = None
+    twin: TwinRecord | None = None
     binding_constraint: BindingConstraint | None = None
     next_sample: NextSample | None = None
     levels: Many[LevelDocument] = ()

@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError
 
 from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.evidence import Citation
-from posologist.core.values import CitationKey, DrugId, Many, Status, Value
+from posologist.core.values import CitationKey, DrugId, Many, Status, Value, rounded
 from posologist.knowledge.expression import Expression, Values, expression
 from posologist.knowledge.genes import FileHeader
 from posologist.knowledge.variability import lower_triangle
@@ -100,12 +100,16 @@ class Residual(Value):
 
 
 class Target(Value):
-    """A range of exposure aimed at, or (under `toxicity`) a bound above which harm is expected."""
+    """A range of exposure aimed at, or (under `toxicity`) a bound above which harm is expected.
+
+    `unbound` is the free fraction where the range is of free drug.
+    """
 
     metric: str
     low: float | None = None
     high: float | None = None
     unit: str
+    unbound: float | None = Field(default=None, gt=0, le=1)
     source: CitationKey
     status: Status
     note: str = ""
@@ -124,6 +128,8 @@ class PkModel(Value):
         Clearances and volumes are divided by the unknown F: doses into a vein are outside the model.
     release
         Release of the absorbed form that was studied; another one is not dosed by the model.
+    dose_content
+        Amount of what the model counts in one unit of the labelled dose (a salt, one part of a combination).
     equations
         In order; names in capitals are structural parameters: CL, Q, Q3 (L/h), V1, V2, V3 (L), KA, KTR (1/h), D, LAG
         (h), F, VMAX (dose_unit/h), KM (concentration_unit); F2, LAG2 and the like are those of doses into one
@@ -147,6 +153,7 @@ class PkModel(Value):
     transit: int = Field(default=0, ge=0)
     apparent: bool = False
     release: Literal["immediate", "extended"] = "immediate"
+    dose_content: float = Field(default=1.0, gt=0, le=1)
     dose_unit: str = "mg"
     concentration_unit: str = "mg/L"
     scale: float = Field(default=1.0, gt=0)
@@ -180,6 +187,10 @@ class PkModel(Value):
     def reference(self) -> dict[str, float]:
         """Covariates of the reference patient, where the file gives them."""
         return {c.name: c.reference for c in self.covariates if c.reference is not None}
+
+    def labelled(self, amount: float) -> float:
+        """A dose as the label counts it, of an amount of what the model counts."""
+        return rounded(amount / self.dose_content, 9) if self.dose_content != 1.0 else amount
 
     @cached_property
     def _steps(self) -> tuple[tuple[str, Expression], ...]:

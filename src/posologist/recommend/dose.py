@@ -29,7 +29,7 @@ from posologist.twin.documents import dose_document, simulate_document
 from posologist.twin.orders import parse_regimen
 
 _TARGET = re.compile(
-    r"^\s*(?P<measure>[a-z0-9_.]+)\s*(?P<low>[\d.]+)?\s*(?:-|to|<=?)\s*(?P<high>[\d.]+)?\s*(?P<unit>\S+)\s*$", re.I
+    r"^\s*(?P<measure>[a-z0-9_./%>]+)\s*(?P<low>[\d.]+)?\s*(?:-|to|<=?)\s*(?P<high>[\d.]+)?\s*(?P<unit>\S+)\s*$", re.I
 )
 
 

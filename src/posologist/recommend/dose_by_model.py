@@ -17,6 +17,7 @@ from posologist.core.patient import Patient
 from posologist.core.recommendation import Finding, NotChecked, cited_keys
 from posologist.core.settings import Settings
 from posologist.core.simulation import DoseDocument
+from posologist.core.twin import TwinRecord
 from posologist.core.values import DrugId
 from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
@@ -32,7 +33,7 @@ from posologist.records.table import EventRow, LevelRow
 from posologist.twin.compartment import INTRAVENOUS, short_route
 from posologist.twin.individual_dose import Question, individual_dose_document
 from posologist.twin.mixture import Member
-from posologist.twin.patient_model import check_usable, compartment_of, covariates_of, history_of
+from posologist.twin.patient_model import Before, check_usable, compartment_of, covariates_of, history_of
 from posologist.twin.search import usual_route
 from posologist.twin.standing import is_verified
 from posologist.twin.twin import Twin
@@ -43,7 +44,8 @@ class Given:
     """What was given and measured, and what the user states.
 
     `covariates` take the place of the record's, by the models' names; `asked_at` is the time of the question where it
-    is known to the hour. Nothing may lie after `now`.
+    is known to the hour, `mic` the minimal inhibitory concentration (mg/L). `stored` is a twin
+    whose log is gone on from. Nothing may lie after `now`.
     """
 
     now: datetime
@@ -51,6 +53,8 @@ class Given:
     levels: tuple[LevelRow, ...] = ()
     covariates: Mapping[str, float] = field(default_factory=dict)
     asked_at: datetime | None = None
+    mic: float | None = None
+    stored: TwinRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ def dose_by_models(
         infusion=tuple(rule for rule in drug.infusion if subject.match(rule.when).truth is not False),
         loading=tuple(rule for rule in drug.loading if subject.match(rule.when).truth is True),
         unverified=outcome.unverified, narrow=NARROW in knowledge.groups_of(drug.id), now=given.asked_at,
+        mic=given.mic,
     )  # fmt: skip
     document = individual_dose_document(
         sought.members, question, settings=settings, ledger=case.ledger,
@@ -211,6 +216,7 @@ def _member(
     history = history_of(
         model, given.events, given.levels, is_drug={name: is_of(name, drug.id, knowledge) for name in names},
         course=course, subject=patient.id, now=given.now, ledger=case.ledger,
+        before=None if given.stored is None else Before.of(given.stored, model),
     )  # fmt: skip
     twin = Twin(model, patient.id, history.table.records, told.values, draws=case.settings.draws)
     return Member(twin, told, history, route), course_told(model, course, told, case)

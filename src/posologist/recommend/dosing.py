@@ -56,17 +56,17 @@ def dose(
         return by_models((model,))
     models = knowledge.models(knowledge.drug(drug_name).id)
     why: PosologistError | None = None
-    if models and (given.events or given.covariates):
+    if models and (given.events or given.covariates or given.stored):
         return by_models(models)
     if models and (target is not None or any(held.targets for held in models)):
         try:
             return by_models(models)
         except PosologistError as error:
             why = error
-    if given.events or given.covariates:
+    if given.events or given.covariates or given.stored:
         raise InputError(
             f"no complete population model of {drug_name} is held",
-            where="--events" if given.events else "--covariate",
+            where="--events" if given.events else "--covariate" if given.covariates else "--twin",
             hint="give a model file with --model",
         )
     document = dose_for(

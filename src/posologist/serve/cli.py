@@ -267,7 +267,9 @@ def dose(
     levels: LevelsOption = None,
     events: EventsOption = None,
     model: cli_twin.ModelOption = None,
+    twin: cli_twin.TwinOption = None,
     covariate: cli_twin.CovariateOption = None,
+    mic: cli_twin.MicOption = None,
     at: cli_twin.AtOption = None,
     target: Annotated[str | None, typer.Option("--target", help='e.g. "auc24 400-600 h.mg/L".')] = None,
     indication: Annotated[str | None, typer.Option("--for", help="Indication whose dose limits apply.")] = None,
@@ -299,8 +301,9 @@ def dose(
         folders=knowledge,
     )
     document = cli_twin.dose_answer(
-        who, drug, model=model, levels=levels, events=events, covariates=covariate, at=at, indication=indication,
-        target=target, genome=genes, facts=facts, settings=settings, as_of=as_of, folders=knowledge,
+        who, drug, model=model, levels=levels, events=events, twin=twin, covariates=covariate, mic=mic, at=at,
+        indication=indication, target=target, genome=genes, facts=facts, settings=settings, as_of=as_of,
+        folders=knowledge,
     )  # fmt: skip
     if as_json:
         print_json(document)

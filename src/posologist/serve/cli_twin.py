@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from posologist.core.patient import Patient
     from posologist.core.settings import Settings
     from posologist.core.simulation import DoseDocument, SimulationDocument
+    from posologist.core.twin import TwinRecord
     from posologist.knowledge.load import Knowledge
     from posologist.knowledge.models import PkModel
 
@@ -38,6 +39,12 @@ CovariateOption = Annotated[
 ]
 AtOption = Annotated[
     str | None, typer.Option("--at", help="Time of the question (ISO 8601), to tell whether a dose is late.")
+]
+TwinOption = Annotated[
+    Path | None, typer.Option("--twin", help="JSON of an earlier answer of `dose`, to go on from its doses and levels.")
+]
+MicOption = Annotated[
+    float | None, typer.Option("--mic", min=1e-6, help="Minimal inhibitory concentration (mg/L), for targets by it.")
 ]
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="A model file (docs/model-file.md), or the id of one of ours.")
@@ -161,7 +168,9 @@ def dose_answer(
     model: str | None,
     levels: Path | None,
     events: Path | None,
+    twin: Path | None,
     covariates: list[str] | None,
+    mic: float | None,
     at: str | None,
     indication: str | None,
     target: str | None,
@@ -180,13 +189,30 @@ def dose_answer(
     asked_at = None if at is None else _moment(at)
     given = Given(
         now=asked_at or datetime.combine(day, time.max, UTC), covariates=_covariates(covariates), asked_at=asked_at,
-        **inputs.measured_of(levels, events),
+        mic=mic, stored=None if twin is None else _stored(twin), **inputs.measured_of(levels, events),
     )  # fmt: skip
-    named = None if model is None else model_named(model, folders)
+    asked = given.stored.model if model is None and given.stored is not None else model
+    named = None if asked is None else model_named(asked, folders)
     return dose(
         who, drug, given, model=named, indication=indication, target=target, genome=genome, knowledge=facts,
         settings=settings,
     )  # fmt: skip
+
+
+def _stored(path: Path) -> TwinRecord:
+    """The twin of a file: a stored one, or the one in a document of `dose`."""
+    from pydantic import ValidationError
+
+    from posologist.core.twin import TwinRecord
+
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+        found = read.get("twin") if isinstance(read, dict) and "twin" in read else read
+        return TwinRecord.model_validate_json(json.dumps(found))
+    except (OSError, ValueError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        hint = "give the JSON of an earlier `posologist dose` by population models"
+        raise InputError(f"no twin can be read: {first}", where=str(path), hint=hint) from error
 
 
 def _moment(text: str) -> datetime:

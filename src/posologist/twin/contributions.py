@@ -52,6 +52,11 @@ class Apart:
     parts: tuple[Part, ...]
     output: float
 
+    def times(self, factor: float) -> Apart:
+        """The same in another unit."""
+        parts = tuple(replace(part, value=part.value * factor) for part in self.parts)
+        return Apart(self.base * factor, parts, self.output * factor)
+
 
 def dose_apart(member: Member, goal: Goal, shape: Shape) -> Apart | None:
     """The daily dose for the middle of a target, taken apart; None where some step has no such dose."""

@@ -25,6 +25,7 @@ def contributions_of(
     if goal is None:
         return None, ()
     apart = dose_apart(member, goal, shape)
+    apart = None if apart is None else apart.times(member.model.labelled(1.0))
     if apart is None:
         what = f"what moves the dose of {teller.drug.name}"
         why = "no dose brings the reference patient, or this one, to the middle of the target"
@@ -82,13 +83,14 @@ def loading_told(
     model, rule = members[0].model, found.rule
     over = f" over {found.infusion_h:.3g} h" if found.infusion_h else ""
     often = f"{found.count} times every {found.interval_h:g} h" if found.count > 1 else "once"
-    text = f"{found.dose:g} {model.dose_unit}{over} {often}, then the regimen {found.interval_h:g} h later"
+    labelled = model.labelled(found.dose)
+    text = f"{labelled:g} {model.dose_unit}{over} {often}, then the regimen {found.interval_h:g} h later"
     printed = f"loading dose of {teller.drug.name}: {rule.low:g} to {rule.high:g} {rule.unit} {rule.text}"
     known = teller.ledger.add("knowledge", printed.strip(), source=str(rule.source), status=rule.status)
     key = teller.derived(f"loading dose {text}", (known, *teller.because))
     return LoadingDose(
         text=text,
-        dose=teller.quantity(found.dose, model.dose_unit, (key,)),
+        dose=teller.quantity(labelled, model.dose_unit, (key,)),
         first_day=teller.estimate(found.first_day, model.concentration_unit),
         without=teller.estimate(found.without, model.concentration_unit),
         because=(key,),

@@ -25,7 +25,7 @@ Metric = Literal["auc24", "average", "trough", "peak", "time_above", "level"]
 
 _NAMES: dict[str, Metric] = {
     "auc24": "auc24", "auc24/mic": "auc24", "average": "average", "css": "average", "cav": "average",
-    "trough": "trough", "peak": "peak",
+    "trough": "trough", "peak": "peak", "peak/mic": "peak", "%ft>mic": "time_above",
 }  # fmt: skip
 _ABOVE = re.compile(r"(?:time_above|tmic)_?(\d+(?:\.\d+)?)")
 _LEVEL = re.compile(r"(?:trough|level)[ _](\d+(?:\.\d+)?) ?h")
@@ -56,8 +56,8 @@ class Goal:
 
     def hit(self, values: Array) -> Flags:
         """Whether each value lies within the bounds."""
-        low = -np.inf if self.low is None else self.low
-        high = np.inf if self.high is None else self.high
+        low = -np.inf if self.low is None else self.low * (1.0 - _CLOSE)
+        high = np.inf if self.high is None else self.high * (1.0 + _CLOSE)
         return np.asarray((values >= low) & (values <= high))
 
     @property
@@ -73,9 +73,25 @@ def area_unit(model: PkModel) -> str:
 
 
 def goal_of(
-    model: PkModel, measure: str, low: float | None, high: float | None, unit: str, text: str = ""
+    model: PkModel,
+    measure: str,
+    low: float | None,
+    high: float | None,
+    unit: str,
+    text: str = "",
+    *,
+    mic: float | None = None,
+    unbound: float | None = None,
 ) -> Goal | None:
     """A target or bound in the model's units; None where the model cannot tell the measure.
+
+    Parameters
+    ----------
+    mic
+        Minimal inhibitory concentration (mg/L); without it AUC/MIC is read at 1 mg/L, and peak/MIC and the time above
+        the MIC cannot be told.
+    unbound
+        Free fraction, for the time that the free concentration is above the MIC.
 
     Raises
     ------
@@ -83,13 +99,17 @@ def goal_of(
         If the unit does not convert, or there is no bound.
     """
     name = measure.strip().lower()
+    if name in ("peak/mic", "%ft>mic") and (mic is None or (name == "%ft>mic" and unbound is None)):
+        return None
     above, level = _ABOVE.fullmatch(name), _LEVEL.fullmatch(name)
     metric = "time_above" if above else "level" if level else _NAMES.get(name)
     if metric is None:
         return None
     if low is None and high is None:
         raise InputError(f"the target '{text or measure}' has no bound", where="target", hint="give low or high")
-    own, written = model.concentration_unit, unit
+    own, written = model.concentration_unit, "mg/L" if name == "peak/mic" else unit
+    if name in ("peak/mic", "auc24/mic"):
+        low, high = (None if bound is None else bound * (mic or 1.0) for bound in (low, high))
     if metric == "time_above":
         own, shown = "%", "%"
     elif metric == "auc24":
@@ -102,6 +122,8 @@ def goal_of(
     lowest, highest = (None if bound is None else _converted(bound, written, own, model) for bound in (low, high))
     found = above or level
     at = float(found[1]) if found else 0.0
+    if name == "%ft>mic" and mic is not None and unbound is not None:
+        at = _converted(mic, "mg/L", model.concentration_unit, model) / unbound
     return Goal(metric, lowest, highest, unit=shown, at=at, text=text or measure)
 
 

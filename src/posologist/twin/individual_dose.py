@@ -23,6 +23,7 @@ from posologist.core.simulation import (
     NextSample,
     RankedRegimen,
 )
+from posologist.core.twin import TwinRecord
 from posologist.core.units import convert
 from posologist.core.values import DrugId, Estimate, EvidenceKey
 from posologist.knowledge.models import PkModel
@@ -47,7 +48,7 @@ class Question:
 
     `infusion` and `loading` are the rules of the drug's file that hold for the patient. `unverified` names limits that
     are not verified; `narrow` says that the drug may be given only with a toxic bound. `now` is the time of the
-    question where it is known to the hour.
+    question where it is known to the hour, `mic` the minimal inhibitory concentration (mg/L).
     """
 
     drug: Drug
@@ -59,6 +60,7 @@ class Question:
     unverified: tuple[str, ...] = ()
     narrow: bool = False
     now: datetime | None = None
+    mic: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def individual_dose_document(
     mixed = shared(members)
     teller = _teller(mixed, question, settings, ledger)
     lead = mixed[0]
-    standing = standing_of(mixed, question.target, teller)
+    standing = standing_of(mixed, question.target, teller, mic=question.mic)
     exposures = Exposures(mixed)
     asked = _asked(question, lead, standing)
     answer, open_index = _tried(mixed, question, asked, standing, exposures, teller)
@@ -123,7 +125,7 @@ def individual_dose_document(
         models=tuple(_share_of(member, teller) for member in mixed), therapeutic_index=answer.index,
         regimens=() if unverified else rows, unranked=rows if unverified else (),
         present=_present(answer, exposures, question, teller), binding_constraint=bound, contributions=apart,
-        missed=missed, next_sample=_next_sample(answer, shown, teller), levels=levels,
+        missed=missed, twin=_record(lead, versions), next_sample=_next_sample(answer, shown, teller), levels=levels,
         not_checked=(
             *standing.open, *open_index, *open_apart,
             *_rate_open(question, lead.model, answer.best[:MOST_RANKED] or shown, teller),
@@ -133,6 +135,11 @@ def individual_dose_document(
     )  # fmt: skip
     said = (*about_levels(lead, teller), *misfits, *why, *_narrow_index(answer, settings, teller))
     return _with_remarks(document, answer, said, teller)
+
+
+def _record(lead: Member, versions: Versions) -> TwinRecord:
+    origin = lead.history.origin
+    return lead.twin.record(origin=None if origin is None else origin.isoformat(), versions=versions)
 
 
 def _with_remarks(document: DoseDocument, answer: _Answer, said: Sequence[Finding], teller: Teller) -> DoseDocument:
@@ -176,7 +183,7 @@ def _named(members: Sequence[Member]) -> str:
 
 
 def _asked(question: Question, lead: Member, standing: Standing) -> Asked:
-    per_mg = convert(1.0, lead.model.dose_unit, "mg")
+    per_mg = lead.model.labelled(convert(1.0, lead.model.dose_unit, "mg"))
 
     def shortest(dose: float) -> float:
         return shortest_infusion_h(question.infusion, dose * per_mg, weight_kg=question.weight_kg).at_least
@@ -284,7 +291,7 @@ def _rate_open(question: Question, model: PkModel, listed: Sequence[Judged], tel
     if not infused:
         return ()
     fastest = max(infused, key=lambda offer: offer.dose / offer.shape.infusion)
-    dose_mg = convert(fastest.dose, model.dose_unit, "mg")
+    dose_mg = convert(model.labelled(fastest.dose), model.dose_unit, "mg")
     limit = shortest_infusion_h(question.infusion, dose_mg, weight_kg=question.weight_kg)
     if limit.on_file and not limit.missing and limit.status != "to verify":
         return ()
@@ -328,7 +335,9 @@ def _present(answer: _Answer, exposures: Exposures, question: Question, teller: 
         return None
     last = doses[-1]
     shape = Shape(habit.interval, last.amt / last.rate if last.rate > 0 else 0.0, 0)
-    text = regimen_text(last.amt, lead.model.dose_unit, shape.interval, route=lead.route, duration_h=shape.infusion)
+    text = regimen_text(
+        lead.model.labelled(last.amt), lead.model.dose_unit, shape.interval, route=lead.route, duration_h=shape.infusion
+    )
     found = judged((Offer(text, last.amt, shape),), exposures, answer.standing.goal, answer.standing.toxic)
     return _ranked(answer, None, found[0], question, teller) if found else None
 

@@ -14,6 +14,7 @@ import numpy as np
 from posologist.core.drug import LoadingRule
 from posologist.core.units import convert
 from posologist.core.values import rounded
+from posologist.knowledge.models import PkModel
 from posologist.twin.compartment import INTRAVENOUS, short_route
 from posologist.twin.events import DOSE, Record
 from posologist.twin.goals import Goal, quadrature
@@ -41,16 +42,17 @@ class Loading:
     without: Array
 
 
-def amounts(rule: LoadingRule, unit: str, weight_kg: float | None, step: float | None) -> tuple[float, ...]:
-    """Doses of a rule (in `unit`) that can be given: multiples of `step`; its two ends where there is none.
+def amounts(rule: LoadingRule, model: PkModel, weight_kg: float | None, step: float | None) -> tuple[float, ...]:
+    """Doses of a rule (as the model counts them) that can be given: multiples of `step`, or its two ends without one.
 
     Empty where the rule is per kg and the weight is not known, or no multiple lies in the range.
     """
     mass, _, per = rule.unit.partition("/")
     if per == "kg" and weight_kg is None:
         return ()
-    factor = convert(1.0, mass, unit) * (weight_kg if per == "kg" and weight_kg is not None else 1.0)
-    most = math.inf if rule.max is None else convert(rule.max, "mg", unit)
+    content = model.dose_content
+    factor = convert(content, mass, model.dose_unit) * (weight_kg if per == "kg" and weight_kg is not None else 1.0)
+    most = math.inf if rule.max is None else convert(rule.max * content, "mg", model.dose_unit)
     low, high = min(rule.low * factor, most), min(rule.high * factor, most)
     if not step:
         return tuple(dict.fromkeys((rounded(low), rounded(high))))
@@ -71,7 +73,7 @@ def loading_for(
     rule = next((rule for rule in rules if rule.route == route), None)
     if rule is None or any(member.twin.doses for member in members):
         return None
-    doses = amounts(rule, lead.dose_unit, asked.weight_kg, step)
+    doses = amounts(rule, lead, asked.weight_kg, step)
     larger = [dose for dose in doses if dose > offer.dose]
     if not larger:
         return None

@@ -161,7 +161,7 @@ def _absorbed(asked: Asked, model: PkModel) -> Offers:
 
 def _converted(dose: float, unit: str, model: PkModel) -> float:
     try:
-        return convert(dose, unit, model.dose_unit)
+        return convert(dose, unit, model.dose_unit) * model.dose_content
     except InputError as error:
         raise ModelError(
             f"doses in {unit} cannot be told to {model.id}, which counts in {model.dose_unit}",
@@ -193,7 +193,7 @@ def _intravenous(asked: Asked, exposures: Exposures) -> Offers:
         if most is None or max(dose, dose * 24.0 / interval) <= most * (1 + 1e-9)
         for shape in _shapes(asked, interval, dose)
     ]
-    said = f"Intravenous doses are multiples of {step:g} {model.dose_unit} ({source})."
+    said = f"Intravenous doses are multiples of {model.labelled(step):g} {model.dose_unit} ({source})."
     return Offers(tuple(found), (said, *_saturation(model)), warned, step)
 
 
@@ -259,13 +259,13 @@ def _most_per_day(
     if by_weight and weight_kg is None:
         return None, (f"The maximum dose of {name} is per kg and the weight is not known: it is not checked.",)
     kilograms = weight_kg if by_weight and weight_kg is not None else 1.0
-    return convert(limits.max * kilograms, unit, model.dose_unit), ()
+    return _converted(limits.max * kilograms, unit, model), ()
 
 
 def _text(model: PkModel, dose: float, shape: Shape) -> str:
     if shape.infusion == shape.interval == _DAY_H:
-        return f"{dose:g} {model.dose_unit} iv per 24 h as a continuous infusion"
-    return regimen_text(dose, model.dose_unit, shape.interval, route="iv", duration_h=shape.infusion)
+        return f"{model.labelled(dose):g} {model.dose_unit} iv per 24 h as a continuous infusion"
+    return regimen_text(model.labelled(dose), model.dose_unit, shape.interval, route="iv", duration_h=shape.infusion)
 
 
 def judged(offers: Sequence[Offer], exposures: Exposures, goal: Goal | None, toxic: Goal | None) -> tuple[Judged, ...]:

@@ -17,14 +17,16 @@ from posologist.core.evidence import Ledger
 from posologist.core.genotype import PhenotypeProfile
 from posologist.core.recommendation import Finding, Reason
 from posologist.core.situation import KnownFact, Situation
+from posologist.core.twin import TwinRecord
 from posologist.core.units import convert
 from posologist.core.values import EvidenceKey, GeneSymbol
 from posologist.knowledge.models import Covariate, PkModel
 from posologist.records.table import EventRow, LevelRow
 from posologist.twin.compartment import INTRAVENOUS, short_route
 from posologist.twin.events import DOSE, OTHER, EventTable, Record
-from posologist.twin.twin import carried
+from posologist.twin.twin import carried, replayed
 
+_STORED = "the stored twin"
 CENTRAL_OF_ABSORBED = 2  # compartment of doses into a vein where the model has a depot
 
 
@@ -52,6 +54,42 @@ class Since:
 
     at: datetime | None
     values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a stored twin already holds: its records, and the time from which its hours count."""
+
+    records: tuple[Record, ...]
+    origin: datetime
+
+    @classmethod
+    def of(cls, stored: TwinRecord, model: PkModel) -> Before | None:
+        """Of a stored twin of this model; None where nothing is in its log.
+
+        Raises
+        ------
+        InputError
+            If it was made with another model, or another content of it.
+        """
+        log = replayed(stored, model).log
+        return None if stored.origin is None else cls(log, datetime.fromisoformat(stored.origin))
+
+    def keys(self, model: PkModel, ledger: Ledger) -> tuple[tuple[EvidenceKey, ...], list[tuple[float, EvidenceKey]]]:
+        """Evidence of the doses, and of each level with its time."""
+        doses = tuple(
+            ledger.add("patient", f"{r.amt:g} {model.dose_unit} at {r.time:g} h", source=r.where or _STORED)
+            for r in self.records
+            if r.is_dose
+        )
+        unit = model.concentration_unit
+        measured = [r for r in self.records if r.evid == 0 and not r.mdv]
+        texts = [f"level of {r.dv or r.limit} {unit} at {r.time:g} h" for r in measured]
+        levels = [
+            (r.time, ledger.add("patient", text, source=r.where or _STORED))
+            for r, text in zip(measured, texts, strict=True)
+        ]
+        return doses, levels
 
 
 @dataclass(frozen=True)
@@ -231,6 +269,7 @@ def history_of(
     subject: str,
     now: datetime,
     ledger: Ledger,
+    before: Before | None = None,
 ) -> History:
     """Doses and levels as one event table in the model's units.
 
@@ -242,6 +281,8 @@ def history_of(
         Covariates from the beginning on, then each later change, in the order of time.
     now
         Nothing may lie after it.
+    before
+        What is gone on from.
 
     Raises
     ------
@@ -250,15 +291,19 @@ def history_of(
         route that the model does not describe.
     """
     given = [row for row in events if not row.drug or is_drug[row.drug]]
-    _check_times(model, given, levels, is_drug, now)
-    origin = min((row.at for row in given), default=None)
+    first = min((row.at for row in given), default=None) if before is None else before.origin
+    _check_times(model, given, levels, is_drug, now, first)
+    origin = first
     line = _Line(model, origin, course)
     rows = [(record.time, 0, record) for record in line.changes(now)]
     rows += [(record.time, 2, record) for record in map(line.dose, given)]
     rows += [(record.time, 1, record) for record in map(line.level, levels)]
+    rows += [(r.time, 2 if r.is_dose else 1 if r.evid == 0 else 0, r) for r in (before.records if before else ())]
     rows.sort(key=lambda row: row[:2])
-    keys = tuple(_event_key(row, ledger) for row in given)
-    level_keys = tuple(_level_key(row, ledger) for row in sorted(levels, key=lambda row: row.at))
+    dosed, measured = before.keys(model, ledger) if before else ((), [])
+    keys = (*dosed, *(_event_key(row, ledger) for row in given))
+    measured += [(line.hours(row.at), _level_key(row, ledger)) for row in levels]
+    level_keys = tuple(key for _, key in sorted(measured, key=lambda pair: pair[0]))
     records = tuple(row[2] for row in rows)
     return History(
         EventTable(subject, records), origin, keys, level_keys,
@@ -273,6 +318,7 @@ def _check_times(
     levels: Sequence[LevelRow],
     is_drug: Mapping[str, bool],
     now: datetime,
+    first: datetime | None,
 ) -> None:
     both: tuple[EventRow | LevelRow, ...] = (*given, *levels)
     for row in both:
@@ -282,7 +328,7 @@ def _check_times(
         if not is_drug[level.analyte]:
             hint = f"give levels of {model.drug} only"
             raise InputError(f"the level is of {level.analyte}", where=str(level.source), hint=hint)
-    if levels and (not given or min(row.at for row in levels) <= min(row.at for row in given)):
+    if levels and (first is None or min(row.at for row in levels) <= first):
         raise InputError("a level is not after the first dose", where="--levels", hint="give the doses with --events")
 
 
@@ -311,7 +357,7 @@ class _Line:
 
     def dose(self, row: EventRow) -> Record:
         try:
-            amount = convert(row.amount, row.unit, self.model.dose_unit)
+            amount = convert(row.amount, row.unit, self.model.dose_unit) * self.model.dose_content
         except InputError as error:
             raise InputError(error.message, where=str(row.source), hint=f"give {self.model.dose_unit}") from error
         cmt = compartment_of(self.model, row.route, str(row.source))

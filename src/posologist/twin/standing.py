@@ -36,8 +36,10 @@ class Standing:
     unverified: tuple[str, ...]
 
 
-def standing_of(members: Sequence[Member], asked: Target | None, teller: Teller) -> Standing:
-    """What the regimens of these models are held against.
+def standing_of(
+    members: Sequence[Member], asked: Target | None, teller: Teller, *, mic: float | None = None
+) -> Standing:
+    """What the regimens of these models are held against; `mic` is the minimal inhibitory concentration (mg/L).
 
     Raises
     ------
@@ -45,7 +47,7 @@ def standing_of(members: Sequence[Member], asked: Target | None, teller: Teller)
         If the target asked for is none of a concentration.
     """
     models = [member.model for member in members]
-    goal, target, open_goal, goal_status = _goal(models, asked, teller)
+    goal, target, open_goal, goal_status = _goal(models, asked, teller, mic)
     toxic, open_toxic, toxic_status = _toxic(models, teller)
     unverified = [f"{model.id}: {text}" for model in models for text in _unverified(model)]
     unverified += [text for text in (goal_status, toxic_status) if text]
@@ -53,12 +55,16 @@ def standing_of(members: Sequence[Member], asked: Target | None, teller: Teller)
 
 
 def _goal(
-    models: Sequence[PkModel], asked: Target | None, teller: Teller
+    models: Sequence[PkModel], asked: Target | None, teller: Teller, mic: float | None
 ) -> tuple[Goal | None, Target | None, tuple[NotChecked, ...], str]:
     """What is aimed at: as asked, else the models' first target that can be told, in the first model's units."""
     model = models[0]
     if asked is not None:
-        found = goal_of(model, asked.measure, asked.low, asked.high, asked.unit, asked.text)
+        free = next((row.unbound for held in models for row in held.targets if row.unbound is not None), None)
+        found = goal_of(model, asked.measure, asked.low, asked.high, asked.unit, asked.text, mic=mic, unbound=free)
+        if found is None and "mic" in asked.measure:
+            need = "give --mic" if mic is None else "no free fraction is on file; use time_above_C with total levels"
+            raise InputError(f"'{asked.measure}' cannot be told", where="--target", hint=need)
         if found is None:
             raise InputError(
                 f"'{asked.measure}' is no target of a concentration",
@@ -67,11 +73,11 @@ def _goal(
             )
         return found, asked, (), ""
     for row in [row for held in models for row in held.targets]:
-        found = goal_of(model, row.metric, row.low, row.high, row.unit)
+        found = goal_of(model, row.metric, row.low, row.high, row.unit, mic=mic, unbound=row.unbound)
         if found is not None:
             bounds = "-".join(f"{b:g}" for b in (row.low, row.high) if b is not None)
-            one = " at a MIC of 1 mg/L" if row.metric.lower().endswith("/mic") else ""
-            text = f"{row.metric} {bounds} {row.unit}{one} (of the model file, {row.status})"
+            at = f" at a MIC of {mic or 1.0:g} mg/L" if row.metric.lower().endswith("mic") else ""
+            text = f"{row.metric} {bounds} {row.unit}{at} (of the model file, {row.status})"
             key = teller.ledger.add("knowledge", text, source=str(row.source), status=row.status)
             aim = Target(
                 measure=found.metric, low=found.low, high=found.high, unit=found.unit, text=text, reasons=(str(key),)
@@ -79,8 +85,9 @@ def _goal(
             return found, aim, (), f"target ({row.source})" if row.status == "to verify" else ""
     listed = ", ".join(row.metric for held in models for row in held.targets) or "none"
     name = teller.drug.name
-    why = f"the model files' targets ({listed}) are not of a total exposure"
-    return None, None, (teller.open(f"target of {name}", why, "a target with --target"),), ""
+    why = f"the model files' targets ({listed}) cannot be told"
+    need = "a target with --target, or the MIC with --mic" if "MIC" in listed else "a target with --target"
+    return None, None, (teller.open(f"target of {name}", why, need),), ""
 
 
 def _toxic(models: Sequence[PkModel], teller: Teller) -> tuple[Goal | None, tuple[NotChecked, ...], str]:

@@ -227,7 +227,7 @@ def test_regimens_are_ranked_by_the_probability_of_the_target() -> None:
     shares = [regimen.target_attainment.value for regimen in document.regimens if regimen.target_attainment]
     assert len(shares) == len(document.regimens) >= 3
     assert all(first >= second - EQUAL for first, second in pairwise(shares))
-    assert min(shares) >= 0.5
+    assert min(shares) > 0.25
     assert all({"auc24", "trough", "peak"} <= set(regimen.exposure) for regimen in document.regimens)
 
 

@@ -134,7 +134,8 @@ class DoseDocument(Value):
     `computed` is the starting dose that the patient's genes ask for, where a published algorithm or table gives it.
     `present` is the regimen in use, judged like the others. `models` are the population models behind the answer;
     `model`, `parameters` and `individual` are of the first.
-    `unranked` holds the regimens where a fact behind them is not verified; `regimens` is then empty. `contributions`
+    `unranked` holds the regimens where a fact behind them is not verified, or the nearest one where none qualifies;
+    `regimens` is then empty. `contributions`
     take apart the daily dose that brings the most probable patient to the middle of the target. `twin` is what is to be
     stored of the first model's twin, to go on from it later.
     """

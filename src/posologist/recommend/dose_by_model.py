@@ -15,6 +15,7 @@ from posologist.core.errors import InputError, PosologistError
 from posologist.core.genotype import GeneticProfile, Versions
 from posologist.core.patient import Patient
 from posologist.core.recommendation import Finding, NotChecked, cited_keys
+from posologist.core.regimen import Limits
 from posologist.core.settings import Settings
 from posologist.core.simulation import DoseDocument
 from posologist.core.twin import TwinRecord
@@ -109,7 +110,7 @@ def dose_by_models(
     sought = members_of(case, patient, drug, models, given, medicines=medicines, outcome=outcome)
     weight = case.situation.facts.get("weight")
     question = Question(
-        drug=drug, limits=outcome.limits, target=aim,
+        drug=drug, limits=outcome.limits or _sized_by_model(outcome, sought.members), target=aim,
         weight_kg=None if weight is None or isinstance(weight.value, bool | str) else float(weight.value),
         infusion=tuple(rule for rule in drug.infusion if subject.match(rule.when).truth is not False),
         loading=tuple(rule for rule in drug.loading if subject.match(rule.when).truth is True),
@@ -120,17 +121,27 @@ def dose_by_models(
         sought.members, question, settings=settings, ledger=case.ledger,
         versions=Versions(posologist=VERSION, knowledge=knowledge.version), patient=case.situation.patient_id,
     )  # fmt: skip
+    no_limits = () if question.limits is not None else _no_limits(outcome, drug.name, drug.id)
     document = document.model_copy(
         update={
             "computed": outcome.computed,
             "findings": (*document.findings, *sought.findings, *findings_of(case, hits)),
             "not_checked": (
-                *document.not_checked, *sought.left_out, *_open_loading(drug, subject),
-                *_no_limits(outcome, drug.name, drug.id), *not_checked_of(case, hits), *outcome.not_checked,
+                *document.not_checked, *sought.left_out, *_open_loading(drug, subject), *no_limits,
+                *not_checked_of(case, hits), *outcome.not_checked,
             ),
         }
     )  # fmt: skip
     return document.model_copy(update={"evidence": case.ledger.reachable(cited_keys(document))})
+
+
+_KIDNEY = frozenset({"crcl", "egfr", "creatinine", "dialysis"})
+
+
+def _sized_by_model(outcome: LimitOutcome, members: Sequence[Member]) -> Limits | None:
+    """Limits before a reduction that no source sizes, where every model reads how the kidney works."""
+    reads = all(any(c.fact in _KIDNEY for c in member.model.covariates) for member in members)
+    return outcome.before_reduction if reads else None
 
 
 def members_of(

@@ -23,7 +23,11 @@ NARROWING = frozenset({"start", "cap", "percent", "interval"})
 
 @dataclass(frozen=True)
 class LimitOutcome:
-    """Limits, or the reason why there are none; plus what could not be checked on the way."""
+    """Limits, or the reason why there are none; plus what could not be checked on the way.
+
+    `before_reduction` are the limits without a reduction that kidney or liver ask for and no source sizes: a population
+    model that knows the organ's function sizes it.
+    """
 
     limits: Limits | None
     problem: str = ""
@@ -31,6 +35,7 @@ class LimitOutcome:
     not_checked: tuple[NotChecked, ...] = ()
     unverified: tuple[str, ...] = ()
     computed: ComputedDose | None = None
+    before_reduction: Limits | None = None
 
 
 def limits_for(case: Case, drug: Drug, subject: PatientSubject, hits: tuple[Hit, ...]) -> LimitOutcome:
@@ -88,7 +93,9 @@ def _narrowed(limits: Limits, drug: Drug, hits: tuple[Hit, ...]) -> LimitOutcome
     unsized = next((h for h in hits if _lacks_size(h, drug)), None)
     if unsized is not None:
         problem = f"{drug.name} is to be lowered, and no size is on file: {unsized.statement.text}"
-        return LimitOutcome(None, problem=problem, because=unsized.because)
+        return LimitOutcome(
+            None, problem=problem, because=unsized.because, unverified=tuple(unverified), before_reduction=limits
+        )
     if limits.max is not None and limits.start is not None and limits.start > limits.max:
         limits = limits.model_copy(update={"start": limits.max})
     return LimitOutcome(limits, unverified=tuple(unverified))

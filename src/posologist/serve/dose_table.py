@@ -46,9 +46,9 @@ def print_dose(document: DoseDocument) -> None:
     if document.binding_constraint is not None:
         nearest = document.binding_constraint.nearest_regimen
         near = f"; nearest: {nearest}" if nearest else ""
-        what = "Not ranked" if document.unranked else "Not reached"
+        what = "Not reached" if nearest else "Not ranked"
         line(console, what, f"{document.binding_constraint.what}{near}", "bold red")
-    for regimen in document.regimens:
+    for regimen in (*document.regimens, *document.unranked):
         if regimen.loading is not None:
             told = f"first day {interval(regimen.loading.first_day)}, without it {interval(regimen.loading.without)}"
             line(console, "Loading dose", f"{regimen.loading.text} (average of the {told})")

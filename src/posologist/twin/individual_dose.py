@@ -114,7 +114,7 @@ def individual_dose_document(
     levels, misfits = levels_told(lead, teller)
     shown = answer.best[: 1 if not unverified else MOST_RANKED] or [row for row in (nearest,) if row is not None]
     rows = tuple(
-        _ranked(answer, None if unverified else rank, row, question, teller)
+        _ranked(answer, None if unverified else rank, row, question, teller, first=rank == 1)
         for rank, row in enumerate(answer.best[:MOST_RANKED], start=1)
     )
     missed = missed_told(lead, asked.habit, standing.toxic, question.now, teller)
@@ -123,7 +123,8 @@ def individual_dose_document(
         drug=DrugId(question.drug.id), model=_named(mixed), patient=patient,
         parameters=_parameters(lead, teller), individual=_individual(lead, teller), target=standing.target,
         models=tuple(_share_of(member, teller) for member in mixed), therapeutic_index=answer.index,
-        regimens=() if unverified else rows, unranked=rows if unverified else (),
+        regimens=() if unverified else rows,
+        unranked=rows if unverified else _near(answer, nearest, question, teller),
         present=_present(answer, exposures, question, teller), binding_constraint=bound, contributions=apart,
         missed=missed, twin=_record(lead, versions), next_sample=_next_sample(answer, shown, teller), levels=levels,
         not_checked=(
@@ -203,7 +204,9 @@ def _habit(question: Question, lead: Member) -> Habit:
         question.drug.doses[0].doses_per_day if question.drug.doses else ()
     )
     usual = 24.0 / min(per_day) if per_day and min(per_day) > 0 else _FIRST_INTERVAL_H
-    return Habit(float(np.median(gaps)) if gaps else usual, infusions[-1] if infusions else _FIRST_INFUSION_H)
+    intervals = tuple(sorted(24.0 / count for count in per_day if count > 0))
+    interval = float(np.median(gaps)) if gaps else usual
+    return Habit(interval, infusions[-1] if infusions else _FIRST_INFUSION_H, intervals)
 
 
 def _habitual(asked: Asked) -> Shape:
@@ -314,7 +317,10 @@ def _to_verify(unverified: Sequence[str], question: Question, teller: Teller) ->
     )
 
 
-def _ranked(answer: _Answer, rank: int | None, row: Judged, question: Question, teller: Teller) -> RankedRegimen:
+def _ranked(
+    answer: _Answer, rank: int | None, row: Judged, question: Question, teller: Teller, *, first: bool = False
+) -> RankedRegimen:
+    """A regimen as it is shown; the first one with a loading dose."""
     return RankedRegimen(
         rank=rank,
         text=row.offer.text,
@@ -322,9 +328,14 @@ def _ranked(answer: _Answer, rank: int | None, row: Judged, question: Question, 
         toxic_probability=teller.share(row.toxic),
         exposure=_exposure(answer, row, teller),
         loading=loading_told(answer.asked, row, answer.members, question.loading, answer.tried.step, teller)
-        if rank == 1
+        if first
         else None,
     )
+
+
+def _near(answer: _Answer, nearest: Judged | None, question: Question, teller: Teller) -> tuple[RankedRegimen, ...]:
+    """The regimen that comes nearest, where none is ranked."""
+    return () if nearest is None else (_ranked(answer, None, nearest, question, teller, first=True),)
 
 
 def _present(answer: _Answer, exposures: Exposures, question: Question, teller: Teller) -> RankedRegimen | None:

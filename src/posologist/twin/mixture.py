@@ -148,6 +148,15 @@ class Exposures:
             self._units[number, shape] = steady_curve(part.model, part.parameters, shape, 1.0)
         return self._units[number, shape].scaled(dose)
 
+    @property
+    def half_life(self) -> float:
+        """ln 2 times all volumes over clearance of the first model's middle patient (h); 0 without a clearance."""
+        held = self._parts[0].parameters
+        if "CL" not in held:
+            return 0.0
+        volume = np.sum([held[name] for name in ("V1", "V2", "V3") if name in held], axis=0)
+        return math.log(2.0) * float(np.median(volume / held["CL"]))
+
     def middle(self, shape: Shape, dose: float, goal: Goal) -> float:
         """Median of the goal's measure; infinite where there is no steady state."""
         curve = self.curve(shape, dose)

@@ -1,10 +1,10 @@
 """Regimens that can be given of a drug whose exposure a model tells, and their order for this patient.
 
 Absorbed doses are those that can be dispensed (`search.regimens_for`); intravenous ones are multiples of half the
-smallest vial up to four of the largest, every 6, 8, 12, 24 or 48 h (or as now), no faster than the drug's file allows,
-or as a continuous infusion where a source describes one. A regimen qualifies when it brings at least half of the
-possible patients to the target and its probability of toxicity stays below the setting. Probabilities that differ by
-less than the draws can tell count as equal.
+smallest vial up to four of the largest, every 6, 8, 12 or 24 h (48 h of what leaves slowly, or as now), no faster than
+the drug's file allows, or as a continuous infusion where a source describes one. A regimen qualifies when it brings the
+middle patient, or at least half of the possible ones, to the target and its probability of toxicity stays below the
+setting. Probabilities that differ by less than the draws can tell count as equal.
 """
 
 from __future__ import annotations
@@ -39,21 +39,31 @@ _LEAST_INTERVAL_H = 4.0  # a shorter interval in use is not offered as a regimen
 _AROUND = 7  # multiples on each side of the dose that meets the target in the middle patient
 _MOST_TIMES = 3  # infusion times tried of one dose
 _DAY_H = 24.0
+_LONG = 2.0  # half-lives up to which an interval of more than a day is tried
 _UNITS_PER_DAY = 8.0  # of the largest strength, where no maximum is on file
 
 
 @dataclass(frozen=True)
 class Habit:
-    """Interval and infusion time (h) in use, or else usual ones: regimens like these come first."""
+    """Interval and infusion time (h) in use, or else usual ones: regimens like these come first.
+
+    `usual` are the intervals that the dose rule on file names; empty where it names none.
+    """
 
     interval: float
     infusion: float
+    usual: tuple[float, ...] = ()
 
     @property
     def intervals(self) -> tuple[float, ...]:
         """The intervals to be tried."""
         own = float(round(self.interval))
         return tuple(sorted({*INTERVALS_H, own})) if own >= _LEAST_INTERVAL_H else INTERVALS_H
+
+    def unusual(self, shape: Shape) -> bool:
+        """Whether an interval is neither in use nor one of the rule's; a continuous infusion is none."""
+        own = (*self.usual, float(round(self.interval)))
+        return bool(self.usual) and shape.infusion < shape.interval and shape.interval not in own
 
     def away(self, shape: Shape) -> tuple[float, float]:
         """How far a shape is from the habit."""
@@ -76,13 +86,19 @@ class Offer:
 
 @dataclass(frozen=True)
 class Judged:
-    """An offer with what it does in each possible patient."""
+    """An offer with what it does in each possible patient; `centred`: the median of the measure is at the target."""
 
     offer: Offer
     curve: Curve
     hits: Flags | None
     toxic: Flags | None
     median: float
+    centred: bool = False
+
+    @property
+    def reaches(self) -> bool:
+        """Whether the middle patient, or half of the possible ones, are at the target."""
+        return self.centred or self.attainment >= HALF
 
     @cached_property
     def attainment(self) -> float:
@@ -179,7 +195,10 @@ def _intravenous(asked: Asked, exposures: Exposures) -> Offers:
         for strength in product.strengths
     ]
     most, warned = _most_per_day(model, asked.limits, drug.name, asked.weight_kg)
-    intervals = asked.habit.intervals if asked.goal is not None else [asked.habit.interval]
+    intervals = [asked.habit.interval]
+    if asked.goal is not None:
+        longest = max(_DAY_H, asked.habit.interval, _LONG * exposures.half_life, *asked.habit.usual)
+        intervals = [interval for interval in asked.habit.intervals if interval <= longest]
     aims = {interval: _aim(asked, exposures, interval) for interval in intervals}
     step = min(vials) / 2.0 if vials else _round_step(float(np.median([a for a in aims.values() if a] or [0.0])) / 10.0)
     if not step:
@@ -276,6 +295,7 @@ def judged(offers: Sequence[Offer], exposures: Exposures, goal: Goal | None, tox
         if curve is None:
             continue
         values = None if goal is None else curve.value(goal)
+        median = math.nan if values is None else float(np.median(values))
         above = None if toxic is None or toxic.high is None else np.asarray(curve.value(toxic) > toxic.high)
         found.append(
             Judged(
@@ -283,7 +303,8 @@ def judged(offers: Sequence[Offer], exposures: Exposures, goal: Goal | None, tox
                 curve,
                 None if goal is None or values is None else goal.hit(values),
                 above,
-                math.nan if values is None else float(np.median(values)),
+                median,
+                goal is not None and bool(goal.hit(np.array([median]))[0]),
             )
         )
     return tuple(found)
@@ -297,7 +318,7 @@ def ordered(candidates: Sequence[Judged], settings: Settings, *, habit: Habit, a
     """
     if not aimed:
         return sorted(candidates, key=lambda c: (c.offer.per_day, habit.away(c.offer.shape)))
-    fit = [c for c in candidates if c.attainment >= HALF and c.toxicity < settings.max_toxic_probability]
+    fit = [c for c in candidates if c.reaches and c.toxicity < settings.max_toxic_probability]
     most = max((c.attainment for c in fit), default=0.0)
     kept: dict[tuple[float, float, bool], Judged] = {}
     for candidate in sorted(fit, key=lambda c: _order(c, most, habit)):
@@ -307,8 +328,9 @@ def ordered(candidates: Sequence[Judged], settings: Settings, *, habit: Habit, a
 
 
 def _order(candidate: Judged, most: float, habit: Habit) -> tuple[float, ...]:
-    """Steps below the highest probability of the target, then of toxicity; then what is closest to the habit."""
+    """Usual intervals first; steps below the highest probability of the target, then of toxicity; then the habit."""
     return (
+        habit.unusual(candidate.offer.shape),
         (most - candidate.attainment) // EQUAL,
         candidate.toxicity // EQUAL,
         *habit.away(candidate.offer.shape),
@@ -321,17 +343,22 @@ def binding(candidates: Sequence[Judged], goal: Goal, settings: Settings, *, hab
     """What keeps every candidate from qualifying, and the nearest one."""
     safe = [c for c in candidates if c.toxicity < settings.max_toxic_probability]
     nearest = min(
-        safe or candidates, key=lambda c: (-round(c.attainment, 2), habit.away(c.offer.shape), c.toxicity, c.offer.text)
+        safe or candidates,
+        key=lambda c: (
+            habit.unusual(c.offer.shape),
+            -round(c.attainment, 2),
+            habit.away(c.offer.shape),
+            c.toxicity,
+            c.offer.text,
+        ),
     )
     if not safe:
         nearest = min(candidates, key=lambda c: (c.toxicity, -c.attainment, c.offer.text))
-    if any(c.attainment >= HALF for c in candidates) or not safe:
+    if any(c.reaches for c in candidates) or not safe:
         limit = 100 * settings.max_toxic_probability
         return f"every regimen that reaches the target has a probability of toxicity of {limit:g} % or more", nearest
     if goal.low is not None and all(c.median < goal.low for c in candidates):
         return "the largest amount that can be given does not reach the target: the maximum dose binds", nearest
     if goal.high is not None and all(c.median > goal.high for c in candidates):
         return "the smallest amount that can be given exceeds the target", nearest
-    if any(bool(goal.hit(np.array([c.median]))[0]) for c in candidates):
-        return "possible patients differ too much for any regimen to bring half of them to the target", nearest
     return "the strengths and intervals on file step over the target", nearest

@@ -1,14 +1,20 @@
 """Metabolites in a model file: what is refused, and levels of parent and metabolite in fits and simulations."""
 
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from posologist.core.errors import KnowledgeError
+from patients import a_patient
+from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.genotype import Versions
+from posologist.core.patient import Source
 from posologist.core.settings import Settings
-from posologist.knowledge.models import load_model
+from posologist.knowledge.load import load_knowledge
+from posologist.knowledge.models import MODELS_FOLDER, load_model
+from posologist.recommend.dose_by_model import dose_by_model
+from posologist.records.table import EventRow, LevelRow
 from posologist.twin.events import EventTable, Record
 from posologist.twin.individual import individual, typical_values
 from posologist.twin.levels import levels_at, predict_measured
@@ -207,3 +213,45 @@ def test_levels_of_a_metabolite_of_saturable_elimination_are_fitted():
     (result,) = map_estimates(_precise(model), [table])
 
     np.testing.assert_allclose(result.eta, eta, atol=2e-3)
+
+
+@pytest.fixture
+def goti(tmp_path):
+    """A shipped model as it is, and with a metabolite whose levels have an error."""
+    text = (MODELS_FOLDER / "vancomycin_goti2018.toml").read_text(encoding="utf-8")
+    with_metabolite = (
+        text.replace("\n[equations]", '\n[equations]\nCLM = "2.0"\nVM = "10.0"')
+        .replace("\ncompartments = 2", '\ncompartments = 2\nmetabolite_compartments = 1\nmetabolite_unit = "mg/L"')
+        .replace("residual = [", 'residual = [{ output = "metabolite", form = "log", proportional = 0.3 }, ')
+    )
+    path = tmp_path / "vancomycin_goti2018.toml"
+    path.write_text(with_metabolite, encoding="utf-8")
+    return load_model(MODELS_FOLDER / "vancomycin_goti2018.toml"), load_model(path)
+
+
+def _dose(model, *levels):
+    who = a_patient(age=62, weight=80.0, height=178.0, creatinine=1.0)
+    source, start = Source(document="made.csv", place="line 2"), datetime(2026, 11, 2, 8, tzinfo=UTC)
+    given = EventRow(at=start, amount=1000.0, unit="mg", route="iv", duration_h=1.0, source=source)
+    measured = tuple(
+        LevelRow(at=start + timedelta(hours=hours), value=value, unit="mg/L", analyte="vancomycin", source=source)
+        for hours, value in levels
+    )
+    return dose_by_model(
+        who, "vancomycin", model, events=(given,), levels=measured, target="auc24 400-600 h.mg/L",
+        now=datetime(2026, 11, 30, tzinfo=UTC), knowledge=load_knowledge(), settings=Settings(as_of=date(2026, 11, 20)),
+    )  # fmt: skip
+
+
+def test_the_dose_for_a_parent_is_the_same_with_a_metabolite_in_the_model(goti):
+    plain, more = (_dose(model) for model in goti)
+
+    assert plain.binding_constraint.nearest_regimen
+    assert more.binding_constraint == plain.binding_constraint
+    assert more.parameters["CL"].value == plain.parameters["CL"].value
+    assert more.parameters["CLM"].unit == "L/h"
+
+
+def test_a_level_of_the_parent_in_a_dose_is_not_taken_for_one_of_the_metabolite(goti):
+    with pytest.raises(InputError, match="does not say what it measures"):
+        _dose(goti[1], (11.5, 9.0))

@@ -167,6 +167,16 @@ def test_an_endless_infusion_keeps_the_metabolite_where_formation_is_loss(elimin
     assert vein == pytest.approx(0.8 * 5.0 * p["FM"] / p["CLM"], rel=1e-9)
 
 
+@pytest.mark.parametrize("elimination", ["linear", "mixed"])
+def test_after_an_endless_infusion_levels_fall_as_after_a_very_long_one(elimination):
+    model, times = Model(2, elimination=elimination, metabolite_compartments=2), (1.0, 6.0, 24.0)
+
+    found = _answers(model, BODY, [Record(0.0, 1, rate=5.0, ss=1)], times)
+
+    long = _oracle(model, BODY, [(0.0, 0, 5.0 * 1500, 1500.0)], tuple(1500.0 + t for t in times))
+    np.testing.assert_allclose(found, long, rtol=1e-6)
+
+
 def test_a_bolus_is_the_closed_form_of_two_exponentials():
     """A' = k FM dose (e^-kt - e^-mt) / (m - k), in 40 digits."""
     mpmath.mp.dps = 40
@@ -276,15 +286,16 @@ def _answers_complex(model, p, doses):
 def test_parameters_of_the_metabolite_hold_until_their_record(elimination):
     rows = (Record(0.0, 1, 100.0), Record(4.0), Record(8.0))
     run = linear if elimination == "linear" else nonlinear
-    fast = {**BODY, "CLM": 20.0}
+    fast, wide = {**BODY, "CLM": 20.0}, {**BODY, "CLM": 3 * BODY["CLM"], "VM": 3 * BODY["VM"]}
 
-    changed, same = (
+    changed, larger, same = (
         run.predict_outputs(Model(elimination=elimination), [BODY, BODY, last], EventTable("1", rows))["metabolite"][0]
-        for last in (fast, BODY)
+        for last in (fast, wide, BODY)
     )
 
     assert changed[1] == pytest.approx(same[1], rel=1e-12)
     assert changed[2] < 0.5 * same[2]
+    np.testing.assert_allclose(larger, same * [1.0, 1.0, 1 / 3], rtol=1e-7)
 
 
 @pytest.mark.parametrize(

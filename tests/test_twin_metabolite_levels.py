@@ -123,6 +123,17 @@ def test_a_level_that_does_not_say_its_output_is_refused(model):
         assert "DVID, 1 to 2, for concentration, metabolite" in result.problem
 
 
+@pytest.mark.parametrize("column", ["DVID", "dvid"])
+def test_a_level_of_an_output_without_residual_error_is_not_taken_for_another(model, column):
+    parent_only = model.model_copy(update={"residual": model.residual[:1]})
+    rows = (DOSE, Record(4.0, dv=3.0, covariates={column: 1}), Record(5.0, dv=700.0, covariates={column: 2}))
+
+    (both,), (own,) = (map_estimates(parent_only, [EventTable("1", part)]) for part in (rows, rows[:2]))
+
+    assert "the level at 5 h has DVID 2" in both.problem
+    assert own.converged
+
+
 def test_fit_and_simulate_answer_both_outputs_in_their_units(model):
     table = _table(_true_levels(_precise(model), ETA))
 

@@ -118,15 +118,16 @@ def output_of(model: Model, record: Record) -> str:
     Raises
     ------
     InputError
-        If the model has several outputs and the record does not say which.
+        If the model has several outputs and the record does not say which, or it names one that the model lacks.
     """
-    if len(model.residual) == 1:
+    number = record.covariates.get("DVID", record.covariates.get("dvid"))
+    if number is None and len(model.residual) == 1:
         return model.residual[0].output
-    number = record.covariates.get("DVID")
     if number is None or number not in range(1, len(model.residual) + 1):
         outputs = ", ".join(residual.output for residual in model.residual)
+        found = "does not say what it measures" if number is None else f"has DVID {number:g}"
         raise InputError(
-            f"the level at {record.time:g} h does not say what it measures",
+            f"the level at {record.time:g} h {found}",
             hint=f"give DVID, 1 to {len(model.residual)}, for {outputs}",
         )
     return model.residual[int(number) - 1].output

@@ -43,6 +43,10 @@ class PlainModel:
     elimination: str = "linear"
     scale: float = 1.0
 
+    @property
+    def units(self):
+        return {"concentration": "mg/L"}
+
     def typical(self, covariates):
         return dict(self.equations(**covariates))
 

@@ -18,7 +18,7 @@ class SubjectFit(Value):
     """One subject's most probable parameters.
 
     `objective` is sum((y - f)^2 / var + ln var) + eta' Omega^-1 eta, smaller is better. `predictions` are in the order
-    of the subject's observations, in the model's unit of concentration.
+    of the subject's observations, each in the model's unit of what it measures.
     """
 
     eta: dict[str, FitNumber]

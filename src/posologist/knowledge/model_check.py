@@ -7,11 +7,12 @@ from itertools import chain
 from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.units import convert
 from posologist.knowledge.expression import QUERIES, expression
-from posologist.knowledge.models import OPTIONAL, Covariate, PkModel, Residual
+from posologist.knowledge.models import METABOLITE, OPTIONAL, Covariate, PkModel, Residual
 from posologist.knowledge.variability import is_covariance
 
-_STRUCTURAL = frozenset({"CL", "V1", "Q", "V2", "Q3", "V3", "KA", "D", "KTR", "VMAX", "KM", *OPTIONAL})
-_MAY_BE_ZERO = frozenset({"LAG", "LAG1", "LAG2"})
+_FORMED = frozenset({"CLM", "VM", "QM", "VM2", "FM", "FP"})
+_STRUCTURAL = frozenset({"CL", "V1", "Q", "V2", "Q3", "V3", "KA", "D", "KTR", "VMAX", "KM", *OPTIONAL}) | _FORMED
+_MAY_BE_ZERO = frozenset({"LAG", "LAG1", "LAG2", "FP"})
 _NEEDS = {  # form of the residual error: which of its two numbers must be above zero
     "additive": (True, False),
     "proportional": (False, True),
@@ -74,7 +75,7 @@ def _names(model: PkModel) -> None:
 
 def _structure(model: PkModel) -> None:
     found = [name for name in model.equations if name != name.lower()]
-    allowed = {*model.structural, *OPTIONAL}
+    allowed = {*model.structural, *model.optional}
     if wrong := [name for name in found if name not in allowed]:
         reason = "other structures have it" if set(wrong) <= _STRUCTURAL else "steps are written in lower case"
         raise KnowledgeError(f"{', '.join(wrong)} is no parameter of this structure: {reason}")
@@ -108,6 +109,8 @@ def _residual(model: PkModel) -> None:
     if len(set(outputs)) < len(outputs):
         raise KnowledgeError("two residual errors for one output")
     for residual in model.residual:
+        if residual.output == METABOLITE and not model.metabolite_compartments:
+            raise KnowledgeError("residual error of a metabolite that the model does not form")
         if not _fits(residual):
             raise KnowledgeError(
                 f"residual error of {residual.output}: {residual.form} does not fit additive {residual.additive:g} "
@@ -146,7 +149,33 @@ def _units(model: PkModel) -> None:
     if abs(scale - model.scale) > 1e-9 * scale:
         raise KnowledgeError(
             f"scale {model.scale:g} does not turn {model.dose_unit}/L into {model.concentration_unit}",
-            hint=f"it is {scale:g}",
+            hint=f"it is {scale:.12g}",
+        )
+    _metabolite(model)
+
+
+def _metabolite(model: PkModel) -> None:
+    """The unit of the metabolite's levels and what turns amounts of the parent into them."""
+    if not model.metabolite_compartments:
+        if model.metabolite_unit or model.metabolite_scale != 1.0 or model.metabolite_molar_mass is not None:
+            raise KnowledgeError("a unit, scale or molar mass of a metabolite without `metabolite_compartments`")
+        return
+    if not model.metabolite_unit:
+        raise KnowledgeError("the unit of the metabolite's levels must be stated", hint="give `metabolite_unit`")
+    own, amount = model.metabolite_molar_mass, f"{model.dose_unit}/L"
+    try:
+        if own is None:
+            scale = convert(1.0, amount, model.metabolite_unit, molar_mass=model.molar_mass)
+        else:
+            moles = convert(1.0, amount, "mmol/L", molar_mass=model.molar_mass)
+            scale = convert(moles, "mmol/L", model.metabolite_unit, molar_mass=own)
+    except InputError as error:
+        raise KnowledgeError(error.message, hint="mass and moles need `molar_mass` (g/mol)") from error
+    if abs(scale - model.metabolite_scale) > 1e-9 * scale:
+        raise KnowledgeError(
+            f"metabolite_scale {model.metabolite_scale:.12g} does not turn {amount} of the parent into "
+            f"{model.metabolite_unit} of the metabolite",
+            hint=f"it is {scale:.12g}",
         )
 
 
@@ -178,6 +207,11 @@ def _reference_patient(model: PkModel) -> None:
             raise KnowledgeError(
                 f"{name} of the reference patient is {value:g}, outside its limits {low:g} to {high:g}"
             )
+    for name in ("FM", "FP"):
+        if typical.get(name, 0.0) > 1:
+            raise KnowledgeError(f"{name} of the reference patient is {typical[name]:g}, a share above 1")
     for effect in model.random:
+        if effect.on == "FP" and effect.kind != "logit":
+            raise KnowledgeError("a random effect on FP must be of the kind logit, which keeps it between 0 and 1")
         if effect.kind == "logit" and not 0 < typical[effect.on] < 1:
             raise KnowledgeError(f"{effect.on} has a logit random effect and is {typical[effect.on]:g}")

@@ -38,6 +38,11 @@ _ABSORPTION = {"none": (), "first-order": ("KA",), "zero-order": ("D",), "transi
 # Share of a dose that arrives (1 where not given) and its delay in h (0), of doses into the first compartment or the
 # one named; duration (h) and rate (dose unit per h) of doses that leave them to the model.
 OPTIONAL = ("F", "LAG", *(f"{name}{number}" for name in ("F", "LAG", "D", "R") for number in (1, 2)))
+_METABOLITE = {0: (), 1: ("CLM", "VM"), 2: ("CLM", "VM", "QM", "VM2")}
+# Share of the parent's elimination that forms the metabolite (1 where not given), share of what is absorbed that
+# reaches the body as metabolite (0).
+_FORMATION = ("FM", "FP")
+CONCENTRATION, METABOLITE = "concentration", "metabolite"
 
 
 class Covariate(Value):
@@ -124,6 +129,10 @@ class PkModel(Value):
         What the file lacks, in words; empty for a complete model. A partial model is never used for a dose.
     scale
         Concentration shown = scale * amount [dose_unit] / volume [L].
+    metabolite_compartments
+        0: none, or 1 or 2. The metabolite's amount is counted in the parent's `dose_unit`, by what it was made of.
+    metabolite_scale
+        The metabolite's level shown = metabolite_scale * amount [dose_unit] / VM [L], in `metabolite_unit`.
     apparent
         Clearances and volumes are divided by the unknown F: doses into a vein are outside the model.
     release
@@ -132,8 +141,8 @@ class PkModel(Value):
         Amount of what the model counts in one unit of the labelled dose (a salt, one part of a combination).
     equations
         In order; names in capitals are structural parameters: CL, Q, Q3 (L/h), V1, V2, V3 (L), KA, KTR (1/h), D, LAG
-        (h), F, VMAX (dose_unit/h), KM (concentration_unit); F2, LAG2 and the like are those of doses into one
-        compartment. Other names are steps.
+        (h), F, VMAX (dose_unit/h), KM (concentration_unit), CLM, QM (L/h), VM, VM2 (L), FM, FP; F2, LAG2 and the
+        like are those of doses into one compartment. Other names are steps.
     omega
         Variance-covariance of the etas, in the order of `random`.
     occasion
@@ -158,6 +167,10 @@ class PkModel(Value):
     concentration_unit: str = "mg/L"
     scale: float = Field(default=1.0, gt=0)
     molar_mass: float | None = Field(default=None, gt=0, description="g/mol, between mass and moles")
+    metabolite_compartments: Literal[0, 1, 2] = 0
+    metabolite_unit: str = ""
+    metabolite_scale: float = Field(default=1.0, gt=0)
+    metabolite_molar_mass: float | None = Field(default=None, gt=0, description="g/mol")
     covariates: Many[Covariate] = ()
     parameters: Many[Theta] = ()
     equations: dict[str, str] = {}
@@ -181,7 +194,21 @@ class PkModel(Value):
     @property
     def structural(self) -> tuple[str, ...]:
         """The structural parameters that this structure needs."""
-        return (*_ELIMINATION[self.elimination], *_VOLUMES[self.compartments], *_ABSORPTION[self.absorption])
+        parent = (*_ELIMINATION[self.elimination], *_VOLUMES[self.compartments], *_ABSORPTION[self.absorption])
+        return (*parent, *_METABOLITE[self.metabolite_compartments])
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The structural parameters that this structure may have."""
+        formation = _FORMATION if self.metabolite_compartments else ()
+        first_pass = self.absorption in ("first-order", "transit")
+        return (*OPTIONAL, *(name for name in formation if name != "FP" or first_pass))
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The outputs that the structure predicts, with their units."""
+        parent = {CONCENTRATION: self.concentration_unit}
+        return parent | ({METABOLITE: self.metabolite_unit} if self.metabolite_compartments else {})
 
     @property
     def reference(self) -> dict[str, float]:

@@ -25,9 +25,8 @@ from posologist.core.genotype import Versions
 from posologist.knowledge.models import PkModel
 from posologist.study import bootstrap, predictive
 from posologist.twin.events import EventTable, Record
-from posologist.twin.levels import Predict, Problem, is_below, levels_at, problem_of
+from posologist.twin.levels import Predict, Problem, is_below, levels_at, predict_measured, problem_of
 from posologist.twin.map import MapResult, map_estimates
-from posologist.twin.nonlinear import predict_nonlinear
 from posologist.twin.randomness import generator_for
 
 Array = npt.NDArray[np.float64]
@@ -178,7 +177,7 @@ def predicted_levels(model: PkModel, tables: Sequence[EventTable], *, seed: int,
     InputError
         If a covariate is missing, or no level can be judged.
     """
-    run = None if model.elimination == "linear" else cast(Predict, predict_nonlinear)
+    run = None if model.elimination == "linear" else cast(Predict, predict_measured)
     parts, cleaned = [], []
     left_out: dict[str, list[str]] = {}
     for table in tables:

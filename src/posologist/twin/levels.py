@@ -13,14 +13,14 @@ from typing import Any, NamedTuple, Protocol, cast
 import numpy as np
 
 from posologist.core.errors import InputError, ModelError
+from posologist.knowledge.models import CONCENTRATION
 from posologist.twin import individual as parts
-from posologist.twin import linear
+from posologist.twin import linear, nonlinear
 from posologist.twin.individual import Array, Effects, individual
 from posologist.twin.residual import ErrorModel, Flags, Residual, error_model
 from posologist.twin.superposition import Kind, Schedule, kinds_of, schedule_of
 from posologist.twin.system import Structure
 
-CONCENTRATION = "concentration"  # the output that a linear model predicts
 _MAY_BE_ZERO = ("F", "LAG", "D")  # bioavailability, lag and duration, also F2, LAG2 ...; all others are positive
 
 
@@ -30,6 +30,10 @@ class Model(parts.Model, Protocol):
     @property
     def residual(self) -> Sequence[Residual]:
         """Error of each output."""
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """The outputs that the structure predicts; asked for where one is measured that is no concentration."""
 
 
 class Record(parts.Record, Protocol):
@@ -114,18 +118,44 @@ def output_of(model: Model, record: Record) -> str:
     Raises
     ------
     InputError
-        If the model has several outputs and the record does not say which.
+        If the model has several outputs and the record does not say which, or it names one that the model lacks.
     """
-    if len(model.residual) == 1:
+    number = record.covariates.get("DVID", record.covariates.get("dvid"))
+    if number is None and len(model.residual) == 1:
         return model.residual[0].output
-    number = record.covariates.get("DVID")
-    if number is None or not 1 <= number <= len(model.residual):
+    if number is None or number not in range(1, len(model.residual) + 1):
         outputs = ", ".join(residual.output for residual in model.residual)
+        found = "does not say what it measures" if number is None else f"has DVID {number:g}"
         raise InputError(
-            f"the level at {record.time:g} h does not say what it measures",
+            f"the level at {record.time:g} h {found}",
             hint=f"give DVID, 1 to {len(model.residual)}, for {outputs}",
         )
     return model.residual[int(number) - 1].output
+
+
+def predict_measured(model: Model, parameters: Sequence[Mapping[str, Array]], table: Table) -> Array:
+    """At every record with a level a prediction of what it measures, elsewhere the central concentration.
+
+    Raises
+    ------
+    InputError
+        If a level does not say what it measures.
+    ModelError
+        If the structure does not predict it.
+    """
+    run: Any = linear if cast(Structure, model).elimination == "linear" else nonlinear
+    answers: dict[str, Array] = run.predict_outputs(model, parameters, table)
+    predicted = np.array(answers[CONCENTRATION])
+    for i in levels_at(table):
+        output = output_of(model, table.records[i])
+        if output not in answers:
+            raise _not_predicted((output,))
+        predicted[:, i] = answers[output][:, i]
+    return predicted
+
+
+def _not_predicted(outputs: Sequence[str]) -> ModelError:
+    return ModelError(f"the model predicts no {', '.join(outputs)}", hint="give a predictor of that output")
 
 
 def levels_at(table: Table) -> tuple[int, ...]:
@@ -149,13 +179,13 @@ def shape_of(model: Model, table: Table, predict: Predict | None) -> Shape:
     InputError
         If a level does not say what it measures.
     ModelError
-        If it measures something else than a concentration, and no predictor is given that answers it.
+        If it measures something that the structure does not predict, and no predictor is given that answers it.
     """
     outputs = tuple(output_of(model, table.records[i]) for i in levels_at(table))
-    others = sorted(set(outputs) - {CONCENTRATION})
-    if predict is None and others:
-        raise ModelError(f"a linear model predicts no {', '.join(others)}", hint="give a predictor of that output")
-    if predict is None and _is_constant(model, table):
+    others = set(outputs) - {CONCENTRATION}
+    if predict is None and (unknown := sorted(others - set(model.units)) if others else []):
+        raise _not_predicted(unknown)
+    if predict is None and not others and _is_constant(model, table):
         names = tuple(parts.typical_values(model, table.records[:1])[0])
         kinds = kinds_of(model, table.records, names)
         if kinds is not None:
@@ -279,7 +309,7 @@ def problem_of(model: Model, tables: Sequence[Table], *, predict: Predict | None
     size = (len(tables), len(at[0]))
     return Problem(
         model=model,
-        predict=predict or cast(Predict, linear.predict),
+        predict=predict or _predictor(model, shape.outputs),
         tables=tables,
         typical=_stacked([parts.typical_values(model, own) for own in records]),
         effects=parts.effects_of(model, records[0]),
@@ -289,6 +319,14 @@ def problem_of(model: Model, tables: Sequence[Table], *, predict: Predict | None
         below=np.array([[is_below(r) for r in own] for own in measured], dtype=bool).reshape(size),
         schedule=schedule,
     )
+
+
+def _predictor(model: Model, outputs: Sequence[str]) -> Predict:
+    """What predicts these outputs, of the central concentration alone where nothing else is measured."""
+    if set(outputs) - {CONCENTRATION}:
+        return predict_measured
+    is_linear = cast(Structure, model).elimination == "linear"
+    return cast(Predict, linear.predict if is_linear else nonlinear.predict_nonlinear)
 
 
 def _level(record: Record, logarithmic: bool) -> float:

@@ -26,7 +26,7 @@ from posologist.twin.events import RESET, RESET_AND_DOSE, EventTable, Record
 from posologist.twin.exponential import Array, Matrix, apply
 from posologist.twin.flow import Flow, Request
 from posologist.twin.inputs import Infusion, Jump, inputs_of
-from posologist.twin.system import Parameters, Structure, system_of
+from posologist.twin.system import Parameters, Structure, System, WithMetabolite, system_of
 
 _TIE = 1e-9  # an input within this time (h) of a record counts as at the record
 
@@ -57,16 +57,38 @@ def predict(structure: Structure, parameters: Sequence[Parameters], table: Event
     NumericsError
         If a parameter is missing, not positive or not finite.
     """
+    _check_number(parameters, table)
+    return _answers(system_of(structure, parameters, table), parameters, table, 0.0)[0]
+
+
+def predict_outputs(structure: WithMetabolite, parameters: Sequence[Parameters], table: EventTable) -> dict[str, Array]:
+    """`predict` under "concentration" and, where the structure forms one, the metabolite's levels under "metabolite".
+
+    The parameters are those of `predict` and CLM, VM, QM, VM2, FM, FP. The metabolite's levels are in the unit that
+    `metabolite_scale` makes of the parent's dose unit per L.
+    """
+    _check_number(parameters, table)
+    system = system_of(structure, parameters, table, metabolite=structure.metabolite_compartments)
+    answers = _answers(system, parameters, table, structure.metabolite_scale)
+    return dict(zip(("concentration", "metabolite"), answers, strict=False))
+
+
+def _check_number(parameters: Sequence[Parameters], table: EventTable) -> None:
     if len(parameters) != len(table.records):
         raise NumericsError(
             f"{len(parameters)} mappings of parameters for {len(table.records)} records",
             where=table.subject,
             hint="give one mapping per record",
         )
-    system = system_of(structure, parameters, table)
+
+
+def _answers(system: System, parameters: Sequence[Parameters], table: EventTable, scale: float) -> list[Array]:
+    """Central concentrations and, where the system has it, the metabolite's levels, each (n_draws, n_records)."""
     flow = Flow(system, parameters)
-    parts = [_epoch(flow, parameters, table.records, first, last) for first, last in _epochs(table.records)]
-    return np.concatenate(parts, axis=1) if parts else np.zeros((system.draws, 0))
+    n_outputs = 2 if system.metabolite else 1
+    parts = [_epoch(flow, parameters, table.records, first, last, scale) for first, last in _epochs(table.records)]
+    nothing = np.zeros((n_outputs, system.draws, 0))
+    return list(np.concatenate(parts, axis=2) if parts else nothing)
 
 
 def _epochs(records: Sequence[Record]) -> list[tuple[int, int]]:
@@ -151,8 +173,10 @@ def _not_negative(time: Array) -> Array:
     return np.asarray(np.where(np.real(time) < 0, time - np.real(time), time))
 
 
-def _epoch(flow: Flow, parameters: Sequence[Parameters], records: Sequence[Record], first: int, last: int) -> Array:
-    """Concentrations at the records [first, last), which begin with nothing in the body."""
+def _epoch(
+    flow: Flow, parameters: Sequence[Parameters], records: Sequence[Record], first: int, last: int, scale: float
+) -> Array:
+    """Outputs at the records [first, last), which begin with nothing in the body; `scale` is the metabolite's."""
     system = flow.system
     times = np.asarray([record.time for record in records[first:last]])
     arrivals = _Arrivals(flow, times, first)
@@ -165,7 +189,7 @@ def _epoch(flow: Flow, parameters: Sequence[Parameters], records: Sequence[Recor
                     arrivals.add_infusion(entering, i - first)
     parts, intervals = arrivals.carried()
     state: list[Array | None] = [None] * system.size
-    answers = np.zeros((system.draws, len(times)), dtype=system.dtype)
+    answers = np.zeros((2 if system.metabolite else 1, system.draws, len(times)), dtype=system.dtype)
     for k in range(len(times)):
         state = [*apply(intervals[k], state)[: system.amounts], *state[system.amounts :]]
         for reached, arrived in parts[k]:
@@ -175,7 +199,10 @@ def _epoch(flow: Flow, parameters: Sequence[Parameters], records: Sequence[Recor
             state[target] = _plus(state[target], rate, np.ones(1, dtype=bool))
         central = state[system.central]
         if central is not None:
-            answers[:, k] = central * system.per_amount(parameters[first + k])
+            answers[0, :, k] = central * system.per_amount(parameters[first + k])
+        formed = state[system.formed] if system.metabolite else None
+        if formed is not None:
+            answers[1, :, k] = formed * system.per_metabolite(parameters[first + k], scale)
     return answers
 
 

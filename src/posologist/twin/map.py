@@ -82,8 +82,7 @@ def map_estimates(model: Model, tables: Sequence[Table], *, predict: Predict | N
     tables
         One event table for each patient, times in h.
     predict
-        Prediction of a record's output; by default that of linear models, by closed forms where they hold and
-        else by `linear.predict`.
+        Prediction of a record's output; by default that of the model's structure, by closed forms where they hold.
     """
     groups: dict[Any, list[int]] = {}
     results: dict[int, MapResult] = {}

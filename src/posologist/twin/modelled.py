@@ -16,21 +16,27 @@ from posologist.core.recommendation import Reason
 from posologist.core.settings import Settings
 from posologist.core.simulation import SimulationDocument
 from posologist.core.values import DrugId, Estimate, EvidenceKey, Series, rounded
-from posologist.knowledge.models import OPTIONAL, PkModel
+from posologist.knowledge.models import PkModel
+from posologist.twin import linear, nonlinear
 from posologist.twin.events import EventTable, Record
 from posologist.twin.individual import factor_of, individual, typical_values
-from posologist.twin.linear import predict as predict_linear
 from posologist.twin.map import MapResult, map_estimates
-from posologist.twin.nonlinear import predict_nonlinear
 from posologist.twin.randomness import generator_for, normal_draws
 
 Array = npt.NDArray[np.float64]
 
 
 def predict(model: PkModel, parameters: Sequence[Mapping[str, Array]], table: EventTable) -> Array:
-    """Concentrations (the model's unit) at every record, shape (n_draws, n_records)."""
-    run = predict_linear if model.elimination == "linear" else predict_nonlinear
+    """Central concentrations (the model's unit) at every record, shape (n_draws, n_records)."""
+    run = linear.predict if model.elimination == "linear" else nonlinear.predict_nonlinear
     return np.asarray(run(model, parameters, table))
+
+
+def predict_outputs(model: PkModel, parameters: Sequence[Mapping[str, Array]], table: EventTable) -> dict[str, Array]:
+    """Every output of the model at every record, each (n_draws, n_records) in its unit of `model.units`."""
+    if model.elimination == "linear":
+        return linear.predict_outputs(model, parameters, table)
+    return nonlinear.predict_outputs(model, parameters, table)
 
 
 def simulate_model(
@@ -42,7 +48,7 @@ def simulate_model(
     settings: Settings,
     versions: Versions,
 ) -> SimulationDocument:
-    """Concentrations of one subject of an event table.
+    """Concentrations of one subject of an event table, and those of the metabolite where the model has one.
 
     Parameters
     ----------
@@ -71,16 +77,19 @@ def simulate_model(
         typical = [individual(model, value, np.zeros((1, len(model.random)))) for value in values]
         etas = _draws(model, settings, table)
         drawn = [individual(model, value, etas) for value in values]
-    middle = predict(model, typical, shown)[0, wanted]
-    spread = predict(model, drawn, shown)[:, wanted] if parameters is None and model.random else None
+    middle = predict_outputs(model, typical, shown)
+    spread = predict_outputs(model, drawn, shown) if parameters is None and model.random else {}
     because = (ledger.add("derived", f"{model.id}: concentrations of subject {table.subject}", because=keys),)
     return SimulationDocument(
         schema="posologist/simulation/1",
         drug=DrugId(model.drug),
         model=model.id,
         patient=table.subject,
-        outputs={"concentration": _series(model, shown, wanted, middle, spread, settings, because)},
-        parameters={} if spread is None else _estimates(drawn[-1], typical[-1], settings, because),
+        outputs={
+            name: _series(unit, shown, wanted, middle[name], spread.get(name), settings, because)
+            for name, unit in model.units.items()
+        },
+        parameters=_estimates(drawn[-1], typical[-1], settings, because) if spread else {},
         assumptions=_stated(model, parameters, ledger),
         evidence=ledger.entries(),
         versions=versions,
@@ -140,7 +149,7 @@ def _at(model: PkModel, table: EventTable, time: float) -> Record:
 
 def _checked(model: PkModel, parameters: Mapping[str, float]) -> dict[str, Array]:
     names = set(model.structural)
-    extra = set(parameters) & set(OPTIONAL)
+    extra = set(parameters) & set(model.optional)
     if set(parameters) - extra != names:
         lacking, strange = sorted(names - set(parameters)), sorted(set(parameters) - names - extra)
         text = "; ".join(filter(None, (_said("is missing", lacking), _said("is not one of the model's", strange))))
@@ -161,11 +170,12 @@ def _draws(model: PkModel, settings: Settings, table: EventTable) -> Array:
     if not model.random:
         return np.zeros((1, 0))
     chance = generator_for("simulate", model.id, table.subject, str(settings.draws))
-    return np.asarray(normal_draws(settings.draws, len(model.random), chance).T @ factor_of(model.omega).T)
+    factor = factor_of(model.omega)
+    return np.asarray(normal_draws(settings.draws, factor.shape[1], chance).T @ factor.T)
 
 
 def _series(
-    model: PkModel,
+    unit: str,
     table: EventTable,
     wanted: Sequence[int],
     middle: Array,
@@ -174,12 +184,12 @@ def _series(
     because: tuple[EvidenceKey, ...],
 ) -> Series:
     tail = (1 - settings.interval_level) / 2
-    band = None if spread is None else np.quantile(spread, (tail, 1 - tail), axis=0)
+    band = None if spread is None else np.quantile(spread[:, wanted], (tail, 1 - tail), axis=0)
     return Series(
-        unit=model.concentration_unit,
+        unit=unit,
         because=because,
         x=tuple(table.records[n].time for n in wanted),
-        y=tuple(float(value) for value in middle),
+        y=tuple(float(value) for value in middle[0, wanted]),
         low=() if band is None else tuple(float(value) for value in band[0]),
         high=() if band is None else tuple(float(value) for value in band[1]),
         level=None if band is None else settings.interval_level,
@@ -202,7 +212,7 @@ def _estimates(
 
 
 UNITS = {"CL": "L/h", "V1": "L", "Q": "L/h", "V2": "L", "Q3": "L/h", "V3": "L", "KA": "1/h", "KTR": "1/h"}
-UNITS |= {"LAG": "h", "D": "h"}
+UNITS |= {"LAG": "h", "D": "h", "CLM": "L/h", "VM": "L", "QM": "L/h", "VM2": "L", "FM": "1", "FP": "1"}
 """Units of the structural parameters that have one whatever the model's dose and concentration."""
 
 
@@ -223,7 +233,7 @@ def fit_document(model: PkModel, tables: Sequence[EventTable], *, versions: Vers
         raise InputError("the table has no levels (EVID 0 with a DV)", where="--data", hint="give at least one level")
     ledger = Ledger()
     tables = [named_as(model, table) for table in tables]
-    results = map_estimates(model, tables, predict=None if model.elimination == "linear" else predict)
+    results = map_estimates(model, tables)
     subjects = {
         table.subject: _subject(model, table, result, ledger) for table, result in zip(tables, results, strict=True)
     }

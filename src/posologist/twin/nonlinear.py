@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from posologist.core.errors import InputError, NumericsError
 from posologist.twin.ode import STEP_LIMIT, advance
-from posologist.twin.saturable import Rates, Rows, Structure, picked, places_of, rates_of, rows_of
+from posologist.twin.saturable import Rates, Rows, Structure, WithMetabolite, picked, places_of, rates_of, rows_of
 from posologist.twin.steady import Cycle, equilibrium
 from posologist.twin.timeline import (
     Dose,
@@ -44,7 +44,8 @@ Parameters = Mapping[str, npt.ArrayLike]
 class Course(NamedTuple):
     """Amounts (n_records, n_rows, n_draws) and concentrations (n_draws, n_records) at the records, and the steps.
 
-    Rows: places of absorption, central, peripheral, and last what was eliminated since the last reset or SS.
+    Rows: places of absorption, central, peripheral, those of a metabolite where it is asked for, and last what was
+    eliminated since the last reset or SS.
     """
 
     amounts: Array
@@ -68,11 +69,27 @@ def predict_nonlinear(
     return course(structure, parameters, table, rtol=rtol, atol=atol, limit=limit).concentrations
 
 
+def predict_outputs(structure: WithMetabolite, parameters: Sequence[Parameters], table: Events) -> dict[str, Array]:
+    """Central concentrations and, where the structure forms a metabolite, its levels, each (n_draws, n_records).
+
+    The parameters are those of `course` and CLM, VM, QM, VM2, FM, FP.
+    """
+    compartments = structure.metabolite_compartments
+    found = course(structure, parameters, table, metabolite=compartments)
+    if not compartments:
+        return {"concentration": found.concentrations}
+    row = rows_of(structure, compartments).formed
+    volumes = np.array([np.broadcast_to(mapping["VM"], found.amounts.shape[2]) for mapping in parameters])
+    levels = structure.metabolite_scale * found.amounts[:, row] / volumes
+    return {"concentration": found.concentrations, "metabolite": levels.T}
+
+
 def course(
     structure: Structure,
     parameters: Sequence[Parameters],
     table: Events,
     *,
+    metabolite: int = 0,
     rtol: float = 1e-8,
     atol: float = 1e-12,
     limit: int = STEP_LIMIT,
@@ -89,6 +106,9 @@ def course(
         D (h), VMAX (amount/h), KM (concentration). Mapping i holds from record i-1 until record i.
     table
         One subject's records. Doses are in the structure's dose unit.
+    metabolite
+        Compartments of a metabolite that are followed too; it needs CLM (L/h), VM (L), with two QM and VM2, and may
+        have FM (share of the elimination) and FP (share of what is absorbed).
     rtol, atol
         Tolerances of the integration; `atol` as a part of the largest dose.
     limit
@@ -108,7 +128,7 @@ def course(
     if not table.records:
         raise InputError("the table has no records", hint="give doses and times")
     drawn = _drawn(parameters)
-    rows = rows_of(structure)
+    rows = rows_of(structure, metabolite)
     where = places_of(structure, rows)
     done: list[Course] = []
     for part in occasions(table.records):
@@ -185,7 +205,7 @@ class _Run:
         unique = {id(mapping): mapping for mapping in parameters}
         places = {key: n for n, key in enumerate(unique)}
         self._set_of = np.array([places[id(mapping)] for mapping in parameters])
-        self._sets = [rates_of(structure, mapping) for mapping in unique.values()]
+        self._sets = [rates_of(structure, mapping, rows.metabolite) for mapping in unique.values()]
         self._volumes = np.array([mapping["V1"] for mapping in parameters])
         self.n_draws = self._volumes.shape[1]
 

@@ -1,13 +1,14 @@
 """The compartments of a model whose elimination may saturate: rows, rate constants and the slope of the amounts.
 
-Rows: places of absorption (the depot, or the stages of a transit chain), central, peripheral, eliminated.
+Rows: places of absorption (the depot, or the stages of a transit chain), central, peripheral, those of a metabolite
+where it is asked for, eliminated. FM is the share of all elimination, linear and saturable, that forms the metabolite.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +35,30 @@ class Structure(Protocol):
     def scale(self) -> float: ...
 
 
+class WithMetabolite(Structure, Protocol):
+    """A structure that may form a metabolite of 1 or 2 compartments (0: none)."""
+
+    @property
+    def metabolite_compartments(self) -> int: ...
+    @property
+    def metabolite_scale(self) -> float: ...
+
+
+class Metabolite(NamedTuple):
+    """Share of the elimination that forms it and its rate constants (1/h), each (n_draws,)."""
+
+    share: Array
+    lost: Array
+    out: Array
+    back: Array
+
+
 @dataclass(frozen=True)
 class Rates:
-    """Rate constants, each (n_draws,): `absorbed` 1/h, `linear` 1/h, `vmax` amount/h, `km` amount, pairs 1/h."""
+    """Rate constants, each (n_draws,): `absorbed` 1/h, `linear` 1/h, `vmax` amount/h, `km` amount, pairs 1/h.
+
+    `first_pass` is the share of what is absorbed that comes as metabolite.
+    """
 
     absorbed: Array | None
     linear: Array
@@ -44,6 +66,8 @@ class Rates:
     km: Array
     out: tuple[Array, ...]
     back: tuple[Array, ...]
+    first_pass: Array | None = None
+    metabolite: Metabolite | None = None
 
     def of(self, draws: Indices) -> Rates:
         """The rate constants of some draws, in this order; a draw may come more than once."""
@@ -54,20 +78,28 @@ class Rates:
             km=self.km[draws],
             out=tuple(values[draws] for values in self.out),
             back=tuple(values[draws] for values in self.back),
+            first_pass=None if self.first_pass is None else self.first_pass[draws],
+            metabolite=None if self.metabolite is None else Metabolite(*(values[draws] for values in self.metabolite)),
         )
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a structure: `stages` places of absorption, central, `peripheral`, eliminated."""
+    """The rows of a structure: `stages` places of absorption, central, `peripheral`, `metabolite`, eliminated."""
 
     stages: int
     peripheral: int
+    metabolite: int = 0
 
     @property
     def count(self) -> int:
         """How many rows there are."""
-        return self.stages + self.peripheral + 2
+        return self.formed + self.metabolite + 1
+
+    @property
+    def formed(self) -> int:
+        """Row of the metabolite, where there is one."""
+        return self.stages + self.peripheral + 1
 
     def slope(self, amounts: Array, inputs: Array, k: Rates) -> Array:
         """Time derivative of the amounts."""
@@ -81,15 +113,31 @@ class Rows:
             moved = k.absorbed * amounts[:c]
             change[:c] -= moved
             change[1 : c + 1] += moved
+            if k.first_pass is not None:
+                past = k.first_pass * moved[-1]
+                change[c] -= past
+                change[self.formed if self.metabolite else -1] += past
         for n, (out, back) in enumerate(zip(k.out, k.back, strict=True), start=c + 1):
             exchange = out * central - back * amounts[n]
             change[c] -= exchange
             change[n] += exchange
+        if k.metabolite is not None:
+            self._form(change, amounts, k.metabolite.share * gone, k.metabolite)
         return change
 
+    def _form(self, change: Array, amounts: Array, made: Array, k: Metabolite) -> None:
+        m = self.formed
+        lost = k.lost * amounts[m]
+        change[m] += made - lost
+        change[-1] += lost - made
+        if self.metabolite > 1:
+            exchange = k.out * amounts[m] - k.back * amounts[m + 1]
+            change[m] -= exchange
+            change[m + 1] += exchange
 
-def rows_of(structure: Structure) -> Rows:
-    """The rows of a structure; an InputError for one that is not known here."""
+
+def rows_of(structure: Structure, metabolite: int = 0) -> Rows:
+    """The rows of a structure and of a metabolite's compartments; an InputError for one that is not known here."""
     if structure.elimination not in ("linear", "michaelis-menten", "mixed"):
         raise InputError(f"elimination '{structure.elimination}' is not known", hint="see docs/model-file.md")
     stages = {"none": 0, "zero-order": 0, "first-order": 1, "transit": structure.transit}.get(structure.absorption)
@@ -100,7 +148,7 @@ def rows_of(structure: Structure) -> Rows:
         )
     if structure.compartments not in (1, 2, 3):
         raise InputError(f"{structure.compartments} compartments are not possible here", hint="use 1, 2 or 3")
-    return Rows(stages=stages, peripheral=structure.compartments - 1)
+    return Rows(stages=stages, peripheral=structure.compartments - 1, metabolite=metabolite)
 
 
 def places_of(structure: Structure, rows: Rows) -> Compartments:
@@ -111,8 +159,8 @@ def places_of(structure: Structure, rows: Rows) -> Compartments:
     return Compartments(rows=first + own, absorbed=absorbed, zero_order=structure.absorption == "zero-order")
 
 
-def rates_of(structure: Structure, p: Mapping[str, Array]) -> Rates:
-    """Rate constants of one set of parameters."""
+def rates_of(structure: Structure, p: Mapping[str, Array], metabolite: int = 0) -> Rates:
+    """Rate constants of one set of parameters and of a metabolite's compartments."""
     linear, saturable = structure.elimination != "michaelis-menten", structure.elimination != "linear"
     v1 = _positive(p, "V1")
     none = np.zeros_like(v1)
@@ -125,7 +173,35 @@ def rates_of(structure: Structure, p: Mapping[str, Array]) -> Rates:
         km=_positive(p, "KM") * v1 / structure.scale if saturable else none + 1.0,
         out=tuple(_positive(p, q) / v1 for q, _ in pairs),
         back=tuple(_positive(p, q) / _positive(p, v) for q, v in pairs),
+        first_pass=_first_pass(structure, p) if "FP" in p else None,
+        metabolite=_metabolite(p, metabolite) if metabolite else None,
     )
+
+
+def _first_pass(structure: Structure, p: Mapping[str, Array]) -> Array:
+    if structure.absorption not in ("first-order", "transit"):
+        raise InputError("FP needs first-order or transit absorption", hint="leave FP out")
+    if np.any(p["FP"] > 1):
+        raise InputError("FP must not be above 1", hint="check the model's parameters")
+    return _not_negative(p, "FP")
+
+
+def _metabolite(p: Mapping[str, Array], compartments: int) -> Metabolite:
+    volume = _positive(p, "VM")
+    none = np.zeros_like(volume)
+    exchanged = compartments > 1
+    return Metabolite(
+        share=_not_negative(p, "FM") if "FM" in p else none + 1.0,
+        lost=_positive(p, "CLM") / volume,
+        out=_positive(p, "QM") / volume if exchanged else none,
+        back=_positive(p, "QM") / _positive(p, "VM2") if exchanged else none + 1.0,
+    )
+
+
+def _not_negative(p: Mapping[str, Array], name: str) -> Array:
+    if not np.all((p[name] >= 0) & np.isfinite(p[name])):
+        raise InputError(f"{name} must be a number that is not negative", hint="check the model's parameters")
+    return p[name]
 
 
 def _positive(p: Mapping[str, Array], name: str) -> Array:
@@ -144,6 +220,8 @@ def picked(sets: Sequence[Rates], which: Indices) -> Rates:
         return np.asarray(np.stack(list(values))[which, draws])
 
     absorbed = [k.absorbed for k in sets if k.absorbed is not None]
+    past = [k.first_pass for k in sets if k.first_pass is not None]
+    formed = [k.metabolite for k in sets if k.metabolite is not None]
     return Rates(
         absorbed=pick(absorbed) if absorbed else None,
         linear=pick([k.linear for k in sets]),
@@ -151,4 +229,6 @@ def picked(sets: Sequence[Rates], which: Indices) -> Rates:
         km=pick([k.km for k in sets]),
         out=tuple(pick(values) for values in zip(*(k.out for k in sets), strict=True)),
         back=tuple(pick(values) for values in zip(*(k.back for k in sets), strict=True)),
+        first_pass=pick(past) if past else None,
+        metabolite=Metabolite(*(pick(values) for values in zip(*formed, strict=True))) if formed else None,
     )

@@ -87,13 +87,15 @@ class Cycle:
 
 def equilibrium(rows: Rows, row: int, rate: Array | float, k: Rates) -> Array:
     """Amounts under an endless infusion of `rate`: what goes in goes out of every compartment."""
-    if np.any(beyond := (k.linear == 0) & (rate >= k.vmax)):
-        raise _no_steady_state(float(np.max(np.where(beyond, rate, 0.0))), float(np.min(k.vmax[beyond])))
-    b = k.linear * k.km + k.vmax - rate  # central is the positive root of linear x^2 + b x = rate km
-    root = np.sqrt(b**2 + 4.0 * k.linear * rate * k.km)
-    with np.errstate(divide="ignore", invalid="ignore"):  # the form that does not subtract equal numbers
-        central = np.where(b > 0, 2.0 * rate * k.km / (b + root), (root - b) / (2.0 * k.linear))
     c = rows.stages
+    past = k.first_pass * rate if k.first_pass is not None and row < c else 0.0 * k.linear
+    reaches = rate - past
+    if np.any(beyond := (k.linear == 0) & (reaches >= k.vmax)):
+        raise _no_steady_state(float(np.max(np.where(beyond, reaches, 0.0))), float(np.min(k.vmax[beyond])))
+    b = k.linear * k.km + k.vmax - reaches  # central is the positive root of linear x^2 + b x = reaches km
+    root = np.sqrt(b**2 + 4.0 * k.linear * reaches * k.km)
+    with np.errstate(divide="ignore", invalid="ignore"):  # the form that does not subtract equal numbers
+        central = np.where(b > 0, 2.0 * reaches * k.km / (b + root), (root - b) / (2.0 * k.linear))
     amounts = np.zeros((rows.count, central.size))
     amounts[c] = central
     if k.absorbed is not None:
@@ -102,6 +104,10 @@ def equilibrium(rows: Rows, row: int, rate: Array | float, k: Rates) -> Array:
         amounts[n] = out / back * central
     if row > c:
         amounts[row] += rate / k.back[row - c - 1]
+    if k.metabolite is not None:
+        m, share = rows.formed, k.metabolite.share
+        amounts[m] = (share * reaches + past) / k.metabolite.lost
+        amounts[m + 1 : -1] = k.metabolite.out / k.metabolite.back * amounts[m]
     return amounts
 
 

@@ -1,13 +1,14 @@
 """A linear compartment model as a system of rates: its states, what flows between them, which are read.
 
-States: the absorption chain, the central compartment, the peripheral ones, then one state for the rate of infusion
-into each compartment that is infused.
+States: the absorption chain, the central compartment, the peripheral ones, the metabolite's where it is asked for,
+then one state for the rate of infusion into each compartment that is infused. The metabolite is counted in the
+parent's dose unit, by what it was made of; nothing of it goes back, so the parent is the same with it and without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,15 +47,31 @@ class Structure(Protocol):
         """Concentration shown = scale * amount / volume (L)."""
 
 
+class WithMetabolite(Structure, Protocol):
+    """A structure that may form a metabolite."""
+
+    @property
+    def metabolite_compartments(self) -> int:
+        """0 (none), 1 or 2."""
+
+    @property
+    def metabolite_scale(self) -> float:
+        """Level of the metabolite = metabolite_scale * amount / VM (L)."""
+
+
 @dataclass(frozen=True)
 class System:
-    """States of a linear model for one table: `chain` of absorption, central, peripheral, then rates of infusion."""
+    """States of a linear model for one table: absorption `chain`, central, peripheral, metabolite, rates of infusion.
+
+    `metabolite` counts the metabolite's compartments, 0 where it is not asked for.
+    """
 
     structure: Structure
     chain: int
     infused: tuple[int, ...]
     draws: int
     dtype: np.dtype[Any]
+    metabolite: int = 0
 
     @property
     def central(self) -> int:
@@ -64,6 +81,11 @@ class System:
     @property
     def amounts(self) -> int:
         """Number of states that are amounts."""
+        return self.formed + self.metabolite
+
+    @property
+    def formed(self) -> int:
+        """Index of the metabolite's amount, where there is one."""
         return self.chain + self.structure.compartments
 
     @property
@@ -100,6 +122,10 @@ class System:
             flows[start, start] = flows.get((start, start), 0.0) - rate
             if end >= 0:
                 flows[end, start] = rate
+        if "FP" in mapping:
+            self._pass_first(flows, mapping)
+        if self.metabolite:
+            self._form(flows, mapping)
         flows.update({(state, self.rate_state(state)): np.ones(1) for state in self.infused})
         return [[flows.get((i, j)) for j in range(self.size)] for i in range(self.size)]
 
@@ -115,6 +141,30 @@ class System:
             q, v = self._positive(mapping, q_name, zero=True), self._positive(mapping, v_name)
             flows += [(central, central + i, q / volume), (central + i, central, q / v)]
         return flows
+
+    def _pass_first(self, flows: dict[tuple[int, int], Array], mapping: Parameters) -> None:
+        """Take what is absorbed as metabolite from what reaches the central compartment."""
+        share = first_pass(mapping)
+        absorbed = flows[self.central, self.chain - 1]
+        flows[self.central, self.chain - 1] = absorbed * (1.0 - share)
+        if self.metabolite:
+            flows[self.formed, self.chain - 1] = absorbed * share
+
+    def _form(self, flows: dict[tuple[int, int], Array], mapping: Parameters) -> None:
+        volume, formed = self._positive(mapping, "VM"), self.formed
+        eliminated = self._positive(mapping, "CL", zero=True) / self._positive(mapping, "V1")
+        share = self._positive(mapping, "FM", zero=True) if "FM" in mapping else np.ones(1)
+        flows[formed, self.central] = eliminated * share
+        lost = self._positive(mapping, "CLM", zero=True) / volume
+        if self.metabolite > 1:
+            q, v = self._positive(mapping, "QM", zero=True), self._positive(mapping, "VM2")
+            flows |= {(formed + 1, formed): q / volume, (formed, formed + 1): q / v, (formed + 1, formed + 1): -q / v}
+            lost = lost + q / volume
+        flows[formed, formed] = -lost
+
+    def per_metabolite(self, mapping: Parameters, scale: float) -> Array:
+        """Level of the metabolite per amount in its first compartment."""
+        return scale / self._positive(mapping, "VM")
 
     def _positive(self, mapping: Parameters, name: str, *, zero: bool = False) -> Array:
         if name not in mapping:
@@ -132,20 +182,36 @@ _NUMBERS = (
 )
 
 
+def first_pass(mapping: Parameters) -> Array:
+    """Share of an absorbed dose that reaches the body as metabolite.
+
+    Raises
+    ------
+    NumericsError
+        If it is not between 0 and 1.
+    """
+    share = np.asarray(mapping["FP"])
+    if not np.all((np.real(share) >= 0) & (np.real(share) <= 1)):
+        raise NumericsError("FP is not between 0 and 1", hint="check the model's equations")
+    return share
+
+
 def compartment_of(record: Record) -> int:
     """The compartment number of a dose; the first one where the record names none."""
     return record.cmt or 1
 
 
-def system_of(structure: Structure, parameters: Sequence[Parameters], table: EventTable) -> System:
-    """The system of a structure for the doses of a table.
+def system_of(
+    structure: Structure, parameters: Sequence[Parameters], table: EventTable, *, metabolite: int = 0
+) -> System:
+    """The system of a structure for the doses of a table, with as many compartments of a metabolite.
 
     Raises
     ------
     InputError
         If a dose goes into a compartment that the model lacks.
     ModelError
-        If the structure is not a linear one that is known here.
+        If the structure is not a linear one that is known here, or has a first pass without a place of absorption.
     """
     if structure.elimination != "linear" or structure.absorption not in _ABSORPTIONS:
         raise ModelError(
@@ -156,9 +222,11 @@ def system_of(structure: Structure, parameters: Sequence[Parameters], table: Eve
     draws = max((value.size for value in values), default=1)
     stages = structure.transit if structure.absorption == "transit" else 0
     depot = structure.absorption == "first-order" or (stages > 0 and any("KA" in mapping for mapping in parameters[:1]))
-    bare = System(structure, stages + depot, (), draws, np.result_type(np.float64, *values))
+    if not stages + depot and any("FP" in mapping for mapping in parameters):
+        raise ModelError("FP needs first-order or transit absorption", hint="leave FP out")
+    bare = System(structure, stages + depot, (), draws, np.result_type(np.float64, *values), metabolite)
     infused = {bare.state_of(r) for r in table.records if r.is_dose and (r.rate or _zero_order(structure, r))}
-    return System(structure, stages + depot, tuple(sorted(infused)), draws, bare.dtype)
+    return replace(bare, infused=tuple(sorted(infused)))
 
 
 def _zero_order(structure: Structure, record: Record) -> bool:

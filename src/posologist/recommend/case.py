@@ -25,6 +25,7 @@ from posologist.twin.kinetics import MissingKinetics
 from posologist.twin.population import Prior, prior_of
 
 T = TypeVar("T")
+NARROW = "narrow therapeutic index"  # group of the drugs whose use needs a concentration window
 LOCAL_FORMS = (
     "cream", "ointment", "gel", "lotion", "topical", "inhal", "inhaler", "dry powder", "nasal", "ophthalmic", "otic",
     "eye drop", "ear drop", "intrauterine", "vaginal", "shampoo", "patch for skin",
@@ -106,8 +107,7 @@ class Case:
         self, drug: DrugId, medicines: tuple[DrugId, ...], *, route: str, release: str
     ) -> Prior | MissingKinetics:
         """What is expected of one drug beside `medicines`; one for all with the same inhibitors and inducers."""
-        named = {role.auc_with.lower() for role in self.knowledge.drugs[drug].roles}
-        others = tuple(m for m in medicines if m != drug and (str(m) in named or self._acts(m)))
+        others = self.beside(drug, medicines)
 
         def build() -> Prior | MissingKinetics:
             return prior_of(
@@ -122,6 +122,11 @@ class Case:
             )
 
         return self.remember(("prior", drug, others, route, release), build)
+
+    def beside(self, drug: DrugId, medicines: tuple[DrugId, ...]) -> tuple[DrugId, ...]:
+        """Those of `medicines` that may change the exposure of a drug."""
+        named = {role.auc_with.lower() for role in self.knowledge.drugs[drug].roles}
+        return tuple(m for m in medicines if m != drug and (str(m) in named or self._acts(m)))
 
     def _acts(self, medicine: DrugId) -> bool:
         """Whether a medicine changes enzymes or carriers."""

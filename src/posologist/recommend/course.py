@@ -26,14 +26,12 @@ def course_of(
     *,
     profile: PhenotypeProfile,
     molar_masses: Mapping[str, float],
-) -> tuple[Since, ...]:
+) -> list[Since]:
     """Covariates from the first dose on, with each day on which the record changed one of them.
 
     A covariate that was not known on an early day has the value that is known now. Genes and stated values do not
-    change. Without doses there is one entry: what holds now.
+    change.
     """
-    if not events:
-        return (Since(None, told.values),)
     first = min(row.at for row in events)
     stated = {name: value for name, value in told.values.items() if case.ledger[told.by_name[name]].kind == "setting"}
     course: list[Since] = []
@@ -46,7 +44,7 @@ def course_of(
             course.append(Since(datetime.combine(day, time.min, UTC), values))
     if course[-1].values != told.values:
         course.append(Since(datetime.combine(case.situation.as_of, time.min, UTC), told.values))
-    return tuple(course)
+    return course
 
 
 def _days(patient: Patient, first: date, last: date) -> list[date]:

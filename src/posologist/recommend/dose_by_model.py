@@ -24,17 +24,16 @@ from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.match import PatientSubject
 from posologist.knowledge.models import PkModel
-from posologist.recommend.case import Case
+from posologist.recommend.case import NARROW, Case
 from posologist.recommend.course import course_of, course_told
 from posologist.recommend.dose import parse_target, screened
-from posologist.recommend.gate import NARROW
 from posologist.recommend.limits import LimitOutcome, limits_for
 from posologist.recommend.screen import findings_of, not_checked_of
 from posologist.records.table import EventRow, LevelRow
 from posologist.twin.compartment import INTRAVENOUS, short_route
 from posologist.twin.individual_dose import Question, individual_dose_document
 from posologist.twin.mixture import Member
-from posologist.twin.patient_model import Before, check_usable, compartment_of, covariates_of, history_of
+from posologist.twin.patient_model import Before, Since, check_usable, compartment_of, covariates_of, history_of
 from posologist.twin.search import usual_route
 from posologist.twin.standing import is_verified
 from posologist.twin.twin import Twin
@@ -107,7 +106,8 @@ def dose_by_models(
         patient, drug, indication=indication, genome=genome, knowledge=knowledge, settings=settings
     )
     outcome = limits_for(case, drug, subject, hits)
-    sought = members_of(case, patient, drug, models, given, medicines=medicines, outcome=outcome)
+    route = _route(drug, models, given, outcome)
+    sought = members_of(case, patient, drug, models, given, medicines=medicines, route=route)
     weight = case.situation.facts.get("weight")
     question = Question(
         drug=drug, limits=outcome.limits or _sized_by_model(outcome, sought.members), target=aim,
@@ -146,22 +146,26 @@ def _sized_by_model(outcome: LimitOutcome, members: Sequence[Member]) -> Limits 
 
 def members_of(
     case: Case,
-    patient: Patient,
+    patient: Patient | None,
     drug: Drug,
     models: Sequence[PkModel],
     given: Given,
     *,
     medicines: tuple[DrugId, ...],
-    outcome: LimitOutcome,
+    route: str,
 ) -> Sought:
-    """The twins of a drug's models for this patient, with equal shares.
+    """The twins of a drug's models for this patient by one route ("iv", "oral"), with equal shares.
+
+    Parameters
+    ----------
+    patient
+        The record, for changes of covariates during treatment; None where nothing was given yet.
 
     Raises
     ------
     PosologistError
         If none can answer: what is wrong with doses or levels, else what the first model lacks.
     """
-    route = _route(drug, models, given, outcome)
     found: list[Member] = []
     findings: list[Finding] = []
     left_out: list[NotChecked] = []
@@ -207,7 +211,7 @@ def _route(drug: Drug, models: Sequence[PkModel], given: Given, outcome: LimitOu
 
 def _member(
     case: Case,
-    patient: Patient,
+    patient: Patient | None,
     drug: Drug,
     model: PkModel,
     given: Given,
@@ -215,21 +219,23 @@ def _member(
     medicines: tuple[DrugId, ...],
     route: str,
 ) -> tuple[Member, tuple[Finding, ...]]:
-    knowledge = case.knowledge
+    knowledge, subject = case.knowledge, case.situation.patient_id
     compartment_of(model, route, "--model")
     masses = {key: a.molar_mass for key, a in knowledge.codes.analytes.items() if a.molar_mass is not None}
     profile = case.profile(medicines)
     told = covariates_of(
         model, case.situation, profile, molar_masses=masses, ledger=case.ledger, given=_own(model, given.covariates)
     )
-    course = course_of(case, patient, model, told, given.events, profile=profile, molar_masses=masses)
+    course = [Since(None, told.values)]
+    if patient is not None and given.events:
+        course = course_of(case, patient, model, told, given.events, profile=profile, molar_masses=masses)
     names = {row.drug for row in given.events if row.drug} | {row.analyte for row in given.levels}
     history = history_of(
         model, given.events, given.levels, is_drug={name: is_of(name, drug.id, knowledge) for name in names},
-        course=course, subject=patient.id, now=given.now, ledger=case.ledger,
+        course=course, subject=subject, now=given.now, ledger=case.ledger,
         before=None if given.stored is None else Before.of(given.stored, model),
     )  # fmt: skip
-    twin = Twin(model, patient.id, history.table.records, told.values, draws=case.settings.draws)
+    twin = Twin(model, subject, history.table.records, told.values, draws=case.settings.draws)
     return Member(twin, told, history, route), course_told(model, course, told, case)
 
 

@@ -12,12 +12,11 @@ from dataclasses import replace
 from posologist.core.recommendation import RuledOut
 from posologist.core.regimen import Regimen
 from posologist.core.values import DrugId, Estimate
-from posologist.recommend.case import Assessed, Case
+from posologist.recommend.case import NARROW, Assessed, Case
+from posologist.recommend.exposed import exposure_of
 from posologist.recommend.limits import amount_in
-from posologist.twin.exposure import exposure
 from posologist.twin.kinetics import MissingKinetics
 
-NARROW = "narrow therapeutic index"  # group of the drugs whose use needs a concentration window
 _ROUNDING = 1.0 + 1e-9
 
 
@@ -71,11 +70,7 @@ def _window(case: Case, plan: Assessed, regimen: Regimen) -> tuple[Estimate | No
         why = f"no therapeutic window of {drug.name} is on file"
         return None, None, [_no_window(case, drug.id, why)] if needs_window else []
     settings = case.settings
-    prior = case.prior(drug.id, plan.proposal.drugs, route=regimen.route, release=regimen.release)
-    if isinstance(prior, MissingKinetics):
-        why = f"concentrations of {drug.name}: {prior.why}"
-        return None, None, [_no_window(case, drug.id, why)] if needs_window else []
-    reached = exposure(prior, regimen, drug=drug, settings=settings, ledger=case.ledger)
+    reached = exposure_of(case, plan.proposal.drugs, regimen)
     if isinstance(reached, MissingKinetics):
         why = f"concentrations of {drug.name}: {reached.why}"
         return None, None, [_no_window(case, drug.id, why)] if needs_window else []

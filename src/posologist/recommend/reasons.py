@@ -28,7 +28,6 @@ from posologist.core.values import (
     Estimate,
     EvidenceKey,
     Quantity,
-    Series,
     rounded,
 )
 from posologist.recommend.assess import (
@@ -39,16 +38,14 @@ from posologist.recommend.assess import (
     dosed_plan,
     dosed_present,
 )
-from posologist.recommend.case import Assessed, Case, Outcome, Proposal, Triple
+from posologist.recommend.case import NARROW, Assessed, Case, Outcome, Proposal, Triple
 from posologist.recommend.cautions import cautions_of
 from posologist.recommend.effects import Scale
+from posologist.recommend.exposed import curve_of, exposure_of, open_questions
 from posologist.recommend.followup import monitoring_of
-from posologist.recommend.gate import NARROW
 from posologist.recommend.rank import Row
 from posologist.recommend.utility import outcome_of
-from posologist.twin.exposure import Exposure, curve, exposure
 from posologist.twin.kinetics import MissingKinetics
-from posologist.twin.population import Prior
 
 
 def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tuple[NotChecked, ...]]:
@@ -258,23 +255,9 @@ def stop_of(case: Case, drug_id: DrugId, started: Sequence[DrugId] = ()) -> Stop
     return Stop(drug=drug_id, how=how, text=text, because=(key,))  # type: ignore[arg-type]
 
 
-def _curve(case: Case, prior: Prior, regimen: Regimen) -> Series | MissingKinetics:
-    """The concentration curve of a regimen, drawn once however many plans hold it."""
-    return case.remember(
-        ("curve", id(prior), regimen), lambda: curve(prior, regimen, settings=case.settings, ledger=case.ledger)
-    )
-
-
-def _exposure(case: Case, prior: Prior, regimen: Regimen) -> Exposure | MissingKinetics:
-    drug = case.knowledge.drugs[regimen.drug]
-    return case.remember(
-        ("exposure", id(prior), regimen),
-        lambda: exposure(prior, regimen, drug=drug, settings=case.settings, ledger=case.ledger),
-    )
-
-
 def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChecked, ...]]:
-    starts, missing = [], []
+    starts: list[Start] = []
+    missing: list[NotChecked] = []
     for regimen in plan.regimens:
         drug = case.knowledge.drugs[regimen.drug]
         limits = plan.screened.limits[regimen.drug]
@@ -282,26 +265,20 @@ def _starts(case: Case, plan: Assessed) -> tuple[tuple[Start, ...], tuple[NotChe
         regimen_key = case.ledger.add(
             "derived", f"{drug.name} {regimen.text}, within this patient's limits", because=reasons
         )
-        prior = case.prior(drug.id, plan.proposal.drugs, route=regimen.route, release=regimen.release)
         series, measures, note = None, {}, ""
         keys = [regimen_key]
-        if isinstance(prior, MissingKinetics):
-            note = prior.why
-            missing.append(prior.not_checked())
+        missing.extend(n for n in open_questions(case, plan.proposal.drugs, regimen) if n not in missing)
+        drawn = curve_of(case, plan.proposal.drugs, regimen)
+        if isinstance(drawn, MissingKinetics):
+            note = drawn.why
             keys.append(case.ledger.add("knowledge", note, source=f"drug file {drug.id}"))
         else:
-            missing.extend(prior.not_checked)
-            drawn = _curve(case, prior, regimen)
-            if isinstance(drawn, MissingKinetics):
-                note = drawn.why
-                keys.append(case.ledger.add("knowledge", note, source=f"drug file {drug.id}"))
-            else:
-                series = drawn
-            reached = _exposure(case, prior, regimen)
-            if not isinstance(reached, MissingKinetics):
-                measures = reached.measures()
-                if NARROW in case.knowledge.groups_of(drug.id):
-                    missing.extend(n for n in reached.not_checked if n not in missing)
+            series = drawn
+        reached = exposure_of(case, plan.proposal.drugs, regimen)
+        if not isinstance(reached, MissingKinetics):
+            measures = reached.measures()
+            if NARROW in case.knowledge.groups_of(drug.id):
+                missing.extend(n for n in reached.not_checked if n not in missing)
         starts.append(
             Start(
                 drug=drug.id,

@@ -55,7 +55,7 @@ class Exposure(Value):
     average: Estimate
     peak: Estimate | None
     trough: Estimate | None
-    ratio: Estimate
+    ratio: Estimate | None
     toxic_probability: Estimate | None
     therapeutic_index: Estimate | None
     not_checked: Many[NotChecked] = ()
@@ -126,7 +126,9 @@ def exposure(
     unit, factor = prior.unit, convert(1.0, "mg/L", prior.unit)
     peak, trough = _extremes(prior, chosen, regimen)
     window, unheld = comparable_window(drug, ledger)
-    toxic, refusals = _toxic(window, {"auc24": auc24, "peak": peak, "trough": trough}, unheld, drug, level, because)
+    toxic, refusals = toxic_share(
+        window, {"auc24": auc24, "peak": peak, "trough": trough}, unheld, drug, level, because
+    )
     shape = [] if peak is not None else [_no_curve(prior).not_checked()]
     typical = prior.typical["F"] / prior.typical["CL"]
     return Exposure(
@@ -137,7 +139,7 @@ def exposure(
         ratio=summary(per_mg / typical, "1", level=level, because=because),
         toxic_probability=toxic,
         therapeutic_index=therapeutic_index(window, level=level),
-        not_checked=(*shape, *refusals, *_no_index(window, drug)),
+        not_checked=(*shape, *refusals, *no_index(window, drug)),
         because=because,
     )
 
@@ -245,7 +247,7 @@ def curve(
     parts = _parts(prior, chosen)
     if parts is None:
         return _no_curve(prior)
-    grid = np.asarray(times, dtype=float) if len(times) else _grid(regimen.interval_h)
+    grid = np.asarray(times, dtype=float) if len(times) else grid_of(regimen.interval_h)
     values = _over_time(prior, parts, regimen, grid, when)
     return _series(prior, grid, values, settings, _model_key(prior, regimen, ledger))
 
@@ -285,17 +287,22 @@ def _as_modelled(prior: Prior, event: DoseEvent) -> DoseEvent:
     return event.model_copy(update={"route": prior.model.route, "duration_h": duration})
 
 
-def _grid(interval_h: float) -> Array:
+def grid_of(interval_h: float) -> Array:
+    """Times (h) at which a curve is drawn."""
     return np.linspace(0.0, max(CURVE_HOURS, interval_h), CURVE_STEPS + 1)
 
 
-def _series(prior: Prior, times: Array, values: Array, settings: Settings, because: EvidenceKey) -> Series:
-    scaled = np.ascontiguousarray(values.T) * convert(1.0, "mg/L", prior.unit)
-    low, mid, high = (_significant(row) for row in _quantiles(scaled, settings.interval_level))
+def series_of(times: Array, values: Array, unit: str, settings: Settings, because: EvidenceKey) -> Series:
+    """Median and central band of concentrations (n_draws, n_times), in `unit`."""
+    low, mid, high = (_significant(row) for row in _quantiles(np.ascontiguousarray(values.T), settings.interval_level))
     return Series(
-        unit=prior.unit, because=(because,), x=tuple(np.round(times, 6).tolist()), y=mid, low=low, high=high,
+        unit=unit, because=(because,), x=tuple(np.round(times, 6).tolist()), y=mid, low=low, high=high,
         level=settings.interval_level,
     )  # fmt: skip
+
+
+def _series(prior: Prior, times: Array, values: Array, settings: Settings, because: EvidenceKey) -> Series:
+    return series_of(times, values * convert(1.0, "mg/L", prior.unit), prior.unit, settings, because)
 
 
 def _over_time(
@@ -407,7 +414,7 @@ def _measure(window: Window) -> tuple[Literal["auc24", "trough", "peak"] | None,
     return ("trough", "") if late else ("peak", "")
 
 
-def _toxic(
+def toxic_share(
     window: Comparable | None,
     values: dict[str, Array | None],
     why_not: str,
@@ -446,7 +453,7 @@ def therapeutic_index(window: Comparable | None, *, level: float) -> Estimate | 
     return Estimate(value=value, unit="1", low=value, high=value, level=level, because=(window.because,))
 
 
-def _no_index(window: Comparable | None, drug: Drug) -> list[NotChecked]:
+def no_index(window: Comparable | None, drug: Drug) -> list[NotChecked]:
     if window is not None and window.low and window.toxic_above is not None:
         return []
     why = "no window on file" if window is None else "the window on file lacks a lower bound or a toxic threshold"

@@ -19,7 +19,8 @@ import numpy as np
 from posologist.core.errors import NumericsError
 from posologist.core.units import convert
 from posologist.knowledge.models import PkModel
-from posologist.twin.goals import Curve, Goal, Shape, steady_curve
+from posologist.twin.events import DOSE, Record
+from posologist.twin.goals import Curve, Goal, Shape, levels_after, steady_curve
 from posologist.twin.individual import Array
 from posologist.twin.levels import is_below, levels_at
 from posologist.twin.patient_model import History, Told, compartment_of
@@ -112,7 +113,8 @@ class Exposures:
                 member.model,
                 {name: values[:count] for name, values in member.twin.people.parameters.items()},
                 member.compartment,
-                convert(1.0, self.lead.dose_unit, member.model.dose_unit),
+                convert(member.model.dose_content, self.lead.dose_unit, member.model.dose_unit)
+                / self.lead.dose_content,
                 _concentration_factor(member.model, self.lead),
             )
             for member, count in zip(members, counts, strict=True)
@@ -147,6 +149,19 @@ class Exposures:
         if (number, shape) not in self._units:
             self._units[number, shape] = steady_curve(part.model, part.parameters, shape, 1.0)
         return self._units[number, shape].scaled(dose)
+
+    def course(self, shape: Shape, dose: float, times: Array) -> Array:
+        """Concentrations from the first dose of a regimen on (the lead's units), (n_draws, n_times)."""
+        found = []
+        for part in self._parts:
+            amount = dose * part.dose_factor
+            rate = amount / shape.infusion if shape.infusion else 0.0
+            given = [
+                Record(float(t), evid=DOSE, amt=amount, rate=rate, cmt=part.compartment, mdv=1)
+                for t in np.arange(0.0, float(times.max()) + 1e-9, shape.interval)
+            ]
+            found.append(levels_after(part.model, part.parameters, given, times) * part.concentration_factor)
+        return np.concatenate(found)
 
     @property
     def half_life(self) -> float:

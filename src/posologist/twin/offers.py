@@ -226,7 +226,8 @@ def _shapes(asked: Asked, interval: float, dose: float) -> list[Shape]:
         near += [hours for hours in EXTENDED_H if hours in usual and hours not in near]
     if shortest * (1 - 1e-9) <= own <= interval and own not in near:
         near.append(own)
-    if asked.continuous and interval == _DAY_H:
+    flat = asked.goal is not None and asked.goal.metric in ("auc24", "average", "time_above")
+    if asked.continuous and flat and interval == _DAY_H:
         near.append(_DAY_H)
     if asked.goal is None:
         near = [min(near, key=lambda hours: abs(hours - own))] if near else []

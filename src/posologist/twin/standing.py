@@ -77,7 +77,8 @@ def _goal(
         if found is not None:
             bounds = "-".join(f"{b:g}" for b in (row.low, row.high) if b is not None)
             at = f" at a MIC of {mic or 1.0:g} mg/L" if row.metric.lower().endswith("mic") else ""
-            text = f"{row.metric} {bounds} {row.unit}{at} (of the model file, {row.status})"
+            note = f": {row.note}" if row.note else ""
+            text = f"{row.metric} {bounds} {row.unit}{at} (of the model file, {row.status}{note})"
             key = teller.ledger.add("knowledge", text, source=str(row.source), status=row.status)
             aim = Target(
                 measure=found.metric, low=found.low, high=found.high, unit=found.unit, text=text, reasons=(str(key),)

@@ -428,7 +428,10 @@ def test_models_of_one_drug_are_found_without_reading_the_others():
     assert models_of("a drug without a model") == ()
 
 
-def test_recommend_does_not_load_models():
-    code = "import posologist.recommend.pipeline, sys; print('posologist.knowledge.models' in sys.modules)"
+def test_reading_the_knowledge_does_not_read_models():
+    code = (
+        "from posologist.knowledge.load import load_knowledge; import sys; load_knowledge();"
+        "print('posologist.knowledge.models' in sys.modules)"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

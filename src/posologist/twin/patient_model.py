@@ -20,7 +20,7 @@ from posologist.core.situation import KnownFact, Situation
 from posologist.core.twin import TwinRecord
 from posologist.core.units import convert
 from posologist.core.values import EvidenceKey, GeneSymbol
-from posologist.knowledge.models import Covariate, PkModel
+from posologist.knowledge.models import CONCENTRATION, Covariate, PkModel
 from posologist.records.table import EventRow, LevelRow
 from posologist.twin.compartment import INTRAVENOUS, short_route
 from posologist.twin.events import DOSE, OTHER, EventTable, Record
@@ -376,7 +376,14 @@ class _Line:
             value = convert(row.value, row.unit, unit, molar_mass=self.model.molar_mass)
         except InputError as error:
             raise InputError(error.message, where=str(row.source), hint=f"give {unit}") from error
-        return Record(self.hours(row.at), dv=value, covariates=self.covariates(row.at), where=str(row.source))
+        covariates = {**self.covariates(row.at), **self.output}
+        return Record(self.hours(row.at), dv=value, covariates=covariates, where=str(row.source))
+
+    @property
+    def output(self) -> dict[str, float]:
+        """Which output a level of the drug is, where the model has several (DVID counts them from 1)."""
+        names = [residual.output for residual in self.model.residual]
+        return {"DVID": 1.0 + names.index(CONCENTRATION)} if len(names) > 1 and CONCENTRATION in names else {}
 
 
 def compartment_of(model: PkModel, route: str, where: str = "--events") -> int:

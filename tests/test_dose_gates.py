@@ -144,7 +144,7 @@ def test_a_loading_dose_lies_in_its_range_and_brings_the_first_day_to_the_target
     loading = document.regimens[0].loading
     assert loading is not None
     assert 20 * 80 <= loading.dose.value <= min(35 * 80, 3000)
-    assert loading.dose.value % 250 == 0
+    assert loading.dose.value % 125 == 0
     assert loading.first_day.value > loading.without.value
 
 

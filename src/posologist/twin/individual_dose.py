@@ -225,7 +225,7 @@ def _tried(
     tried = offers_of(asked, exposures)
     candidates = judged(tried.offers, exposures, standing.goal, standing.toxic)
     best = ordered(candidates, teller.settings, habit=asked.habit, aimed=standing.goal is not None)
-    index, unknown = therapeutic_index(exposures, standing, _habitual(asked), teller)
+    index, unknown = therapeutic_index(exposures, standing, best[0].offer.shape if best else _habitual(asked), teller)
     closed = _closed(members[0].model, question, standing, index, teller.settings)
     answer = _Answer(members, asked, standing, tried, candidates, [] if closed else best, index, closed)
     return answer, () if unknown is None else (unknown,)

@@ -1,10 +1,10 @@
 """Regimens that can be given of a drug whose exposure a model tells, and their order for this patient.
 
 Absorbed doses are those that can be dispensed (`search.regimens_for`); intravenous ones are multiples of half the
-smallest vial up to four of the largest, every 6, 8, 12 or 24 h (48 h of what leaves slowly, or as now), no faster than
-the drug's file allows, or as a continuous infusion where a source describes one. A regimen qualifies when it brings the
-middle patient, or at least half of the possible ones, to the target and its probability of toxicity stays below the
-setting. Probabilities that differ by less than the draws can tell count as equal.
+smallest vial (less for small doses) up to four of the largest, every 6, 8, 12 or 24 h (48 h of what leaves slowly, or as
+now), no faster than the drug's file allows, or as a continuous infusion where a source describes one. A regimen
+qualifies when it brings the middle patient, or at least half of the possible ones, to the target and its probability of
+toxicity stays below the setting. Probabilities that differ by less than the draws can tell count as equal.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ EQUAL = 0.05  # probabilities of the target are told apart in steps of this size
 MOST_UNITS = 4.0  # of the largest strength in one dose
 _LEAST_INTERVAL_H = 4.0  # a shorter interval in use is not offered as a regimen
 _AROUND = 7  # multiples on each side of the dose that meets the target in the middle patient
+_PER_INTERVAL = 5  # doses listed of one interval
+_STEPS = 3.0  # steps that a dose should count at least
 _MOST_TIMES = 3  # infusion times tried of one dose
 _DAY_H = 24.0
 _LONG = 2.0  # half-lives up to which an interval of more than a day is tried
@@ -198,12 +200,13 @@ def _intravenous(asked: Asked, exposures: Exposures) -> Offers:
     intervals = [asked.habit.interval]
     if asked.goal is not None:
         longest = max(_DAY_H, asked.habit.interval, _LONG * exposures.half_life, *asked.habit.usual)
-        intervals = [interval for interval in asked.habit.intervals if interval <= longest]
+        least = 0.0 if asked.limits is None else asked.limits.min_interval_h or 0.0
+        longest = max(longest, least)
+        intervals = [i for i in sorted({*asked.habit.intervals, least}) if max(least, 1e-9) <= i <= longest]
     aims = {interval: _aim(asked, exposures, interval) for interval in intervals}
-    step = min(vials) / 2.0 if vials else _round_step(float(np.median([a for a in aims.values() if a] or [0.0])) / 10.0)
+    step, source = _step(vials, [aim for aim in aims.values() if aim])
     if not step:
         return Offers((), warned=(*warned, f"No vial of {drug.name} is on file, and no target gives a first dose."))
-    source = "half of the smallest vial on file" if vials else "no vial is on file"
     found = [
         Offer(_text(model, dose, shape), dose, shape)
         for interval in intervals
@@ -214,6 +217,15 @@ def _intravenous(asked: Asked, exposures: Exposures) -> Offers:
     ]
     said = f"Intravenous doses are multiples of {model.labelled(step):g} {model.dose_unit} ({source})."
     return Offers(tuple(found), (said, *_saturation(model)), warned, step)
+
+
+def _step(vials: Sequence[float], aims: Sequence[float]) -> tuple[float, str]:
+    """Step between doses and where it comes from: half of the smallest vial, or less of it where doses are small."""
+    middle = float(np.median(aims)) if aims else 0.0
+    if not vials:
+        return _round_step(middle / 10.0), "no vial is on file"
+    parts = next((n for n in (2, 4, 8) if middle * n >= _STEPS * min(vials)), 8 if aims else 2)
+    return min(vials) / parts, f"1/{parts} of the smallest vial on file"
 
 
 def _shapes(asked: Asked, interval: float, dose: float) -> list[Shape]:
@@ -315,16 +327,20 @@ def ordered(candidates: Sequence[Judged], settings: Settings, *, habit: Habit, a
     """Those that qualify, best first; without a target all, from the smallest amount per day up.
 
     Of equal probabilities the interval and the infusion closest to those in use come first. Of one
-    dose and interval the best infusion time is listed.
+    dose and interval the best infusion time is listed, of one interval the best few doses.
     """
     if not aimed:
         return sorted(candidates, key=lambda c: (c.offer.per_day, habit.away(c.offer.shape)))
     fit = [c for c in candidates if c.reaches and c.toxicity < settings.max_toxic_probability]
     most = max((c.attainment for c in fit), default=0.0)
     kept: dict[tuple[float, float, bool], Judged] = {}
+    count: dict[tuple[float, bool], int] = {}
     for candidate in sorted(fit, key=lambda c: _order(c, most, habit)):
         shape = candidate.offer.shape
-        kept.setdefault((candidate.offer.dose, shape.interval, shape.infusion == shape.interval), candidate)
+        group = (shape.interval, shape.infusion == shape.interval)
+        if (candidate.offer.dose, *group) not in kept and count.get(group, 0) < _PER_INTERVAL:
+            kept[candidate.offer.dose, *group] = candidate
+            count[group] = count.get(group, 0) + 1
     return list(kept.values())
 
 

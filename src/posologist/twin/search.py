@@ -50,6 +50,12 @@ class _Range(Value):
     intervals: tuple[float, ...]
     by_dose: bool = False
 
+    @property
+    def per(self) -> str:
+        """Unit of the bounds in words."""
+        period = "dose" if self.by_dose else "week" if self.period_h > 24.0 else "day"
+        return f"{self.unit}/{period}"
+
     def amount(self, candidate: _Candidate) -> float:
         """What the bounds hold for: the amount per period, or the single dose where the interval exceeds a day."""
         return candidate.dose if self.by_dose else candidate.dose * self.period_h / candidate.interval_h
@@ -117,7 +123,7 @@ def starting_regimen(
         return smallest
     return NoRegimen(
         drug=drug.id,
-        reason=f"the start dose of {drug.name}, {_number(wanted)} {limits.unit}, cannot be made: the smallest regimen "
+        reason=f"the start dose of {drug.name}, {_number(wanted)} {bounds.per}, cannot be made: the smallest regimen "
         f"that can be dispensed is {smallest.text}",
     )
 

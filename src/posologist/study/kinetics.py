@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Literal, cast
 
 import numpy as np
@@ -87,8 +88,32 @@ def evaluate_kinetics(
         If the model is not complete, lacks variability or error of a level, a covariate is missing, or no level can
         be judged.
     """
-    _check(model)
+    check_model(model)
     found = predicted_levels(model, tables, seed=seed, draws=draws)
+    return document_of(
+        model,
+        found,
+        train=Sample(n=0),
+        versions=versions,
+        label=label,
+        seed=seed,
+        n_resamples=n_resamples,
+        findings=(*findings, *_outside(model, tables)),
+    )
+
+
+def document_of(
+    model: PkModel,
+    found: Predicted,
+    *,
+    train: Sample,
+    versions: Versions,
+    label: Label,
+    seed: int,
+    n_resamples: int,
+    findings: Sequence[str],
+) -> EvaluationDocument:
+    """Metrics of predicted levels with their bootstrap intervals; the findings stand before those of `found`."""
     counts = bootstrap.resamples(len(found.subjects), n_resamples, np.random.default_rng(seed))
     later = np.isfinite(found.posterior)
     before = _metrics(found, found.prior, np.ones(len(found.patient), dtype=bool), counts)
@@ -111,18 +136,25 @@ def evaluate_kinetics(
         label=label,
         model=model.id,
         concentration_unit=model.concentration_unit,
-        train=Sample(n=0),
+        train=train,
         test=Sample(n=len(found.subjects), levels=len(found.patient)),
         seed=seed,
         rows=tuple(rows),
         paired=paired,
         check=predictive.predictive_check(found.time, found.observed, found.prior, found.simulated),
-        findings=(*findings, *_outside(model, tables), *found.findings),
+        findings=(*findings, *found.findings),
         versions=versions,
     )
 
 
-def _check(model: PkModel) -> None:
+def check_model(model: PkModel) -> None:
+    """Refuse a model that levels cannot be predicted with.
+
+    Raises
+    ------
+    InputError
+        If the model is not complete, or lacks variability or error of a level.
+    """
     if model.missing:
         raise InputError(
             f"the model {model.id} is not complete: {'; '.join(model.missing)}",
@@ -178,17 +210,29 @@ def predicted_levels(model: PkModel, tables: Sequence[EventTable], *, seed: int,
     InputError
         If a covariate is missing, or no level can be judged.
     """
-    run = None if model.elimination == "linear" else cast(Predict, predict_nonlinear)
-    parts, cleaned = [], []
+    return levels_predicted_by([(model, table) for table in tables], seed=seed, draws=draws)
+
+
+def levels_predicted_by(pairs: Sequence[tuple[PkModel, EventTable]], *, seed: int, draws: int) -> Predicted:
+    """`predicted_levels` where each patient comes with the model to be used.
+
+    Raises
+    ------
+    InputError
+        If a covariate is missing, or no level can be judged.
+    """
+    parts: list[_Before] = []
+    judged: list[tuple[PkModel, EventTable]] = []
     left_out: dict[str, list[str]] = {}
-    for table in tables:
+    for model, table in pairs:
+        run = predictor(model)
         clean = _judged(model, table, run, left_out)
         if levels_at(clean):
-            cleaned.append(clean)
+            judged.append((model, clean))
             parts.append(_before(model, clean, run, seed, draws))
     if not parts:
         raise InputError("no level can be judged", where="--data", hint="give positive levels after a dose")
-    posterior, failed = _after(model, cleaned, run)
+    posterior, failed = _after(judged)
     patient = np.concatenate([np.full(len(p.observed), n) for n, p in enumerate(parts)])
     return Predicted(
         patient=patient,
@@ -198,9 +242,14 @@ def predicted_levels(model: PkModel, tables: Sequence[EventTable], *, seed: int,
         posterior=posterior,
         simulated=np.concatenate([p.simulated for p in parts], axis=1),
         npde=np.concatenate([predictive.npde(p.simulated, p.observed) for p in parts]),
-        subjects=tuple(table.subject for table in cleaned),
+        subjects=tuple(table.subject for _, table in judged),
         findings=(*_left_out(left_out), *failed),
     )
+
+
+def predictor(model: PkModel) -> Predict | None:
+    """What predicts the model's levels; None: the closed forms of linear models."""
+    return None if model.elimination == "linear" else cast(Predict, predict_nonlinear)
 
 
 def _judged(model: PkModel, table: EventTable, run: Predict | None, left_out: dict[str, list[str]]) -> EventTable:
@@ -269,21 +318,23 @@ def _before(model: PkModel, table: EventTable, run: Predict | None, seed: int, d
     )
 
 
-def _after(model: PkModel, tables: Sequence[EventTable], run: Predict | None) -> tuple[Array, list[str]]:
+def _after(pairs: Sequence[tuple[PkModel, EventTable]]) -> tuple[Array, list[str]]:
     """Rolling predictions of all levels in a row, nan for first levels, and what could not be estimated."""
-    rolling = [cut for table in tables for cut in _cuts(table)]
-    known = [known for known, _ in rolling if known is not None]
-    results = iter(map_estimates(model, known, predict=run))
     values, said = [], []
-    for before, until in rolling:
-        if before is None:
-            values.append(np.nan)
-            continue
-        result = next(results)
-        values.append(_next_level(model, until, result, run) if result.converged else np.nan)
-        if not result.converged:
-            time = until.records[-1].time
-            said.append(f"subject {until.subject}: no estimate before the level at {time:g} h ({result.problem})")
+    for _, group in groupby(pairs, key=lambda pair: id(pair[0])):
+        members = list(group)
+        model, run = members[0][0], predictor(members[0][0])
+        rolling = [cut for _, table in members for cut in _cuts(table)]
+        results = iter(map_estimates(model, [known for known, _ in rolling if known is not None], predict=run))
+        for before, until in rolling:
+            if before is None:
+                values.append(np.nan)
+                continue
+            result = next(results)
+            values.append(_next_level(model, until, result, run) if result.converged else np.nan)
+            if not result.converged:
+                time = until.records[-1].time
+                said.append(f"subject {until.subject}: no estimate before the level at {time:g} h ({result.problem})")
     return np.array(values, dtype=np.float64), said
 
 

@@ -70,6 +70,7 @@ class EvaluationDocument(Value):
     task: str
     label: Literal["real patients", "simulated patients", "agreement with practice"]
     model: str = ""
+    split: str = ""
     concentration_unit: str = ""
     train: Sample
     test: Sample

@@ -254,28 +254,33 @@ def predictor(model: PkModel) -> Predict | None:
 
 def _judged(model: PkModel, table: EventTable, run: Predict | None, left_out: dict[str, list[str]]) -> EventTable:
     """The table without levels that no percent error is defined for; `left_out` takes them, by reason."""
-    at = levels_at(table)
-    if not at:
+    if not levels_at(table):
         left_out.setdefault("no level", []).append(f"subject {table.subject}")
         return table
-    problem = _problem(model, table, run)
+    positive = _without(table, {place: _unusable(table.records[place]) for place in levels_at(table)}, left_out)
+    problem = _problem(model, positive, run)
     typical = problem.predictions(np.array([0]), np.zeros((1, problem.effects.n_scores)))[0]
+    absent = {
+        place: "" if value > 0 else "the model predicts no drug there"
+        for place, value in zip(levels_at(positive), typical, strict=True)
+    }
+    return _without(positive, absent, left_out)
+
+
+def _without(table: EventTable, why: dict[int, str], left_out: dict[str, list[str]]) -> EventTable:
+    """The table without the levels at places that have a reason to leave them out."""
     records = list(table.records)
-    for place, value in zip(at, typical, strict=True):
-        record = records[place]
-        why = _why_not(record, value)
-        if why:
-            records[place] = replace(record, dv=None, mdv=1, limit=None)
-            left_out.setdefault(why, []).append(f"subject {table.subject} at {record.time:g} h")
+    for place, reason in why.items():
+        if reason:
+            left_out.setdefault(reason, []).append(f"subject {table.subject} at {records[place].time:g} h")
+            records[place] = replace(records[place], dv=None, mdv=1, limit=None)
     return EventTable(table.subject, tuple(records))
 
 
-def _why_not(record: Record, predicted: float) -> str:
+def _unusable(record: Record) -> str:
     if is_below(record):
         return "below the limit of quantification"
-    if record.dv is None or record.dv <= 0:
-        return "the level is not positive"
-    return "" if predicted > 0 else "the model predicts no drug there"
+    return "the level is not positive" if record.dv is None or record.dv <= 0 else ""
 
 
 def _left_out(found: dict[str, list[str]]) -> tuple[str, ...]:

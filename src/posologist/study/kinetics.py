@@ -88,7 +88,7 @@ def evaluate_kinetics(
         If the model is not complete, lacks variability or error of a level, a covariate is missing, or no level can
         be judged.
     """
-    check_model(model)
+    _check(model)
     found = predicted_levels(model, tables, seed=seed, draws=draws)
     return document_of(
         model,
@@ -147,14 +147,7 @@ def document_of(
     )
 
 
-def check_model(model: PkModel) -> None:
-    """Refuse a model that levels cannot be predicted with.
-
-    Raises
-    ------
-    InputError
-        If the model is not complete, or lacks variability or error of a level.
-    """
+def _check(model: PkModel) -> None:
     if model.missing:
         raise InputError(
             f"the model {model.id} is not complete: {'; '.join(model.missing)}",

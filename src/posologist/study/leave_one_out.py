@@ -1,14 +1,18 @@
 """Each patient predicted by a population that was estimated from the other patients: leave one patient out.
 
 For data that no published model exists of. The structure (a model file) says which compartments, covariates, random
-effects and form of the error; its numbers are only where the search begins. The population is estimated in two
+effects and form of the error; its numbers are only where the search begins, so it says in `missing` that it is none
+that doses are made with. The population is estimated in two
 stages that are repeated until nothing moves (an EM algorithm, the expectations by Laplace's approximation):
 
 1. each patient's most probable random effects eta_i and their covariance C_i, given the present population;
 2. the typical parameters move by the mean of eta_i; omega = covariance of eta_i (divisor m - 1) + mean of C_i, so that
    what a patient's own levels leave open is not taken for a difference between patients; the squared size of the error
-   = sum of squared deviations / (number of levels - number of parameters that the levels determined, the sum of
-   trace(I - omega^-1 C_i)).
+   = sum of squared deviations / (number of levels - p - (1 - 1/m) sum of trace(I - omega^-1 C_i)), p parameters of the
+   mean and what each patient's levels determined beyond it.
+
+Where the model is linear in the random effects and all patients have the same times this is the restricted maximum
+likelihood (a test holds it against the analysis of variance).
 
 Only those elements of omega are estimated that are not zero in the structure. The population that predicts the
 patient who was left out has omega (1 + 1/m), since the mean of m patients is uncertain as well.
@@ -34,8 +38,9 @@ import numpy.typing as npt
 from posologist.core.errors import InputError
 from posologist.core.evaluation import EvaluationDocument, Sample
 from posologist.core.genotype import Versions
+from posologist.knowledge.model_check import check_model
 from posologist.knowledge.models import PkModel
-from posologist.study.kinetics import Label, check_model, document_of, levels_predicted_by, predictor
+from posologist.study.kinetics import Label, document_of, levels_predicted_by, predictor
 from posologist.twin.events import EventTable, Record
 from posologist.twin.levels import is_below, is_level, levels_at
 from posologist.twin.map import MapResult, map_estimates
@@ -44,7 +49,7 @@ Array = npt.NDArray[np.float64]
 
 SPLIT = "leave one patient out"
 _STEPS = 1000
-_CLOSE = 1e-4  # largest change of a step, in logarithms of parameters and in SDs of random effects, that ends it
+_CLOSE = 3e-4  # largest change of a step, in logarithms of parameters and in SDs of random effects, that ends it
 _FEWEST = 3  # patients that a population can be estimated from
 
 
@@ -102,7 +107,6 @@ def evaluate_left_out(
     InputError
         As `evaluate_kinetics` and `population_of`.
     """
-    _check(structure)
     populations = populations_without(structure, tables)
     pairs = [(population.for_another, table) for population, table in zip(populations, tables, strict=True)]
     found = levels_predicted_by(pairs, seed=seed, draws=draws)
@@ -140,22 +144,24 @@ def population_of(structure: PkModel, tables: Sequence[EventTable]) -> Populatio
         If there are fewer than 3 patients with a level, if fewer have an estimate, or if the structure is not one
         that is estimated here: log-normal effects, none between occasions, one output.
     """
-    _check(structure)
+    begin = _complete(structure)
     usable = [clean for table in tables if levels_at(clean := _positive(table))]
-    numbers = _Numbers(np.zeros(len(structure.random)), np.asarray(structure.omega, dtype=np.float64), 1.0)
-    step, moved, failed = 0, math.inf, ()
+    numbers = _Numbers(np.zeros(len(begin.random)), np.asarray(begin.omega, dtype=np.float64), 1.0)
+    step, moved = 0, math.inf
+    failed: tuple[str, ...] = ()
     while moved > _CLOSE and step < _STEPS:
-        estimates, failed = _estimates(_stated(structure, numbers), usable)
-        after = _updated(numbers, estimates, structure)
+        estimates, failed = _estimates(_stated(begin, numbers), usable)
+        after = _updated(numbers, estimates, begin)
         numbers, moved, step = after, _distance(numbers, after), step + 1
-    return Population(_stated(structure, numbers), len(usable) - len(failed), step, moved <= _CLOSE, failed)
+    return Population(_stated(begin, numbers), len(usable) - len(failed), step, moved <= _CLOSE, failed)
 
 
-def _check(structure: PkModel) -> None:
-    check_model(structure)
+def _complete(structure: PkModel) -> PkModel:
+    """The structure as a model to begin with; one that nothing can be estimated for is refused."""
     wrong = [
         what
         for what, is_wrong in (
+            ("no random effects", not structure.random),
             ("random effects that are not log-normal", any(e.kind != "log-normal" for e in structure.random)),
             ("variability between occasions", bool(structure.occasion)),
             ("several outputs", len(structure.residual) > 1),
@@ -166,8 +172,11 @@ def _check(structure: PkModel) -> None:
         raise InputError(
             f"no population is estimated for {structure.id}, which has {' and '.join(wrong)}",
             where="--model",
-            hint="give a simpler structure",
+            hint="see docs/kinetics-validation.md for what a structure is",
         )
+    begin = _changed(structure, missing=())
+    check_model(begin, structure.id)
+    return begin
 
 
 def _positive(table: EventTable) -> EventTable:
@@ -199,10 +208,10 @@ def _updated(numbers: _Numbers, estimates: Sequence[MapResult], structure: PkMod
     spread = np.atleast_2d(np.cov(etas, rowvar=False, ddof=1)) + covariances.mean(axis=0)
     deviations = np.concatenate([estimate.deviations for estimate in estimates])
     seen = np.isfinite(deviations)
-    determined = sum(
-        len(row) - np.trace(np.linalg.pinv(numbers.omega) @ c) for row, c in zip(etas, covariances, strict=True)
-    )
-    left = max(float(seen.sum() - determined), 1.0)
+    m, p = etas.shape
+    inverse = np.linalg.pinv(numbers.omega)
+    determined = m * p - sum(float(np.trace(inverse @ own)) for own in covariances)
+    left = max(float(seen.sum()) - p - (1.0 - 1.0 / m) * determined, 1.0)
     size = math.sqrt(float((deviations[seen] ** 2).sum()) / left)
     return _Numbers(numbers.shift + etas.mean(axis=0), np.where(wanted, spread, 0.0), numbers.size * size)
 

@@ -14,8 +14,9 @@ from posologist.core.genotype import Versions
 from posologist.knowledge.models import MODELS_FOLDER, PkModel, load_model
 from posologist.serve.cli import main
 from posologist.study.datasets import event_tables
-from posologist.study.kinetics import POSTERIOR, PRIOR, PRIOR_LATER, levels_predicted_by
+from posologist.study.kinetics import POSTERIOR, PRIOR, PRIOR_LATER, levels_predicted_by, predicted_levels
 from posologist.study.leave_one_out import evaluate_left_out, population_of, populations_without
+from posologist.study.predictive import covered
 from posologist.twin.events import EventTable, Record
 from posologist.twin.individual import individual
 from posologist.twin.linear import predict
@@ -90,6 +91,23 @@ def test_the_population_is_that_of_the_analysis_of_variance() -> None:
     assert found.for_another.omega[0][0] == pytest.approx(found.model.omega[0][0] * (1 + 1 / m))
 
 
+def test_coverage_and_npde_are_those_of_the_exact_distribution() -> None:
+    # one level in each patient: ln y is normal around ln f with the variance omega + sigma^2
+    model = _changed(_only_f(), missing=(), omega=((0.16,),))
+    rng = np.random.default_rng(5)
+    levels = 100.0 * 0.5 / 10.0 * np.exp(-0.5 * 2.0) * np.exp(rng.normal(0.0, 0.6, 60))
+    tables = [_bolus(str(n), 100.0, (2.0,), (level,)) for n, level in enumerate(levels)]
+    found = predicted_levels(model, tables, seed=0, draws=20_000)
+    z = np.log(levels / (5.0 * np.exp(-1.0))) / np.sqrt(0.16 + model.residual[0].proportional ** 2)
+    near = np.abs(np.abs(z) - 1.645) < 0.03  # so near the edge that the draws decide
+    inner = np.abs(z) < 2.5  # further out too few draws lie to count
+
+    assert found.npde[inner] == pytest.approx(z[inner], abs=0.1)
+    assert (np.sign(found.npde) == np.sign(z))[~inner].all()
+    assert (covered(found.simulated, found.observed) == (np.abs(z) < 1.645))[~near].all()
+    assert 0 < (np.abs(z) > 1.645).sum() < 60
+
+
 @cache
 def _truth():
     """Patients drawn from a known population, two compartments."""
@@ -133,14 +151,21 @@ def test_where_the_search_begins_does_not_matter() -> None:
     assert np.sqrt(np.diag(again.model.omega)) == pytest.approx(np.sqrt(np.diag(first.model.omega)), abs=5e-3)
 
 
-def test_the_levels_of_a_patient_do_not_change_how_that_patient_is_predicted_before_them() -> None:
+@cache
+def _indometacin():
+    """Structure, patients, and each patient as predicted by the others."""
     structure, tables = _real("indometacin_two_compartments")
+    return structure, tables, _each_left_out(structure, tables)
+
+
+def test_the_levels_of_a_patient_do_not_change_how_that_patient_is_predicted_before_them() -> None:
+    structure, tables, before = _indometacin()
     changed = tuple(
         replace(r, dv=(5.0 + n) * r.dv) if r.dv is not None and r.evid == 0 else r
         for n, r in enumerate(tables[2].records)
     )
     others = (*tables[:2], EventTable(tables[2].subject, changed), *tables[3:])
-    before, after = (_each_left_out(structure, given) for given in (tables, others))
+    after = _each_left_out(structure, others)
 
     assert (after[2].prior == before[2].prior).all()  # to the last bit
     assert (after[2].simulated == before[2].simulated).all()
@@ -156,14 +181,13 @@ def _each_left_out(structure, tables):
 
 
 def test_the_document_is_what_the_populations_of_the_others_predict() -> None:
-    structure, tables = _real("indometacin_two_compartments")
+    structure, tables, parts = _indometacin()
     document = evaluate_left_out(structure, tables, versions=_VERSIONS, draws=50, n_resamples=50)
-    parts = _each_left_out(structure, tables)
     percent = np.concatenate([100.0 * (p.prior - p.observed) / p.observed for p in parts])
     (row,) = [row for row in document.rows if row.method == PRIOR]
 
     assert document.split == "leave one patient out"
-    assert (document.train.n, document.train.levels, document.test.n, document.test.levels) == (5, 55, 6, 66)
+    assert (document.train.n, document.test.n, document.test.levels) == (5, 6, 66)
     assert row.metrics["mpe_percent"].value == pytest.approx(percent.mean())
     assert row.metrics["mape_percent"].value == pytest.approx(np.abs(percent).mean())
     assert any("no external check" in finding for finding in document.findings)
@@ -191,6 +215,16 @@ def test_on_real_patients_the_next_level_is_predicted_better_after_levels(name, 
     assert found[POSTERIOR]["mape_percent"] < found[PRIOR_LATER]["mape_percent"]
     assert found[POSTERIOR]["rmse"] < found[PRIOR_LATER]["rmse"]
     assert not [finding for finding in document.findings if "no estimate" in finding or "not settled" in finding]
+
+
+def test_several_patients_can_be_left_out_at_a_time() -> None:
+    structure, tables = _real("indometacin_two_compartments")
+    twos = populations_without(structure, tables, at_once=2)
+    without_0_and_3 = population_of(structure, [tables[n] for n in (1, 2, 4, 5)])
+
+    assert [population.patients for population in twos] == [4] * 6
+    assert twos[0] == twos[3] == without_0_and_3
+    assert twos[1] == twos[4] != twos[0]
 
 
 def test_levels_of_nimotuzumab_are_read_as_logarithms() -> None:

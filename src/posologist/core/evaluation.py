@@ -66,8 +66,8 @@ class CheckBin(Value):
 class EvaluationDocument(Value):
     """Document `posologist/evaluation/1`.
 
-    `split` is "leave one patient out" where each patient is tested on what was learned from all the others (`train`
-    counts the most that any of them was learned from); empty where the method is one and the same for all.
+    `split` says how many patients were left out where each is tested on what was learned from others of the same data
+    (`train` counts these); it is empty where the method is one and the same for all.
     """
 
     schema_: Literal["posologist/evaluation/1"] = Field(default="posologist/evaluation/1", alias="schema")

@@ -36,6 +36,9 @@ def evaluate(
             help="The model is a structure: each patient is predicted by a population estimated from the others.",
         ),
     ] = False,
+    at_once: Annotated[
+        int, typer.Option("--at-once", min=1, help="Patients that --leave-one-out leaves out at a time.")
+    ] = 1,
     svg: Annotated[Path | None, typer.Option("--svg", help="Write the visual predictive check here.")] = None,
     knowledge: KnowledgeOption = None,
     as_json: JsonOption = False,
@@ -45,7 +48,9 @@ def evaluate(
         raise InputError(f"the task '{task}' is not in this version", where="TASK", hint="use kinetics")
     if model is None or data is None:
         raise InputError("a model and data are needed", where="--model and --data", hint="give both")
-    document = _left_out(model, data, seed, knowledge) if leave_one_out else _kinetics(model, data, seed, knowledge)
+    document = (
+        _left_out(model, data, seed, knowledge, at_once) if leave_one_out else _kinetics(model, data, seed, knowledge)
+    )
     if svg is not None:
         _write_plot(document, svg)
     if as_json:
@@ -62,12 +67,12 @@ def _kinetics(name: str, data: Path, seed: int, knowledge: list[Path] | None) ->
     return evaluate_kinetics(model, tables, versions=versions(), seed=seed, findings=notes)
 
 
-def _left_out(name: str, data: Path, seed: int, knowledge: list[Path] | None) -> EvaluationDocument:
+def _left_out(name: str, data: Path, seed: int, knowledge: list[Path] | None, at_once: int) -> EvaluationDocument:
     from posologist.serve.cli_twin import versions
     from posologist.study.leave_one_out import evaluate_left_out
 
     structure, tables, notes = _read(name, data, knowledge)
-    return evaluate_left_out(structure, tables, versions=versions(), seed=seed, findings=notes)
+    return evaluate_left_out(structure, tables, at_once=at_once, versions=versions(), seed=seed, findings=notes)
 
 
 def _read(

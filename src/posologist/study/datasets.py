@@ -181,7 +181,10 @@ DATASETS = (
     ),
     DataSet(
         "indometacin", "indometacin", _split("Subject,time,conc"),
-        ("the file gives no dose; 25 mg as a bolus at 0 h is recalled (to verify)",),
+        (
+            "the file gives no dose; 25 mg as a bolus at 0 h, as the tests of the R package NonCompart take it; the R "
+            "package medicaldata says 50 mg, which would double clearances and volumes and leave predictions alone",
+        ),
         records=_indometacin,
     ),
     DataSet(

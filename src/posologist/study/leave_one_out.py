@@ -1,4 +1,4 @@
-"""Each patient predicted by a population that was estimated from the other patients: leave one patient out.
+"""Each patient predicted by a population that was estimated without that patient: leave one patient out, or several.
 
 For data that no published model exists of. The structure (a model file) says which compartments, covariates, random
 effects and form of the error; its numbers are only where the search begins, so it says in `missing` that it is none
@@ -47,7 +47,6 @@ from posologist.twin.map import MapResult, map_estimates
 
 Array = npt.NDArray[np.float64]
 
-SPLIT = "leave one patient out"
 _STEPS = 1000
 _CLOSE = 3e-4  # largest change of a step, in logarithms of parameters and in SDs of random effects, that ends it
 _FEWEST = 3  # patients that a population can be estimated from
@@ -87,18 +86,21 @@ def evaluate_left_out(
     tables: Sequence[EventTable],
     *,
     versions: Versions,
+    at_once: int = 1,
     label: Label = "real patients",
     seed: int = 0,
     draws: int = 1000,
     n_resamples: int = 2000,
     findings: Sequence[str] = (),
 ) -> EvaluationDocument:
-    """Predictions of every patient's levels by the population of the other patients, against what was measured.
+    """Predictions of every patient's levels by the population of other patients, against what was measured.
 
     Parameters
     ----------
     structure
-        Model whose form is used and whose numbers are estimated anew for each patient.
+        Model whose form is used and whose numbers are estimated anew whenever patients are left out.
+    at_once
+        How many patients are left out at a time: more is faster, and learns from fewer.
     tables, versions, label, seed, draws, n_resamples, findings
         As in `evaluate_kinetics`.
 
@@ -107,30 +109,41 @@ def evaluate_left_out(
     InputError
         As `evaluate_kinetics` and `population_of`.
     """
-    populations = populations_without(structure, tables)
+    populations = populations_without(structure, tables, at_once=at_once)
     pairs = [(population.for_another, table) for population, table in zip(populations, tables, strict=True)]
     found = levels_predicted_by(pairs, seed=seed, draws=draws)
+    split = "leave one patient out" if at_once == 1 else f"leave {at_once} patients out at a time"
+    learned = max(population.patients + len(population.unused) for population in populations)
     said = (
-        f"{SPLIT}: each patient is predicted by a population estimated from the other {len(tables) - 1} patients of "
-        "the same data; compartments, covariates and form of the error were chosen for these data, so this is no "
-        "external check",
+        f"{split}: each patient is predicted by a population estimated from {learned} other patients of the same "
+        "data; compartments, covariates and form of the error were chosen for these data, so this is no external check",
         *_complaints(populations, tables),
     )
     return document_of(
         structure,
         found,
-        train=Sample(n=len(tables) - 1, levels=max(_levels(tables) - len(levels_at(table)) for table in tables)),
+        train=Sample(n=learned),
         versions=versions,
         label=label,
         seed=seed,
         n_resamples=n_resamples,
         findings=(*findings, *said),
-    ).model_copy(update={"split": SPLIT})
+    ).model_copy(update={"split": split})
 
 
-def populations_without(structure: PkModel, tables: Sequence[EventTable]) -> tuple[Population, ...]:
-    """For each patient, in order, the population of all the others."""
-    return tuple(population_of(structure, [*tables[:n], *tables[n + 1 :]]) for n in range(len(tables)))
+def populations_without(
+    structure: PkModel, tables: Sequence[EventTable], *, at_once: int = 1
+) -> tuple[Population, ...]:
+    """For each patient, in order, a population of patients without this one.
+
+    With more than one left out `at_once` neighbours in the data part, as they may have had the same dose.
+    """
+    n_groups = math.ceil(len(tables) / at_once)
+    found = [
+        population_of(structure, [table for n, table in enumerate(tables) if n % n_groups != group])
+        for group in range(n_groups)
+    ]
+    return tuple(found[n % n_groups] for n in range(len(tables)))
 
 
 def population_of(structure: PkModel, tables: Sequence[EventTable]) -> Population:
@@ -241,10 +254,6 @@ def _stated(structure: PkModel, numbers: _Numbers) -> PkModel:
 def _changed(model: PkModel, **changes: object) -> PkModel:
     """A copy that has read nothing of its equations yet."""
     return PkModel.model_validate({name: getattr(model, name) for name in PkModel.model_fields} | changes)
-
-
-def _levels(tables: Sequence[EventTable]) -> int:
-    return sum(len(levels_at(table)) for table in tables)
 
 
 def _complaints(populations: Sequence[Population], tables: Sequence[EventTable]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from posologist.study.kinetics import PRIOR, evaluate_kinetics
 from posologist.study.leave_one_out import evaluate_left_out, population_of
 
 HEADER = (
-    "| model, data | method | patients | levels | MPE % | MAPE % | RMSE mg/L | F20 % | F30 % | 90 % interval covers % "
+    "| model, data | method | patients | levels | MPE % | MAPE % | RMSE | F20 % | F30 % | 90 % interval covers % "
     "| NPDE mean | NPDE SD |"
 )
 RUNS = (
@@ -84,10 +84,11 @@ def rows(document: EvaluationDocument, data: str) -> list[str]:
         for name in _COLUMNS:
             metric = row.metrics.get(name)
             digits = 2 if name in ("rmse", "npde_mean", "npde_sd") else 1
+            unit = f" {document.concentration_unit}" if name == "rmse" else ""
             cells.append(
                 ""
                 if metric is None or metric.low is None or metric.high is None
-                else f"{metric.value:.{digits}f} ({metric.low:.{digits}f} to {metric.high:.{digits}f})"
+                else f"{metric.value:.{digits}f} ({metric.low:.{digits}f} to {metric.high:.{digits}f}){unit}"
             )
         found.append(f"| {' | '.join(cells)} |")
     return found
@@ -99,6 +100,8 @@ def printed(document: EvaluationDocument, data: str, svgs: Path | None) -> None:
     for pair in document.paired:
         found = pair.difference
         print(f"    {pair.metric} {pair.method} minus before: {found.value:.3g} ({found.low:.3g} to {found.high:.3g})")
+    inside = [low <= y <= high for b in document.check for low, y, high in zip(b.low, b.observed, b.high, strict=True)]
+    print(f"    {sum(inside)} of {len(inside)} percentiles of the levels lie in the simulated bands")
     print("\n".join(f"    - {finding}" for finding in document.findings), flush=True)
     if svgs is not None:
         plot = predictive_check(document.check, document.concentration_unit)

@@ -268,6 +268,27 @@ def test_levels_that_are_not_positive_are_not_learned_from() -> None:
     assert population_of(structure, with_zero) == population_of(structure, tables)
 
 
+def test_a_level_of_zero_is_counted_where_the_error_is_logarithmic() -> None:
+    model = _changed(_only_f(), missing=())
+    tables = [_bolus("a", 100.0, (1.0, 2.0, 3.0), (4.0, 2.5, 0.0))]
+    found = predicted_levels(model, tables, seed=0, draws=50)
+
+    assert list(found.time) == [1.0, 2.0]
+    assert found.findings == ("1 not judged, the level is not positive: subject a at 3 h",)
+
+
+def test_the_printed_table_is_what_is_computed() -> None:
+    structure, tables, _ = _indometacin()
+    document = evaluate_left_out(structure, tables, versions=_VERSIONS, draws=50)
+    printed = (_ROOT / "docs" / "kinetics-validation.md").read_text(encoding="utf-8")
+    at = printed.index("| indometacin_two_compartments, left out,")
+
+    for row, line in zip(document.rows, printed[at:].splitlines(), strict=False):
+        found = row.metrics["mape_percent"]
+        assert f"| {row.method} | {row.n} | {row.levels} |" in line
+        assert f"| {found.value:.1f} ({found.low:.1f} to {found.high:.1f}) |" in line
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Runs `posologist` with these arguments and gives its output and exit code."""
@@ -292,9 +313,11 @@ def test_the_verb_says_that_the_population_is_of_the_same_study(run, tmp_path: P
     document = json.loads(printed)
     text, _ = run("evaluate", "kinetics", *options, "--leave-one-out")
     refused, wrong = run("evaluate", "kinetics", *options, "--json")
+    alone, _ = run("evaluate", "kinetics", *options, "--at-once", "2", "--json")
 
     assert code == 0
     assert (document["split"], document["train"]["n"], document["test"]["n"]) == ("leave one patient out", 3, 4)
     assert "each is predicted by a population of 3 others" in text
     assert wrong == 2
     assert "is not complete" in json.loads(refused)["error"]["message"]
+    assert "nobody is left out" in json.loads(alone)["error"]["message"]

@@ -48,6 +48,8 @@ def evaluate(
         raise InputError(f"the task '{task}' is not in this version", where="TASK", hint="use kinetics")
     if model is None or data is None:
         raise InputError("a model and data are needed", where="--model and --data", hint="give both")
+    if at_once > 1 and not leave_one_out:
+        raise InputError("nobody is left out", where="--at-once", hint="give --leave-one-out as well")
     document = (
         _left_out(model, data, seed, knowledge, at_once) if leave_one_out else _kinetics(model, data, seed, knowledge)
     )

@@ -2,8 +2,8 @@
 
 For data that no published model exists of. The structure (a model file) says which compartments, covariates, random
 effects and form of the error; its numbers are only where the search begins, so it says in `missing` that it is none
-that doses are made with. The population is estimated in two
-stages that are repeated until nothing moves (an EM algorithm, the expectations by Laplace's approximation):
+that doses are made with. The population is estimated in two stages that are repeated until nothing moves (an EM
+algorithm, the expectations by Laplace's approximation):
 
 1. each patient's most probable random effects eta_i and their covariance C_i, given the present population;
 2. the typical parameters move by the mean of eta_i; omega = covariance of eta_i (divisor m - 1) + mean of C_i, so that

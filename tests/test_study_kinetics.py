@@ -236,8 +236,8 @@ _EXPECTED = {  # subjects, doses, levels as counted in the files
     "phenobarbital_neonates_59.csv": (59, 589, 155),
     "quinidine_136.csv": (136, None, 361),
     "warfarin_pkpd_32.csv": (32, 32, 251),
-    "mavoglurant_oral_iv.csv": (120, 198, None),
-    "nimotuzumab_iv.csv": (12, None, None),
+    "mavoglurant_oral_iv.csv": (120, 198, 2480),
+    "nimotuzumab_iv.csv": (12, 120, 321),
 }
 
 

@@ -64,12 +64,17 @@ class CheckBin(Value):
 
 
 class EvaluationDocument(Value):
-    """Document `posologist/evaluation/1`."""
+    """Document `posologist/evaluation/1`.
+
+    `split` says how many patients were left out where each is tested on what was learned from others of the same data
+    (`train` counts these); it is empty where the method is one and the same for all.
+    """
 
     schema_: Literal["posologist/evaluation/1"] = Field(default="posologist/evaluation/1", alias="schema")
     task: str
     label: Literal["real patients", "simulated patients", "agreement with practice"]
     model: str = ""
+    split: str = ""
     concentration_unit: str = ""
     train: Sample
     test: Sample

@@ -16,6 +16,7 @@ _BAR_WIDTH, _BAR_HEIGHT, _BAR_MIDDLE = 210, 16, 8
 _PART_WIDTH, _PART_HEIGHT = 90, 12
 _CURVE_WIDTH, _CURVE_HEIGHT = 368, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 22
+_NARROWEST = 3.0  # half the width of a time bin in which all levels have one time
 _TICKS_WANTED = 4
 _ROUNDING = 1e-9
 
@@ -146,22 +147,24 @@ def predictive_check(bins: Sequence[CheckBin], unit: str) -> str:
     """Percentiles (5, 50, 95) of the levels in time bins over the bands that the model simulates; a file of its own."""
     top = max(max(*b.observed, *b.high) for b in bins) or 1.0
     last = max(b.end for b in bins) or 1.0
-    width, height, floor = 640 - _LEFT - _RIGHT, 320 - _TOP - _BOTTOM, 320 - _BOTTOM
+    right_edge, height, floor = 640 - 2 * _RIGHT, 320 - _TOP - _BOTTOM, 320 - _BOTTOM
 
     def x(hours: float) -> float:
-        return _LEFT + width * hours / last
+        return _LEFT + (right_edge - _LEFT) * hours / last
 
     def y(value: float) -> float:
         return floor - height * max(value, 0.0) / top
 
     parts = [
-        f'<line x1="{_LEFT}" x2="{640 - _RIGHT}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="#ddd"/>'
+        f'<line x1="{_LEFT}" x2="{right_edge}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="#ddd"/>'
         f'<text x="{_LEFT - 5}" y="{y(v) + 4:.1f}" text-anchor="end">{number(v)}</text>'
         for v in round_ticks(0.0, top)
     ]
     parts += [f'<text x="{x(v):.1f}" y="{floor + 15}" text-anchor="middle">{number(v)} h</text>' for v in _hours(last)]
+    parts.append(f'<text x="{right_edge}" y="{_TOP + 10}" text-anchor="end">{escape(unit)}</text>')
     for b in bins:
-        left, right = x(b.start), max(x(b.end), x(b.start) + 2.0)
+        middle, half = (x(b.start) + x(b.end)) / 2.0, max((x(b.end) - x(b.start)) / 2.0, _NARROWEST)
+        left, right = middle - half, middle + half
         for low, high, seen in zip(b.low, b.high, b.observed, strict=True):
             parts.append(
                 f'<rect x="{left:.1f}" y="{y(high):.1f}" width="{right - left:.1f}" '

@@ -13,6 +13,8 @@ from posologist.serve.output import emit
 
 if TYPE_CHECKING:
     from posologist.core.evaluation import EvaluationDocument, Interval
+    from posologist.knowledge.models import PkModel
+    from posologist.twin.events import EventTable
 
 verbs = typer.Typer()
 _SHOWN = ("mpe_percent", "mape_percent", "rmse", "f20_percent", "f30_percent")
@@ -27,6 +29,16 @@ def evaluate(
         Path | None, typer.Option("--data", help="Event table in NONMEM's columns, or a public data set.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of simulated patients and of the bootstrap.")] = 0,
+    leave_one_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-one-out",
+            help="The model is a structure: each patient is predicted by a population estimated from the others.",
+        ),
+    ] = False,
+    at_once: Annotated[
+        int, typer.Option("--at-once", min=1, help="Patients that --leave-one-out leaves out at a time.")
+    ] = 1,
     svg: Annotated[Path | None, typer.Option("--svg", help="Write the visual predictive check here.")] = None,
     knowledge: KnowledgeOption = None,
     as_json: JsonOption = False,
@@ -36,7 +48,11 @@ def evaluate(
         raise InputError(f"the task '{task}' is not in this version", where="TASK", hint="use kinetics")
     if model is None or data is None:
         raise InputError("a model and data are needed", where="--model and --data", hint="give both")
-    document = _kinetics(model, data, seed, knowledge)
+    if at_once > 1 and not leave_one_out:
+        raise InputError("nobody is left out", where="--at-once", hint="give --leave-one-out as well")
+    document = (
+        _left_out(model, data, seed, knowledge, at_once) if leave_one_out else _kinetics(model, data, seed, knowledge)
+    )
     if svg is not None:
         _write_plot(document, svg)
     if as_json:
@@ -46,9 +62,27 @@ def evaluate(
 
 
 def _kinetics(name: str, data: Path, seed: int, knowledge: list[Path] | None) -> EvaluationDocument:
-    from posologist.serve.cli_twin import model_named, versions
-    from posologist.study.datasets import event_tables
+    from posologist.serve.cli_twin import versions
     from posologist.study.kinetics import evaluate_kinetics
+
+    model, tables, notes = _read(name, data, knowledge)
+    return evaluate_kinetics(model, tables, versions=versions(), seed=seed, findings=notes)
+
+
+def _left_out(name: str, data: Path, seed: int, knowledge: list[Path] | None, at_once: int) -> EvaluationDocument:
+    from posologist.serve.cli_twin import versions
+    from posologist.study.leave_one_out import evaluate_left_out
+
+    structure, tables, notes = _read(name, data, knowledge)
+    return evaluate_left_out(structure, tables, at_once=at_once, versions=versions(), seed=seed, findings=notes)
+
+
+def _read(
+    name: str, data: Path, knowledge: list[Path] | None
+) -> tuple[PkModel, tuple[EventTable, ...], tuple[str, ...]]:
+    """The model, the patients' tables under its names, and what was assumed in reading them."""
+    from posologist.serve.cli_twin import model_named
+    from posologist.study.datasets import event_tables
     from posologist.twin.modelled import named_as
 
     try:
@@ -57,8 +91,7 @@ def _kinetics(name: str, data: Path, seed: int, knowledge: list[Path] | None) ->
         raise InputError(f"cannot read the file: {error}", where=str(data), hint="give a text file (CSV)") from error
     model = model_named(name, knowledge)
     given, notes = event_tables(text, source=data.name, model=model)
-    tables = tuple(named_as(model, table) for table in given)
-    return evaluate_kinetics(model, tables, versions=versions(), seed=seed, findings=notes)
+    return model, tuple(named_as(model, table) for table in given), notes
 
 
 def _write_plot(document: EvaluationDocument, path: Path) -> None:
@@ -72,6 +105,8 @@ def _write_plot(document: EvaluationDocument, path: Path) -> None:
 
 def _print(document: EvaluationDocument) -> None:
     emit(f"Model {document.model}, {document.test.n} patients, {document.test.levels} levels, {document.label}")
+    if document.split:
+        emit(f"{document.split}: each is predicted by a population of {document.train.n} others")
     for row in document.rows:
         emit(f"{row.method} ({row.n} patients, {row.levels} levels)")
         for name in (*_SHOWN, *_PREDICTIVE):

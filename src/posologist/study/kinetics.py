@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Literal, cast
 
 import numpy as np
@@ -88,6 +89,30 @@ def evaluate_kinetics(
     """
     _check(model)
     found = predicted_levels(model, tables, seed=seed, draws=draws)
+    return document_of(
+        model,
+        found,
+        train=Sample(n=0),
+        versions=versions,
+        label=label,
+        seed=seed,
+        n_resamples=n_resamples,
+        findings=(*findings, *_outside(model, tables)),
+    )
+
+
+def document_of(
+    model: PkModel,
+    found: Predicted,
+    *,
+    train: Sample,
+    versions: Versions,
+    label: Label,
+    seed: int,
+    n_resamples: int,
+    findings: Sequence[str],
+) -> EvaluationDocument:
+    """Metrics of predicted levels with their bootstrap intervals; the findings stand before those of `found`."""
     counts = bootstrap.resamples(len(found.subjects), n_resamples, np.random.default_rng(seed))
     later = np.isfinite(found.posterior)
     before = _metrics(found, found.prior, np.ones(len(found.patient), dtype=bool), counts)
@@ -110,13 +135,13 @@ def evaluate_kinetics(
         label=label,
         model=model.id,
         concentration_unit=model.concentration_unit,
-        train=Sample(n=0),
+        train=train,
         test=Sample(n=len(found.subjects), levels=len(found.patient)),
         seed=seed,
         rows=tuple(rows),
         paired=paired,
         check=predictive.predictive_check(found.time, found.observed, found.prior, found.simulated),
-        findings=(*findings, *_outside(model, tables), *found.findings),
+        findings=(*findings, *found.findings),
         versions=versions,
     )
 
@@ -177,17 +202,29 @@ def predicted_levels(model: PkModel, tables: Sequence[EventTable], *, seed: int,
     InputError
         If a covariate is missing, or no level can be judged.
     """
-    run = None if model.elimination == "linear" else cast(Predict, predict_measured)
-    parts, cleaned = [], []
+    return levels_predicted_by([(model, table) for table in tables], seed=seed, draws=draws)
+
+
+def levels_predicted_by(pairs: Sequence[tuple[PkModel, EventTable]], *, seed: int, draws: int) -> Predicted:
+    """`predicted_levels` where each patient comes with the model to be used.
+
+    Raises
+    ------
+    InputError
+        If a covariate is missing, or no level can be judged.
+    """
+    parts: list[_Before] = []
+    judged: list[tuple[PkModel, EventTable]] = []
     left_out: dict[str, list[str]] = {}
-    for table in tables:
+    for model, table in pairs:
+        run = predictor(model)
         clean = _judged(model, table, run, left_out)
         if levels_at(clean):
-            cleaned.append(clean)
+            judged.append((model, clean))
             parts.append(_before(model, clean, run, seed, draws))
     if not parts:
         raise InputError("no level can be judged", where="--data", hint="give positive levels after a dose")
-    posterior, failed = _after(model, cleaned, run)
+    posterior, failed = _after(judged)
     patient = np.concatenate([np.full(len(p.observed), n) for n, p in enumerate(parts)])
     return Predicted(
         patient=patient,
@@ -197,35 +234,45 @@ def predicted_levels(model: PkModel, tables: Sequence[EventTable], *, seed: int,
         posterior=posterior,
         simulated=np.concatenate([p.simulated for p in parts], axis=1),
         npde=np.concatenate([predictive.npde(p.simulated, p.observed) for p in parts]),
-        subjects=tuple(table.subject for table in cleaned),
+        subjects=tuple(table.subject for _, table in judged),
         findings=(*_left_out(left_out), *failed),
     )
 
 
+def predictor(model: PkModel) -> Predict | None:
+    """What predicts the model's levels; None: the closed forms of linear models."""
+    return None if model.elimination == "linear" else cast(Predict, predict_measured)
+
+
 def _judged(model: PkModel, table: EventTable, run: Predict | None, left_out: dict[str, list[str]]) -> EventTable:
     """The table without levels that no percent error is defined for; `left_out` takes them, by reason."""
-    at = levels_at(table)
-    if not at:
+    if not levels_at(table):
         left_out.setdefault("no level", []).append(f"subject {table.subject}")
         return table
-    problem = _problem(model, table, run)
+    positive = _without(table, {place: _unusable(table.records[place]) for place in levels_at(table)}, left_out)
+    problem = _problem(model, positive, run)
     typical = problem.predictions(np.array([0]), np.zeros((1, problem.effects.n_scores)))[0]
+    absent = {
+        place: "" if value > 0 else "the model predicts no drug there"
+        for place, value in zip(levels_at(positive), typical, strict=True)
+    }
+    return _without(positive, absent, left_out)
+
+
+def _without(table: EventTable, why: dict[int, str], left_out: dict[str, list[str]]) -> EventTable:
+    """The table without the levels at places that have a reason to leave them out."""
     records = list(table.records)
-    for place, value in zip(at, typical, strict=True):
-        record = records[place]
-        why = _why_not(record, value)
-        if why:
-            records[place] = replace(record, dv=None, mdv=1, limit=None)
-            left_out.setdefault(why, []).append(f"subject {table.subject} at {record.time:g} h")
+    for place, reason in why.items():
+        if reason:
+            left_out.setdefault(reason, []).append(f"subject {table.subject} at {records[place].time:g} h")
+            records[place] = replace(records[place], dv=None, mdv=1, limit=None)
     return EventTable(table.subject, tuple(records))
 
 
-def _why_not(record: Record, predicted: float) -> str:
+def _unusable(record: Record) -> str:
     if is_below(record):
         return "below the limit of quantification"
-    if record.dv is None or record.dv <= 0:
-        return "the level is not positive"
-    return "" if predicted > 0 else "the model predicts no drug there"
+    return "the level is not positive" if record.dv is None or record.dv <= 0 else ""
 
 
 def _left_out(found: dict[str, list[str]]) -> tuple[str, ...]:
@@ -268,21 +315,23 @@ def _before(model: PkModel, table: EventTable, run: Predict | None, seed: int, d
     )
 
 
-def _after(model: PkModel, tables: Sequence[EventTable], run: Predict | None) -> tuple[Array, list[str]]:
+def _after(pairs: Sequence[tuple[PkModel, EventTable]]) -> tuple[Array, list[str]]:
     """Rolling predictions of all levels in a row, nan for first levels, and what could not be estimated."""
-    rolling = [cut for table in tables for cut in _cuts(table)]
-    known = [known for known, _ in rolling if known is not None]
-    results = iter(map_estimates(model, known, predict=run))
     values, said = [], []
-    for before, until in rolling:
-        if before is None:
-            values.append(np.nan)
-            continue
-        result = next(results)
-        values.append(_next_level(model, until, result, run) if result.converged else np.nan)
-        if not result.converged:
-            time = until.records[-1].time
-            said.append(f"subject {until.subject}: no estimate before the level at {time:g} h ({result.problem})")
+    for _, group in groupby(pairs, key=lambda pair: id(pair[0])):
+        members = list(group)
+        model, run = members[0][0], predictor(members[0][0])
+        rolling = [cut for _, table in members for cut in _cuts(table)]
+        results = iter(map_estimates(model, [known for known, _ in rolling if known is not None], predict=run))
+        for before, until in rolling:
+            if before is None:
+                values.append(np.nan)
+                continue
+            result = next(results)
+            values.append(_next_level(model, until, result, run) if result.converged else np.nan)
+            if not result.converged:
+                time = until.records[-1].time
+                said.append(f"subject {until.subject}: no estimate before the level at {time:g} h ({result.problem})")
     return np.array(values, dtype=np.float64), said
 
 

@@ -1,7 +1,7 @@
 """Regimens that can be given of a drug whose exposure a model tells, and their order for this patient.
 
 Absorbed doses are those that can be dispensed (`search.regimens_for`); intravenous ones are multiples of half the
-smallest vial (less for small doses) up to four of the largest, every 6, 8, 12 or 24 h (48 h of what leaves slowly, or as
+smallest vial (less for small doses) up to four of the largest, every 6, 8, 12, 24 h (48 h of what leaves slowly, or as
 now), no faster than the drug's file allows, or as a continuous infusion where a source describes one. A regimen
 qualifies when it brings the middle patient, or at least half of the possible ones, to the target and its probability of
 toxicity stays below the setting. Probabilities that differ by less than the draws can tell count as equal.

@@ -173,7 +173,7 @@ def measured(*levels: tuple[float, float], unit: str = "mg/L", analyte: str = "v
 
 def answer(*, model: PkModel = GOTI, drug: str = "vancomycin", **more: Any) -> DoseDocument:
     who = a_patient(age=62, weight=80.0, height=178.0, creatinine=1.0)
-    given = {name: more.pop(name) for name in ("levels", "now", "covariates", "asked_at") if name in more}
+    given = {name: more.pop(name) for name in ("levels", "now", "covariates", "asked_at", "stored") if name in more}
     told = Given(**{"events": more.pop("events", given_doses()), "now": NOW, **given})
     asked = {"target": AREA, **more}
     return dose_by_models(who, drug, (model,), told, knowledge=load_knowledge(), settings=PLAIN, **asked)
@@ -470,3 +470,49 @@ def test_genes_and_units_reach_the_model() -> None:
 def test_an_unknown_gene_is_named_not_guessed(profile: PhenotypeProfile | None) -> None:
     with pytest.raises(InputError, match="CYP2C9"):
         told("warfarin_hamberg2010", profile)
+
+
+def test_a_stated_covariate_takes_the_place_of_the_record() -> None:
+    usual, stated = answer(levels=()), answer(levels=(), covariates={"crcl": 40.0})
+    ratio = (40.0 / 86.7) ** 0.8
+    assert stated.parameters["CL"].value == pytest.approx(usual.parameters["CL"].value * ratio, rel=0.01)
+
+
+@pytest.mark.parametrize(("name", "value"), [("weigth", 70.0), ("crcl", -5.0)])
+def test_a_stated_covariate_that_is_unknown_or_impossible_is_refused(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=name):
+        answer(covariates={"weight": 70.0, name: value})
+
+
+def test_a_fall_of_the_kidney_during_treatment_is_told_and_acts_on_what_comes() -> None:
+    steady = a_patient(age=62, weight=80.0, height=178.0, creatinine=1.0)
+    later = a_patient(age=62, weight=80.0, height=178.0, creatinine=2.5)
+    rows = tuple(
+        row.model_copy(update={"at": datetime(2026, 11, 10, 8, tzinfo=UTC)})
+        for row in later.observations
+        if row.key == "creatinine"
+    )
+    early = tuple(
+        row.model_copy(update={"at": datetime(2026, 11, 1, 8, tzinfo=UTC)}) if row.at is not None else row
+        for row in steady.observations
+    )
+    falling = steady.model_copy(update={"observations": (*early, *rows)})
+    told = Given(now=NOW, events=given_doses(), levels=measured((35.5, 12.0), (38.0, 27.0)))
+    documents = [
+        dose_by_models(who, "vancomycin", (GOTI,), told, target=AREA, knowledge=load_knowledge(), settings=PLAIN)
+        for who in (steady.model_copy(update={"observations": early}), falling)
+    ]
+    assert "crcl changed during treatment" in {finding.title for finding in documents[1].findings}
+    etas = [document.individual.eta["ETA1"].value for document in documents if document.individual is not None]
+    assert etas[0] == pytest.approx(etas[1], abs=1e-6)
+    ratio = documents[1].parameters["CL"].value / documents[0].parameters["CL"].value
+    assert ratio == pytest.approx(2.5**-0.8, rel=0.02)
+
+
+def test_an_earlier_answer_is_gone_on_from() -> None:
+    first = answer(levels=measured((35.5, 12.0)))
+    assert first.twin is not None
+    both = answer(levels=measured((35.5, 12.0), (38.0, 27.0)))
+    again = answer(events=(), levels=measured((38.0, 27.0)), stored=first.twin)
+    assert again.parameters["CL"].value == both.parameters["CL"].value
+    assert [level.observed.value for level in again.levels] == [12.0, 27.0]

@@ -33,7 +33,15 @@ from posologist.records.table import EventRow, LevelRow
 from posologist.twin.compartment import INTRAVENOUS, short_route
 from posologist.twin.individual_dose import Question, individual_dose_document
 from posologist.twin.mixture import Member
-from posologist.twin.patient_model import Before, Since, check_usable, compartment_of, covariates_of, history_of
+from posologist.twin.patient_model import (
+    CENTRAL_OF_ABSORBED,
+    Before,
+    Since,
+    check_usable,
+    compartment_of,
+    covariates_of,
+    history_of,
+)
 from posologist.twin.search import usual_route
 from posologist.twin.standing import is_verified
 from posologist.twin.twin import Twin
@@ -101,12 +109,13 @@ def dose_by_models(
     drug = knowledge.drug(drug_name)
     for model in models:
         check_usable(model, str(drug.id))
+    _check_stated(models, given.covariates)
     aim = None if target is None else parse_target(target)
     case, medicines, subject, hits = screened(
         patient, drug, indication=indication, genome=genome, knowledge=knowledge, settings=settings
     )
     outcome = limits_for(case, drug, subject, hits)
-    route = _route(drug, models, given, outcome)
+    route = _route(drug, models, given, outcome, knowledge)
     sought = members_of(case, patient, drug, models, given, medicines=medicines, route=route)
     weight = case.situation.facts.get("weight")
     question = Question(
@@ -197,12 +206,15 @@ def _left_out(drug: Drug, model: PkModel, why: str, need: str) -> NotChecked:
     return NotChecked(what=f"the model {model.id}", why=why, would_need=need, drugs=(str(drug.id),))
 
 
-def _route(drug: Drug, models: Sequence[PkModel], given: Given, outcome: LimitOutcome) -> str:
+def _route(drug: Drug, models: Sequence[PkModel], given: Given, outcome: LimitOutcome, knowledge: Knowledge) -> str:
     """The route in use; without doses that of a single model, or the drug's usual one."""
-    own = [row for row in given.events if not row.drug or row.drug.lower() in (drug.id, drug.name.lower())]
+    own = [row for row in given.events if not row.drug or is_of(row.drug, drug.id, knowledge)]
     if own:
         last = max(own, key=lambda row: row.at)
         return "iv" if short_route(last.route) in INTRAVENOUS else "oral"
+    stored = [] if given.stored is None else [event for event in given.stored.events if event.kind == "dose"]
+    if stored and stored[-1].compartment == CENTRAL_OF_ABSORBED:
+        return "iv"
     routes = {"iv" if model.absorption == "none" else "oral" for model in models}
     if len(routes) == 1 or outcome.limits is None:
         return sorted(routes)[0]
@@ -224,8 +236,9 @@ def _member(
     masses = {key: a.molar_mass for key, a in knowledge.codes.analytes.items() if a.molar_mass is not None}
     profile = case.profile(medicines)
     told = covariates_of(
-        model, case.situation, profile, molar_masses=masses, ledger=case.ledger, given=_own(model, given.covariates)
-    )
+        model, case.situation, profile, molar_masses=masses, ledger=case.ledger,
+        given={c.name: given.covariates[c.name] for c in model.covariates if c.name in given.covariates},
+    )  # fmt: skip
     course = [Since(None, told.values)]
     if patient is not None and given.events:
         course = course_of(case, patient, model, told, given.events, profile=profile, molar_masses=masses)
@@ -239,22 +252,17 @@ def _member(
     return Member(twin, told, history, route), course_told(model, course, told, case)
 
 
-def _own(model: PkModel, covariates: Mapping[str, float]) -> dict[str, float]:
-    """Those of the stated covariates that a model has.
-
-    Raises
-    ------
-    InputError
-        If it has none of them, or one is not a possible value of what may not be below zero.
-    """
-    names = {covariate.name for covariate in model.covariates}
-    own = {name: value for name, value in covariates.items() if name in names}
-    if covariates and not own:
-        known = ", ".join(sorted(names)) or "none"
+def _check_stated(models: Sequence[PkModel], covariates: Mapping[str, float]) -> None:
+    """Refuse stated covariates that no model has, and amounts below zero."""
+    known = {covariate.name for model in models for covariate in model.covariates}
+    if strange := sorted(set(covariates) - known):
         raise InputError(
-            f"{model.id} has no covariate {', '.join(sorted(covariates))}", where="--covariate", hint=f"it has {known}"
+            f"no model of the drug has a covariate {', '.join(strange)}",
+            where="--covariate",
+            hint=f"they have {', '.join(sorted(known)) or 'none'}",
         )
-    return own
+    if below := sorted(name for name, value in covariates.items() if value < 0):
+        raise InputError(f"{', '.join(below)} is below zero", where="--covariate", hint="give a possible value")
 
 
 def is_of(name: str, drug: DrugId, knowledge: Knowledge) -> bool:

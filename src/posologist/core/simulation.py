@@ -88,6 +88,7 @@ class DoseDocument(Value):
     """Document `posologist/dose/1`. `individual` is None while no level has been used.
 
     `computed` is the starting dose that the patient's genes ask for, where a published algorithm or table gives it.
+    `course` holds what is expected of a response (INR) over the first days of the regimen that is listed first.
     """
 
     schema_: Literal["posologist/dose/1"] = Field(default="posologist/dose/1", alias="schema")
@@ -103,6 +104,7 @@ class DoseDocument(Value):
     binding_constraint: BindingConstraint | None = None
     next_sample: NextSample | None = None
     levels: Many[LevelDocument] = ()
+    course: dict[str, Series] = {}
     findings: Many[Finding] = ()
     not_checked: Many[NotChecked] = ()
     assumptions: Many[Reason] = ()

@@ -178,8 +178,8 @@ def _problems(model: EffectModel, name: str) -> Iterator[str]:
     if model.id != name:
         yield f"id '{model.id}' is not the name of the file"
     cited = {citation.key for citation in model.citations}
-    facts = (*model.parameters, *model.residual, *model.toxicity)
-    for key in {*(fact.source for fact in facts), model.about.source}:
+    sources = {row.source for row in model.parameters} | {row.source for row in model.residual}
+    for key in sources | {row.source for row in model.toxicity} | {model.about.source}:
         if key not in cited:
             yield f"citation '{key}' is not defined"
     if len(model.omega) != len(model.random):

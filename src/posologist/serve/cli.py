@@ -265,7 +265,7 @@ def dose(
     levels: LevelsOption = None,
     events: EventsOption = None,
     model: cli_twin.ModelOption = None,
-    target: Annotated[str | None, typer.Option("--target", help='e.g. "auc24 400-600 h.mg/L".')] = None,
+    target: Annotated[str | None, typer.Option("--target", help='e.g. "auc24 400-600 h.mg/L", "inr 2-3".')] = None,
     indication: Annotated[str | None, typer.Option("--for", help="Indication whose dose limits apply.")] = None,
     as_of: AsOfOption = None,
     patient_id: PatientIdOption = None,
@@ -274,7 +274,8 @@ def dose(
 ) -> None:
     """Regimens of one drug for this patient, by exposure, within the limits of kidney, liver, age and genes.
 
-    With --model the patient's own parameters are estimated from --events (doses given) and --levels.
+    With --model the patient's own parameters are estimated from --events (doses given) and --levels. A target of the
+    INR or of the systolic pressure is answered by what the doses do ("inr 2-3", "systolic 120-130 mmHg").
     """
     from posologist.recommend.dose import dose_for
     from posologist.serve import inputs
@@ -299,8 +300,13 @@ def dose(
             who, drug, model, levels=levels, events=events, indication=indication, target=target, genome=genes,
             facts=facts, settings=settings, as_of=as_of, folders=knowledge,
         )  # fmt: skip
+    elif target is not None and cli_twin.is_response(target):
+        document = cli_twin.dose_of_response(
+            who, drug, target, levels=levels, events=events, indication=indication, genome=genes, facts=facts,
+            settings=settings, as_of=as_of,
+        )  # fmt: skip
     elif events is not None:
-        raise InputError("is for a model", where="--events", hint="give it with --model")
+        raise InputError("is for a model", where="--events", hint="give it with --model, or with a target of the INR")
     else:
         document = dose_for(
             who, drug, indication=indication, target=target, genome=genes, knowledge=facts, settings=settings,

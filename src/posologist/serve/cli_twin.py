@@ -173,6 +173,37 @@ def dose_of_model(
     )  # fmt: skip
 
 
+def is_response(target: str) -> bool:
+    """Whether a target is one of a response (INR, pressure)."""
+    from posologist.recommend.dose_by_response import is_response as found
+
+    return found(target)
+
+
+def dose_of_response(
+    who: Patient,
+    drug: str,
+    target: str,
+    *,
+    levels: Path | None,
+    events: Path | None,
+    indication: str | None,
+    genome: GeneticProfile | None,
+    facts: Knowledge,
+    settings: Settings,
+    as_of: str | None,
+) -> DoseDocument:
+    """The answer of `dose` for a target of a response; the day of the question is as in `dose_of_model`."""
+    from posologist.recommend.dose_by_response import dose_by_response
+    from posologist.serve import inputs
+
+    day = inputs.day_of(as_of) or datetime.now(UTC).date()
+    return dose_by_response(
+        who, drug, target=target, **inputs.measured_of(levels, events), now=datetime.combine(day, time.max, UTC),
+        indication=indication, genome=genome, knowledge=facts, settings=settings,
+    )  # fmt: skip
+
+
 def model_named(name: str, knowledge: list[Path] | None) -> PkModel:
     from posologist.knowledge.models import load_model, load_models
 

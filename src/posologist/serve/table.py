@@ -265,6 +265,8 @@ def print_dose(document: DoseDocument) -> None:
         nearest = document.binding_constraint.nearest_regimen
         near = f"; nearest: {nearest}" if nearest else ""
         _line(console, "Not reached", f"{document.binding_constraint.what}{near}", "bold red")
+    for name, series in document.course.items():
+        _print_series(console, f"expected {name}", series)
     if document.next_sample is not None:
         _line(console, "Next level", f"at {quantity(document.next_sample.time)}: {document.next_sample.reduces}")
     _print_findings(console, document.findings, tuple(SEVERITY))

@@ -34,7 +34,7 @@ MEASURE = "inr"
 DAYS = 14  # of the expected course
 _BASELINE = "inr_before"  # fact that the effect model asks for: the INR without warfarin
 _UNITS = ("1", INR_UNIT)
-_SHOWN = {"CL": "L/h", "EC50": "mg/L"}
+_GENES = ("CYP2C9", "VKORC1")
 _UNLIKE = (
     (
         "diet, alcohol, illness and missed doses",
@@ -71,7 +71,7 @@ def inr_dose(
     """
     model = joined(kinetics, effect)
     given = [row for row in events if not row.drug or is_drug[row.drug]]
-    after, before = _split(asked, levels, given)
+    after, before = _split(asked, levels, given, now)
     told, said = _told(asked, model, medicines, before, given)
     history = history_of(
         model, events, after, is_drug={**is_drug, **{row.analyte: True for row in after}}, covariates=told.values,
@@ -86,13 +86,17 @@ def inr_dose(
     measured, misfits = _levels(asked, effect, model, people, history, because)
     return DoseDocument(
         drug=DrugId(asked.drug.id), model=effect.id, patient=asked.case.situation.patient_id,
-        parameters={name: asked.estimate(people.parameters[name], unit, because) for name, unit in _SHOWN.items()},
+        parameters={
+            "EC50": asked.estimate(people.parameters["EC50"], "mg/L", because),
+            "KDE": asked.estimate(people.parameters["CL"] / people.parameters["V1"], "1/h", because),
+        },
         individual=_individual(asked, model, people, because), target=asked.aim, regimens=ranks.regimens,
         binding_constraint=ranks.binding, levels=measured,
         course=_course(asked, effect, model, people, history, ranks.shown, because),
         findings=(
             *told.findings, *history.findings, *asked.unverified((effect, kinetics), because),
-            *_about_draws(asked, people, because), *misfits, *ranks.findings, *offers_said,
+            *_about_draws(asked, people, because), *_converted(asked, medicines, because), *misfits, *ranks.findings,
+            *offers_said,
         ),
         not_checked=tuple(_open(asked, model)),
         assumptions=(*told.assumptions, *said, *history.assumptions, *_assumed(asked, effect, history, because)),
@@ -101,7 +105,7 @@ def inr_dose(
 
 
 def _split(
-    asked: Asked, levels: Sequence[LevelRow], given: Sequence[EventRow]
+    asked: Asked, levels: Sequence[LevelRow], given: Sequence[EventRow], now: datetime
 ) -> tuple[list[LevelRow], list[LevelRow]]:
     """INRs after the first dose, which teach, and those before it, of which the last is the baseline."""
     analyte = asked.case.knowledge.codes.analytes[MEASURE]
@@ -111,6 +115,8 @@ def _split(
             raise InputError(f"the level is of {row.analyte}", where=str(row.source), hint="give INR values only")
         if ucum(row.unit) not in _UNITS:
             raise InputError(f"an INR has no unit '{row.unit}'", where=str(row.source), hint="write 1 or ratio")
+        if row.at > now:
+            raise InputError(f"{row.at:%Y-%m-%d %H:%M} lies in the future", where=str(row.source), hint="check --as-of")
         if not low <= row.value <= high:
             raise InputError(
                 f"an INR of {row.value:g} is not possible", where=str(row.source), hint=f"{low:g} to {high:g}"
@@ -280,6 +286,23 @@ def _about_draws(asked: Asked, people: People, because: Because) -> tuple[Findin
     return (asked.finding("serious", "The posterior is poorly sampled", detail, because),)
 
 
+def _converted(asked: Asked, medicines: tuple[DrugId, ...], because: Because) -> tuple[Finding, ...]:
+    """Genes that other medicines make act as another genotype: the model counts alleles only."""
+    found = []
+    profile = asked.case.profile(tuple(m for m in medicines if m != asked.drug.id))
+    for gene in profile.genes.values():
+        if str(gene.gene) in _GENES and gene.genetic is not None and gene.clinical != gene.genetic:
+            detail = (
+                f"{gene.gene} is a {gene.genetic} by its alleles and acts as {gene.clinical or 'not known'}"
+                f"{f': {gene.reason}' if gene.reason else ''}. The model counts alleles only: "
+                "judge the doses, and measure the INR more often."
+            )
+            found.append(
+                asked.finding("serious", f"{gene.gene} is changed by a medicine", detail, (*gene.because, *because))
+            )
+    return tuple(found)
+
+
 def _open(asked: Asked, model: PkModel) -> list[NotChecked]:
     found = [asked.open(*row) for row in _UNLIKE]
     if _harm(model) is None:
@@ -298,4 +321,16 @@ def _assumed(asked: Asked, effect: EffectModel, history: History, because: Becau
     ]  # fmt: skip
     if effect.variability:
         told.append(f"How patients differ is taken as {effect.variability}.")
-    return tuple(asked.assumed(text, because) for text in told)
+    return (*_harm_said(asked, effect), *(asked.assumed(text, because) for text in told))
+
+
+def _harm_said(asked: Asked, effect: EffectModel) -> tuple[Reason, ...]:
+    """From which INR on harm is counted, and who says so."""
+    found = []
+    for row in effect.toxicity:
+        cited = next(citation for citation in effect.citations if citation.key == row.source)
+        text = f"Harm is counted from an INR above {row.high:g} on: {row.note}."
+        source = f"{cited.title} ({cited.where})"
+        key = asked.case.ledger.add("knowledge", text, source=source, status=row.status)
+        found.append(asked.assumed(text, (key,)))
+    return tuple(found)

@@ -117,12 +117,9 @@ def ranking(asked: Asked, rows: Sequence[Reached], name: str, unit: str, because
         what = f"no regimen of {asked.drug.name} that can be given is on file"
         return Ranking((), BindingConstraint(what=what, nearest_regimen=None), (), None)
     what, nearest = binding(rows, asked.settings)
-    chances = (
-        f", {100 * float(nearest.hits.mean()):.0f} % of possible patients inside it, "
-        f"{100 * float(nearest.harmed.mean()):.0f} % beyond the bound of harm"
-        if nearest.known
-        else ""
-    )
+    chances = f", {100 * float(nearest.hits.mean()):.0f} % of possible patients inside it" if nearest.known else ""
+    if nearest.known and nearest.harm is not None:
+        chances += f", {100 * float(nearest.harmed.mean()):.0f} % beyond the bound of harm"
     detail = (
         f"Nothing is ranked: {what}. The nearest regimen, {nearest.offer.text}, brings the middle patient to "
         f"{nearest.middle:.3g}{chances}."

@@ -40,6 +40,7 @@ INR_UNIT = "{INR}"
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 _AFTER_DOSE_H = (0.5, 2.0, 6.0)  # panels of the quadrature end here: a concentration bends after a dose
 _LONGEST_H = 12.0
+_MEMORY = 12.0  # mean transit times after which what entered a chain has left it, to 1e-12
 _POSTERIOR_DRAWS = 1000
 
 Parameters = Mapping[str, Array]
@@ -94,9 +95,11 @@ def plan_of(model: InrModel, doses: Sequence[Record], times: Array) -> Plan:
     """
     asked = np.asarray(times, dtype=np.float64)
     last = float(asked.max(initial=0.0))
-    edges = {float(t) for t in asked if t > 0} | {0.0}
+    first = float(asked[asked > 0].min(initial=last))
+    start = max(0.0, first - _MEMORY * max(_common(mean) for _, mean in model.chains))
+    edges = {float(t) for t in asked if t > 0} | {start}
     for dose in doses:
-        edges |= {t for t in (dose.time, *(dose.time + after for after in _AFTER_DOSE_H)) if 0 <= t < last}
+        edges |= {t for t in (dose.time, *(dose.time + after for after in _AFTER_DOSE_H)) if start <= t < last}
     nodes, weights = _quadrature(sorted(edges))
     chains = tuple(_weights(stages, _common(mean), nodes, weights, asked) for stages, mean in model.chains)
     return Plan(tuple(dose for dose in doses if dose.time < last), nodes, (chains[0], chains[1]))

@@ -152,8 +152,11 @@ def inr_after(
     return inr_at(effect, model, parameters, plan_of(inr_model_of(effect, parameters), doses, times))
 
 
-def settled_inr(effect: EffectModel, parameters: Parameters, dose: float, interval: float) -> Array:
-    """INR that `dose` (dose unit) every `interval` h leads to, (n_draws,), at the average concentration."""
+def settled_inr(effect: EffectModel, parameters: Parameters, dose: float | Array, interval: float) -> Array:
+    """INR that `dose` (dose unit) every `interval` h leads to, (n_draws,), at the average concentration.
+
+    Over a day the concentration moves about its average; the INR of that differs by less than 1 %.
+    """
     average = parameters.get("F", np.ones(1)) * dose / interval / parameters["CL"]
     return inr_model_of(effect, parameters).at_constant(average)
 

@@ -11,6 +11,7 @@
     kinetics                       the kinetic model whose concentration or exposure drives it
     random, [omega], residual      how patients differ in the structure's parameters ("pressure": in the CHANGE) or in
                                    those of the kinetics, and how a measurement scatters; as in a kinetic model
+    held_against                   how its answers compare with real patients, in a sentence; shown with every dose
     toxicity                       bounds of the outcome above which harm is expected
     parameters                     name, value, unit, meaning, table, source, status: one printed number each
     [equations]                    in order; safe expressions over parameters, covariates and earlier equations;
@@ -60,6 +61,7 @@ class EffectModel(Value):
     population: str
     note: str = ""
     kinetics: str = ""
+    held_against: str = ""
     covariates: Many[Covariate] = ()
     parameters: Many[Theta]
     equations: dict[str, str]

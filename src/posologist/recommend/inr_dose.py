@@ -18,7 +18,7 @@ from posologist.core.values import Because, DrugId, EvidenceKey, Quantity, Serie
 from posologist.core.version import VERSION
 from posologist.knowledge.effects import EffectModel
 from posologist.knowledge.models import PkModel
-from posologist.recommend.response_case import Asked, goal_for, lowest_status, ranking
+from posologist.recommend.response_case import Asked, goal_for, held_against, lowest_status, ranking
 from posologist.records.table import EventRow, LevelRow
 from posologist.twin.events import DOSE, Record
 from posologist.twin.goals import Goal
@@ -95,6 +95,7 @@ def inr_dose(
         course=_course(asked, effect, model, people, history, ranks.shown, because),
         findings=(
             *told.findings, *history.findings, *asked.unverified((effect, kinetics), because),
+            *held_against(asked, effect, because),
             *_about_draws(asked, people, because), *_converted(asked, medicines, because), *misfits, *ranks.findings,
             *offers_said,
         ),

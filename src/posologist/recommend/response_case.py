@@ -89,6 +89,13 @@ class Asked:
         return (self.finding("serious", "The regimens rest on unverified facts", detail, because),)
 
 
+def held_against(asked: Asked, effect: EffectModel, because: Sequence[EvidenceKey]) -> tuple[Finding, ...]:
+    """How the model's answers compare with real patients, where the file says it."""
+    if not effect.held_against:
+        return ()
+    return (asked.finding("monitor", "Held against real patients", effect.held_against, because),)
+
+
 def lowest_status(model: EffectModel | PkModel) -> str:
     """The weakest status among a model's parameters."""
     order = ("to verify", "secondary", "verified")

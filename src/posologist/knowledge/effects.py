@@ -10,7 +10,8 @@
                                    part that is asked for reads the covariate
     kinetics                       the kinetic model whose concentration or exposure drives it
     random, [omega], residual      how patients differ in the structure's parameters ("pressure": in the CHANGE) or in
-                                   those of the kinetics, and how a measurement scatters; as in a kinetic model
+                                   those of the kinetics, and how a measurement scatters; as in a kinetic model, omega
+                                   with a `status`
     held_against                   how its answers compare with real patients, in a sentence; shown with every dose
     toxicity                       bounds of the outcome above which harm is expected
     parameters                     name, value, unit, meaning, table, source, status: one printed number each
@@ -35,7 +36,7 @@ from pydantic import ValidationError
 
 from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.evidence import Citation
-from posologist.core.values import DrugId, Many, Value
+from posologist.core.values import DrugId, Many, Status, Value
 from posologist.knowledge.expression import UNKNOWN, Values, expression
 from posologist.knowledge.genes import FileHeader
 from posologist.knowledge.models import Covariate, RandomEffect, Residual, Target, Theta
@@ -49,7 +50,7 @@ _HINT = "see the other files of data/effects"
 class EffectModel(Value):
     """A published model of an effect; `equations` gives the parameters of its `structure` for a patient.
 
-    `omega` is the variance-covariance of the etas in the order of `random`, `variability` how the source prints it.
+    `omega` is the variance-covariance of the etas in the order of `random`, `variability` how its numbers were taken, and why.
     """
 
     id: str
@@ -68,6 +69,7 @@ class EffectModel(Value):
     random: Many[RandomEffect] = ()
     omega: Many[Many[float]] = ()
     variability: str = ""
+    variability_status: Status = "to verify"
     residual: Many[Residual] = ()
     toxicity: Many[Target] = ()
     citations: Many[Citation]
@@ -169,10 +171,12 @@ def _converted(table: dict[str, Any]) -> dict[str, Any]:
     stated = table.pop("omega", None)
     if stated is None:
         return table
+    status = stated.pop("status", "to verify")
     effects = table.get("random", [])
     kinds = [effect.get("kind", "log-normal") for effect in effects]
     omega = lower_triangle(stated, [effect["on"] for effect in effects], kinds, "omega")
-    return {**table, "omega": omega, "variability": f"{stated['convention']}; {stated.get('note', '')}"}
+    words = f"numbers taken as {stated['convention']}; {stated.get('note', '')}"
+    return {**table, "omega": omega, "variability": words, "variability_status": status}
 
 
 def _problems(model: EffectModel, name: str) -> Iterator[str]:

@@ -321,7 +321,7 @@ def _assumed(asked: Asked, effect: EffectModel, history: History, because: Becau
         "and no plan for when to measure; the measured INR decides.",
     ]  # fmt: skip
     if effect.variability:
-        told.append(f"How patients differ is taken as {effect.variability}.")
+        told.append(f"How patients differ: {effect.variability}.")
     return (*_harm_said(asked, effect), *(asked.assumed(text, because) for text in told))
 
 

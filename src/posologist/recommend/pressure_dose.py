@@ -228,5 +228,5 @@ def _assumed(asked: Asked, effect: EffectModel, present: _Present, because: Beca
             f"exposure to {asked.drug.name} alone."
         )
     else:
-        told.append(f"Patients differ in the change as printed ({effect.variability}); a single reading scatters more.")
+        told.append(f"How patients differ in the change: {effect.variability}. A single reading scatters more.")
     return tuple(asked.assumed(text, because) for text in told)

@@ -77,7 +77,7 @@ class Asked:
         for model in models:
             open_facts = [p.name for p in model.parameters if p.status == "to verify"]
             open_facts += [f"residual error of {r.output}" for r in model.residual if r.status == "to verify"]
-            if model.random and "not read" in model.variability:
+            if isinstance(model, EffectModel) and model.random and model.variability_status == "to verify":
                 open_facts.append("variability between patients")
             if open_facts:
                 said.append(f"{model.id}: {', '.join(open_facts)}")

@@ -38,6 +38,7 @@ from posologist.twin.compartment import absorption, disposition
 from posologist.twin.effect import curve, inr_course, inr_model_of, pressure_change, pressure_model
 from posologist.twin.events import DOSE, EventTable, Record
 from posologist.twin.individual import individual
+from posologist.twin.offers import EQUAL
 from posologist.twin.response import inr_after, inr_people, joined, settled_inr
 from shared import shared_data
 
@@ -397,6 +398,24 @@ def test_a_range_that_no_dose_can_reach_safely_names_the_nearest() -> None:
     assert "harm" in document.binding_constraint.what
     assert document.binding_constraint.nearest_regimen
     assert "No regimen qualifies" in titles(document)
+
+
+def test_a_drug_that_is_not_taken_yet_is_told_how_it_starts() -> None:
+    taken = a_patient(age=66, conditions=("atrial_fibrillation",), medicines=[a_medicine("warfarin", 5.0)])
+
+    assert "Maintenance, not the first dose" in titles(answer())
+    assert answer().start
+    assert pressed(160.0).start == "5 mg orally once daily"
+    assert answer(events=given_doses(), levels=inrs((9.6, 2.6))).start is None
+    assert answer(who=taken).start is None
+
+
+def test_of_equal_chances_the_smaller_amount_comes_first() -> None:
+    rows = pressed(152.0, target="systolic 130-145 mmHg").regimens
+    shares = [row.target_attainment.value for row in rows]
+
+    assert max(shares) - min(shares) < EQUAL
+    assert [float(row.text.split()[0]) for row in rows] == sorted(float(row.text.split()[0]) for row in rows)
 
 
 def test_rows_of_another_drug_are_left_out() -> None:

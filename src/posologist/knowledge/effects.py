@@ -50,7 +50,8 @@ _HINT = "see the other files of data/effects"
 class EffectModel(Value):
     """A published model of an effect; `equations` gives the parameters of its `structure` for a patient.
 
-    `omega` is the variance-covariance of the etas in the order of `random`, `variability` how its numbers were taken, and why.
+    `omega` is the variance-covariance of the etas in the order of `random`; `variability` says how the printed numbers
+    were taken, and why.
     """
 
     id: str

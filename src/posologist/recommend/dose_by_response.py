@@ -14,7 +14,7 @@ from posologist.core.errors import InputError, ModelError
 from posologist.core.genotype import GeneticProfile
 from posologist.core.patient import Patient
 from posologist.core.recommendation import Finding, cited_keys
-from posologist.core.regimen import Target
+from posologist.core.regimen import Regimen, Target
 from posologist.core.settings import Settings
 from posologist.core.simulation import DoseDocument
 from posologist.core.units import convert, ucum
@@ -29,6 +29,7 @@ from posologist.recommend.pressure_dose import pressure_dose
 from posologist.recommend.response_case import Asked
 from posologist.recommend.screen import findings_of, not_checked_of
 from posologist.records.table import EventRow, LevelRow
+from posologist.twin.search import starting_regimen
 
 _INR, _SYSTOLIC = "inr", "systolic"
 _UNITS = {_INR: "{INR}", _SYSTOLIC: "mm[Hg]"}
@@ -96,10 +97,19 @@ def dose_by_response(
         )
     else:
         document = pressure_dose(asked, effect, kinetics, measured=len(levels), medicines=medicines)
+    fresh = not events and drug.id not in case.present
+    start = starting_regimen(drug, asked.limits) if fresh else None
+    begins = start if isinstance(start, Regimen) else None
     document = document.model_copy(
         update={
             "computed": outcome.computed,
-            "findings": (*document.findings, *_unverified(asked, outcome), *findings_of(case, hits)),
+            "start": None if begins is None else begins.text,
+            "findings": (
+                *_maintenance(asked, begins),
+                *document.findings,
+                *_unverified(asked, outcome),
+                *findings_of(case, hits),
+            ),
             "not_checked": (*document.not_checked, *not_checked_of(case, hits), *outcome.not_checked),
         }
     )
@@ -152,6 +162,18 @@ def _is(name: str, drug: Drug, knowledge: Knowledge) -> bool:
         return knowledge.drug(name).id == drug.id
     except InputError:
         return False
+
+
+def _maintenance(asked: Asked, start: Regimen | None) -> tuple[Finding, ...]:
+    """That the regimens are not the first dose, for a drug that is not taken yet."""
+    if start is None:
+        return ()
+    detail = (
+        f"The regimens are what to keep on with once it is reached. {asked.drug.name.capitalize()} is started with "
+        f"{start.text}, and changed as its label says."
+    )
+    rests = tuple(EvidenceKey(key) for key in asked.limits.reasons)
+    return (asked.finding("monitor", "Maintenance, not the first dose", detail, rests),)
 
 
 def _unverified(asked: Asked, outcome: LimitOutcome) -> tuple[Finding, ...]:

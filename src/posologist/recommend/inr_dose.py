@@ -315,7 +315,7 @@ def _assumed(asked: Asked, effect: EffectModel, history: History, because: Becau
     told = [
         "The INR of a regimen is the one that it settles at while dose, diet and other medicines stay the same.",
         "A regimen is ranked when the middle possible patient comes to the target and the probability of harm stays "
-        "below the setting; first comes what brings most possible patients to the target.",
+        "below the setting; what brings most of them to the target comes first, of equals the smaller amount.",
         f"The expected course is that of {DAYS} days from the {'next' if history.doses else 'first'} dose of the "
         "regimen that is shown first, just before each dose. It is what the model expects of patients like this one, "
         "and no plan for when to measure; the measured INR decides.",

@@ -240,8 +240,8 @@ def ordered(rows: Sequence[Reached], settings: Settings) -> list[Reached]:
 
     A regimen qualifies when the middle patient is inside the target and the probability of harm is below the setting.
     The first are those with the highest probability of the target; probabilities that the draws cannot tell apart count
-    as equal, and then the lower probability of harm decides. Without probabilities, what lies nearest to the middle
-    of the target comes first.
+    as equal, and then the lower probability of harm and the smaller amount decide. Without probabilities, what lies
+    nearest to the middle of the target comes first.
     """
     fit = [row for row in rows if row.fits and (not row.known or row.harmed.mean() < settings.max_toxic_probability)]
     most = max((float(row.hits.mean()) for row in fit), default=0.0)
@@ -252,7 +252,7 @@ def _order(row: Reached, most: float) -> tuple[float, ...]:
     if not row.known:
         return (abs(row.middle - row.goal.middle), row.offer.per_day)
     hit, harmed = float(row.hits.mean()), float(row.harmed.mean())
-    return ((most - hit) // EQUAL, harmed // EQUAL, -hit, row.offer.per_day)
+    return ((most - hit) // EQUAL, harmed // EQUAL, row.offer.per_day)
 
 
 def binding(rows: Sequence[Reached], settings: Settings) -> tuple[str, Reached]:

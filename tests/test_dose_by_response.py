@@ -355,6 +355,8 @@ def test_the_baseline_is_the_inr_before_the_first_dose_else_the_records_else_the
         ({"events": tuple(r.model_copy(update={"route": "iv"}) for r in given_doses())}, "absorbed"),
         ({"target": "inr 2-3 mg/L"}, "do not convert"),
         ({"target": "inr 3-2"}, "not below"),
+        ({"target": "inr -3"}, "one bound"),
+        ({"target": "inr 2-"}, "one bound"),
         ({"genes": {}}, "CYP2C9"),
         ({"genes": {"CYP2C9": "*1/*1"}}, "VKORC1"),
         ({"genes": {"CYP2C9": "*1/*8", "VKORC1": "-1639 AG"}}, "CYP2C9"),
@@ -383,10 +385,17 @@ def test_what_the_model_does_not_know_is_said() -> None:
     assert any("0.34 (EC50)" in said.text for said in document.assumptions)
 
 
-def test_a_medicine_that_blocks_the_gene_is_a_serious_finding() -> None:
-    who = a_patient(age=66, conditions=("atrial_fibrillation",), medicines=[a_medicine("fluconazole", 200.0)])
+@pytest.mark.parametrize("medicine", ["amiodarone", "fluconazole", "rifampin"])
+def test_beside_a_medicine_that_changes_the_enzyme_only_a_measured_inr_ranks(medicine: str) -> None:
+    who = a_patient(age=66, conditions=("atrial_fibrillation",), medicines=[a_medicine(medicine, 200.0)])
+    before, after = answer(who=who), answer(who=who, events=given_doses(), levels=inrs((9.6, 2.6)))
 
-    assert "CYP2C9 is changed by a medicine" in titles(answer(who=who))
+    assert not before.regimens
+    assert not before.course
+    assert before.binding_constraint is not None
+    assert medicine in before.binding_constraint.what
+    assert after.regimens
+    assert "CYP2C9 is changed by a medicine" in titles(before) & titles(after)
     assert "CYP2C9 is changed by a medicine" not in titles(answer())
 
 
@@ -545,6 +554,7 @@ def test_measured_pressures_teach_nothing_and_that_is_said() -> None:
         (lambda: answer("amlodipine", RANGE), ModelError, "no effect model"),
         (lambda: pressed(150.0, target="systolic 120-130 mg/L"), InputError, "do not convert"),
         (lambda: pressed(150.0, sex=None), InputError, "female"),
+        (lambda: pressed(150.0, target="systolic -130 mmHg"), InputError, "one bound"),
     ],
 )
 def test_a_pressure_that_cannot_be_told_says_why(ask: Callable[[], Any], kind: type[Exception], word: str) -> None:

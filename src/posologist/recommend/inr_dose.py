@@ -18,7 +18,7 @@ from posologist.core.values import Because, DrugId, EvidenceKey, Quantity, Serie
 from posologist.core.version import VERSION
 from posologist.knowledge.effects import EffectModel
 from posologist.knowledge.models import PkModel
-from posologist.recommend.response_case import Asked, goal_for, held_against, lowest_status, ranking
+from posologist.recommend.response_case import Asked, goal_for, held_against, lowest_status, ranking, unranked
 from posologist.records.table import EventRow, LevelRow
 from posologist.twin.events import DOSE, Record
 from posologist.twin.goals import Goal
@@ -34,7 +34,7 @@ MEASURE = "inr"
 DAYS = 14  # of the expected course
 _BASELINE = "inr_before"  # fact that the effect model asks for: the INR without warfarin
 _UNITS = ("1", INR_UNIT)
-_GENES = ("CYP2C9", "VKORC1")
+_ENZYME = "CYP2C9"
 _UNLIKE = (
     (
         "diet, alcohol, illness and missed doses",
@@ -69,6 +69,8 @@ def inr_dose(
     NumericsError
         If no estimate was found from the INRs.
     """
+    if asked.aim.low is None or asked.aim.high is None:
+        raise InputError(f"'{asked.aim.text}' has one bound", where="--target", hint='give both, e.g. "inr 2-3"')
     model = joined(kinetics, effect)
     given = [row for row in events if not row.drug or is_drug[row.drug]]
     after, before = _split(asked, levels, given, now)
@@ -82,7 +84,9 @@ def inr_dose(
     rests = (*keys, *told.keys, *history.keys, *history.level_keys)
     because: Because = (asked.case.ledger.add("derived", f"{effect.id}: INR of this patient", because=rests),)
     rows, offers_said = _rows(asked, effect, model, people)
-    ranks = ranking(asked, rows, MEASURE, "1", because)
+    acting, learned = _acting(asked, medicines), people.found is not None
+    unknown = f"{'; '.join(acting)}: the model does not know it, and no INR under it was given" if acting else ""
+    ranks = ranking(asked, rows, MEASURE, "1", because) if learned or not acting else unranked(unknown)
     measured, misfits = _levels(asked, effect, model, people, history, because)
     return DoseDocument(
         drug=DrugId(asked.drug.id), model=effect.id, patient=asked.case.situation.patient_id,
@@ -96,8 +100,8 @@ def inr_dose(
         findings=(
             *told.findings, *history.findings, *asked.unverified((effect, kinetics), because),
             *held_against(asked, effect, because),
-            *_about_draws(asked, people, because), *_converted(asked, medicines, because), *misfits, *ranks.findings,
-            *offers_said,
+            *_about_draws(asked, people, because), *_changed(asked, acting, learned, because), *misfits,
+            *ranks.findings, *offers_said,
         ),
         not_checked=tuple(_open(asked, model)),
         assumptions=(*told.assumptions, *said, *history.assumptions, *_assumed(asked, effect, history, because)),
@@ -287,21 +291,28 @@ def _about_draws(asked: Asked, people: People, because: Because) -> tuple[Findin
     return (asked.finding("serious", "The posterior is poorly sampled", detail, because),)
 
 
-def _converted(asked: Asked, medicines: tuple[DrugId, ...], because: Because) -> tuple[Finding, ...]:
-    """Genes that other medicines make act as another genotype: the model counts alleles only."""
-    found = []
-    profile = asked.case.profile(tuple(m for m in medicines if m != asked.drug.id))
-    for gene in profile.genes.values():
-        if str(gene.gene) in _GENES and gene.genetic is not None and gene.clinical != gene.genetic:
-            detail = (
-                f"{gene.gene} is a {gene.genetic} by its alleles and acts as {gene.clinical or 'not known'}"
-                f"{f': {gene.reason}' if gene.reason else ''}. The model counts alleles only: "
-                "judge the doses, and measure the INR more often."
-            )
-            found.append(
-                asked.finding("serious", f"{gene.gene} is changed by a medicine", detail, (*gene.because, *because))
-            )
-    return tuple(found)
+def _acting(asked: Asked, medicines: tuple[DrugId, ...]) -> tuple[str, ...]:
+    """Other medicines that change the enzyme whose alleles the model counts, in words."""
+    drugs = asked.case.knowledge.drugs
+    return tuple(
+        f"{drug}, {role.role} of {role.enzyme}"
+        for drug in medicines
+        if drug in drugs and drug != asked.drug.id
+        for role in drugs[drug].roles
+        if role.enzyme == _ENZYME and role.role != "substrate"
+    )
+
+
+def _changed(asked: Asked, acting: tuple[str, ...], learned: bool, because: Because) -> tuple[Finding, ...]:
+    if not acting:
+        return ()
+    rest = (
+        "The INRs that were given show its effect only as far as they were measured under it."
+        if learned
+        else "Without an INR under it no regimen is ranked."
+    )
+    detail = f"Taken alongside: {'; '.join(acting)}. The model counts alleles only. {rest}"
+    return (asked.finding("serious", f"{_ENZYME} is changed by a medicine", detail, because),)
 
 
 def _open(asked: Asked, model: PkModel) -> list[NotChecked]:

@@ -65,6 +65,8 @@ def pressure_dose(
     InputError
         If no pressure is on record, the drug's present dose is not stated, or a covariate is not known.
     """
+    if asked.aim.low is None or asked.aim.high is None:
+        raise InputError(f"'{asked.aim.text}' has one bound", where="--target", hint="give both, e.g. 120-130 mmHg")
     check_usable(kinetics, str(asked.drug.id))
     case = asked.case
     present = _present(asked)

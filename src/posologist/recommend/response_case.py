@@ -135,6 +135,11 @@ def ranking(asked: Asked, rows: Sequence[Reached], name: str, unit: str, because
     return Ranking((), BindingConstraint(what=what, nearest_regimen=nearest.offer.text), (finding,), nearest)
 
 
+def unranked(why: str) -> Ranking:
+    """No regimens, because the model does not hold for this patient."""
+    return Ranking((), BindingConstraint(what=why, nearest_regimen=None), (), None)
+
+
 def _ranked(asked: Asked, rank: int, row: Reached, name: str, unit: str, because: Because) -> RankedRegimen:
     level = asked.settings.interval_level
     return RankedRegimen(

@@ -37,10 +37,10 @@ from posologist.twin.randomness import generator_for, normal_draws
 from posologist.twin.residual import Flags
 
 INR_UNIT = "{INR}"
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(4)
 _AFTER_DOSE_H = (0.5, 2.0, 6.0)  # panels of the quadrature end here: a concentration bends after a dose
 _LONGEST_H = 12.0
-_MEMORY = 12.0  # mean transit times after which what entered a chain has left it, to 1e-12
+_MEMORY = 12.0  # mean transit times after which what entered a chain has left it, to 1e-12; a dose counts twice as long
 _POSTERIOR_DRAWS = 1000
 
 Parameters = Mapping[str, Array]
@@ -95,14 +95,15 @@ def plan_of(model: InrModel, doses: Sequence[Record], times: Array) -> Plan:
     """
     asked = np.asarray(times, dtype=np.float64)
     last = float(asked.max(initial=0.0))
-    first = float(asked[asked > 0].min(initial=last))
-    start = max(0.0, first - _MEMORY * max(_common(mean) for _, mean in model.chains))
+    memory = _MEMORY * max(_common(mean) for _, mean in model.chains)
+    start = max(0.0, float(asked[asked > 0].min(initial=last)) - memory)
     edges = {float(t) for t in asked if t > 0} | {start}
-    for dose in doses:
+    given = tuple(dose for dose in doses if start - memory <= dose.time < last)
+    for dose in given:
         edges |= {t for t in (dose.time, *(dose.time + after for after in _AFTER_DOSE_H)) if start <= t < last}
     nodes, weights = _quadrature(sorted(edges))
     chains = tuple(_weights(stages, _common(mean), nodes, weights, asked) for stages, mean in model.chains)
-    return Plan(tuple(dose for dose in doses if dose.time < last), nodes, (chains[0], chains[1]))
+    return Plan(given, nodes, (chains[0], chains[1]))
 
 
 def _quadrature(edges: Sequence[float]) -> tuple[Array, Array]:
@@ -162,16 +163,18 @@ def settled_inr(effect: EffectModel, parameters: Parameters, dose: float | Array
 
 
 def predictor(effect: EffectModel, model: PkModel) -> Callable[..., Array]:
-    """Prediction of the INR at each record, for the posterior; one mapping of parameters holds throughout."""
+    """Prediction of the INR at the records that carry one (nan at others); the last mapping of parameters is used."""
     plans: dict[int, Plan] = {}
 
     def predict(_: Any, parameters: Sequence[Parameters], table: EventTable) -> Array:
-        held = parameters[-1]
+        held, at = parameters[-1], levels_at(table)
         if id(table) not in plans:
             doses = [record for record in table.records if record.is_dose]
-            times = np.array([record.time for record in table.records])
+            times = np.array([table.records[i].time for i in at])
             plans[id(table)] = plan_of(inr_model_of(effect, held), doses, times)
-        return inr_at(effect, model, held, plans[id(table)])
+        found = np.full((len(held["CL"]), len(table.records)), np.nan)
+        found[:, list(at)] = inr_at(effect, model, held, plans[id(table)])
+        return found
 
     return predict
 

@@ -101,7 +101,7 @@ def inr_dose(
             *told.findings, *history.findings, *asked.unverified((effect, kinetics), because),
             *held_against(asked, effect, because),
             *_about_draws(asked, people, because), *_changed(asked, acting, learned, because), *misfits,
-            *ranks.findings, *offers_said,
+            *ranks.findings, *offers_said, *_watched(asked),
         ),
         not_checked=tuple(_open(asked, model)),
         assumptions=(*told.assumptions, *said, *history.assumptions, *_assumed(asked, effect, history, because)),
@@ -272,6 +272,16 @@ def _course(
 def _last_gap(past: Sequence[Record], interval: float) -> float:
     gaps = [b.time - a.time for a, b in pairwise(past) if b.time > a.time]
     return gaps[-1] if gaps else interval
+
+
+def _watched(asked: Asked) -> tuple[Finding, ...]:
+    """When the drug's file asks for an INR."""
+    found = []
+    for rule in asked.drug.monitoring:
+        if rule.what.lower() == MEASURE:
+            key = asked.case.knowledge_key(f"{rule.what}: {rule.when}", source=str(rule.source), status=rule.status)
+            found.append(asked.finding("monitor", f"Measure the {rule.what}", f"{rule.when.capitalize()}.", (key,)))
+    return tuple(found)
 
 
 def _about_draws(asked: Asked, people: People, because: Because) -> tuple[Finding, ...]:

@@ -323,6 +323,14 @@ def test_an_inr_that_does_not_fit_is_flagged() -> None:
     assert "An INR does not fit" not in titles(answer(events=given_doses(), levels=inrs(*calm)))
 
 
+def test_an_inr_that_is_dangerous_now_is_the_first_thing_said() -> None:
+    rows = ((5.6, 2.4), (9.6, 3.4))
+    calm, high = (answer(events=given_doses(), levels=inrs(*rows, (14.6, last))) for last in (3.6, 4.6))
+
+    assert high.findings[0].title == "The INR is too high now"
+    assert "The INR is too high now" not in titles(calm)
+
+
 def test_the_unit_of_an_inr_does_not_change_the_answer() -> None:
     mine, other = (answer(events=given_doses(), levels=inrs((9.6, 2.6), unit=unit)) for unit in ("1", "{INR}"))
 

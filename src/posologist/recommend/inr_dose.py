@@ -98,8 +98,8 @@ def inr_dose(
         binding_constraint=ranks.binding, levels=measured,
         course=_course(asked, effect, model, people, history, ranks.shown, because),
         findings=(
-            *told.findings, *history.findings, *asked.unverified((effect, kinetics), because),
-            *held_against(asked, effect, because),
+            *_high_now(asked, model, history), *told.findings, *history.findings,
+            *asked.unverified((effect, kinetics), because), *held_against(asked, effect, because),
             *_about_draws(asked, people, because), *_changed(asked, acting, learned, because), *misfits,
             *ranks.findings, *offers_said, *_watched(asked),
         ),
@@ -272,6 +272,22 @@ def _course(
 def _last_gap(past: Sequence[Record], interval: float) -> float:
     gaps = [b.time - a.time for a, b in pairwise(past) if b.time > a.time]
     return gaps[-1] if gaps else interval
+
+
+def _high_now(asked: Asked, model: PkModel, history: History) -> tuple[Finding, ...]:
+    """A last INR beyond the bound of harm: the answer is no advice for today."""
+    harm = _harm(model)
+    if harm is None or harm.high is None or not history.level_rows:
+        return ()
+    last = max(range(len(history.level_rows)), key=lambda n: history.level_rows[n].at)
+    value = history.level_rows[last].value
+    if value <= harm.high:
+        return ()
+    detail = (
+        f"The last INR is {value:g}, above {harm.high:g}. The regimens are maintenance doses and do not say what must "
+        "be done today (leave out doses, vitamin K): act on the INR first."
+    )
+    return (asked.finding("serious", "The INR is too high now", detail, (history.level_keys[last],)),)
 
 
 def _watched(asked: Asked) -> tuple[Finding, ...]:

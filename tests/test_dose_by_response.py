@@ -37,9 +37,10 @@ from posologist.serve.cli import main
 from posologist.twin.compartment import absorption, disposition
 from posologist.twin.effect import curve, inr_course, inr_model_of, pressure_change, pressure_model
 from posologist.twin.events import DOSE, EventTable, Record
+from posologist.twin.goals import levels_after
 from posologist.twin.individual import individual
 from posologist.twin.offers import EQUAL
-from posologist.twin.response import inr_after, inr_people, joined, settled_inr
+from posologist.twin.response import inr_after, inr_people, joined, plan_of, settled_inr
 from shared import shared_data
 
 EFFECT = load_effect("warfarin-inr-hamberg-2010")
@@ -159,6 +160,16 @@ def test_a_long_history_is_forgotten_and_the_settled_inr_is_reached() -> None:
     found = inr_after(EFFECT, MODEL, parameters, daily(*[4.0] * 400), np.array([24.0 * 400]))
 
     np.testing.assert_allclose(found[:, 0], settled_inr(EFFECT, parameters, 4.0, 24.0), rtol=0.02)
+
+
+def test_a_slow_patients_old_doses_still_count() -> None:
+    slow, doses, at = people((0.0, 1.8)), daily(*[5.0] * 250), np.array([6000.0])
+
+    kept = plan_of(inr_model_of(EFFECT, slow), doses, at).doses
+    found, whole = (levels_after(MODEL, slow, given, at)[0, 0] for given in (kept, doses))
+
+    assert len(kept) < len(doses)
+    assert found == pytest.approx(whole, rel=1e-4)
 
 
 @given(
@@ -434,6 +445,24 @@ def test_of_equal_chances_the_smaller_amount_comes_first() -> None:
 
     assert max(shares) - min(shares) < EQUAL
     assert [float(row.text.split()[0]) for row in rows] == sorted(float(row.text.split()[0]) for row in rows)
+
+
+def test_doses_before_the_first_row_are_asked_for() -> None:
+    def told(since: date) -> set[str]:
+        medicine = a_medicine("warfarin", 5.0, start=since)
+        who = a_patient(age=66, conditions=("atrial_fibrillation",), medicines=[medicine])
+        return titles(answer(who=who, events=given_doses(), levels=inrs((9.6, 2.6))))
+
+    assert "Earlier doses are not known" in told(date(2026, 8, 1))
+    assert "Earlier doses are not known" not in told(START.date())
+
+
+def test_the_order_of_the_inrs_does_not_matter() -> None:
+    rows = inrs((5.6, 1.9), (9.6, 2.6), (14.6, 2.4))
+    forward, backward = (answer(events=given_doses(), levels=levels) for levels in (rows, rows[::-1]))
+
+    assert forward.regimens == backward.regimens
+    assert forward.levels == backward.levels
 
 
 def test_the_label_says_when_to_measure() -> None:

@@ -98,7 +98,7 @@ def inr_dose(
         binding_constraint=ranks.binding, levels=measured,
         course=_course(asked, effect, model, people, history, ranks.shown, because),
         findings=(
-            *_high_now(asked, model, history), *told.findings, *history.findings,
+            *_high_now(asked, model, history), *_earlier(asked, given), *told.findings, *history.findings,
             *asked.unverified((effect, kinetics), because), *held_against(asked, effect, because),
             *_about_draws(asked, people, because), *_changed(asked, acting, learned, because), *misfits,
             *ranks.findings, *offers_said, *_watched(asked),
@@ -127,7 +127,7 @@ def _split(
                 f"an INR of {row.value:g} is not possible", where=str(row.source), hint=f"{low:g} to {high:g}"
             )
     first = min((row.at for row in given), default=None)
-    plain = [row.model_copy(update={"unit": INR_UNIT}) for row in levels]
+    plain = [row.model_copy(update={"unit": INR_UNIT}) for row in sorted(levels, key=lambda row: row.at)]
     after = [row for row in plain if first is not None and row.at > first]
     before = [row for row in plain if row not in after]
     for row in before:
@@ -279,15 +279,29 @@ def _high_now(asked: Asked, model: PkModel, history: History) -> tuple[Finding, 
     harm = _harm(model)
     if harm is None or harm.high is None or not history.level_rows:
         return ()
-    last = max(range(len(history.level_rows)), key=lambda n: history.level_rows[n].at)
-    value = history.level_rows[last].value
+    value = history.level_rows[-1].value
     if value <= harm.high:
         return ()
     detail = (
         f"The last INR is {value:g}, above {harm.high:g}. The regimens are maintenance doses and do not say what must "
         "be done today (leave out doses, vitamin K): act on the INR first."
     )
-    return (asked.finding("serious", "The INR is too high now", detail, (history.level_keys[last],)),)
+    return (asked.finding("serious", "The INR is too high now", detail, (history.level_keys[-1],)),)
+
+
+def _earlier(asked: Asked, given: Sequence[EventRow]) -> tuple[Finding, ...]:
+    """Doses that the record tells of before the first one that was given as a row."""
+    first = min((row.at.date() for row in given), default=None)
+    since = [c for c in asked.case.situation.current if c.drug == asked.drug.id and c.since is not None]
+    found = []
+    for current in since:
+        if first is not None and current.since is not None and current.since < first:
+            detail = (
+                f"The record has {current.text} since {current.since}; the doses given begin on {first}. The INR is "
+                "computed as if none had been taken before: give the earlier doses with --events."
+            )
+            found.append(asked.finding("serious", "Earlier doses are not known", detail, (current.because,)))
+    return tuple(found)
 
 
 def _watched(asked: Asked) -> tuple[Finding, ...]:

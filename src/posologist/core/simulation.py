@@ -137,7 +137,8 @@ class DoseDocument(Value):
     `unranked` holds the regimens where a fact behind them is not verified, or the nearest one where none qualifies;
     `regimens` is then empty. `contributions`
     take apart the daily dose that brings the most probable patient to the middle of the target. `twin` is what is to be
-    stored of the first model's twin, to go on from it later.
+    stored of the first model's twin, to go on from it later. `course` holds what is
+    expected of a response (INR) over the first days of the regimen that is listed first.
     """
 
     schema_: Literal["posologist/dose/1"] = Field(default="posologist/dose/1", alias="schema")
@@ -160,6 +161,7 @@ class DoseDocument(Value):
     binding_constraint: BindingConstraint | None = None
     next_sample: NextSample | None = None
     levels: Many[LevelDocument] = ()
+    course: dict[str, Series] = {}
     findings: Many[Finding] = ()
     not_checked: Many[NotChecked] = ()
     assumptions: Many[Reason] = ()

@@ -66,7 +66,7 @@ _SPELLINGS = {
     "mL/min/1.73m2": "mL/min/{1.73_m2}", "mL/min/{1.73_m2}": "mL/min/{1.73_m2}",
     "mL/min/1.73 m2": "mL/min/{1.73_m2}", "mL/min/{1.73m2}": "mL/min/{1.73_m2}", "ml/min/1.73m2": "mL/min/{1.73_m2}",
     "ml/min": "mL/min", "percent": "%", "{ratio}": "{INR}", "INR": "{INR}", "kg/m^2": "kg/m2", "Kg/m2": "kg/m2",
-    "C": "Cel", "°C": "Cel", "degC": "Cel", "F": "[degF]", "degF": "[degF]", "°F": "[degF]",
+    "ratio": "{INR}", "C": "Cel", "°C": "Cel", "degC": "Cel", "F": "[degF]", "degF": "[degF]", "°F": "[degF]",
     "K/uL": "10*3/uL", "10^3/uL": "10*3/uL", "10^9/L": "10*9/L", "x10^9/L": "10*9/L", "thou/uL": "10*3/uL",
     "IU/L": "[iU]/L", "mIU/L": "m[iU]/L", "uIU/mL": "u[iU]/mL", "mg/24h": "mg", "kgs": "kg", "grams": "g",
     "mg/mmol creat": "mg/mmol", "µg/mg": "ug/mg", "mcg/mg": "ug/mg", "h*mg/L": "h.mg/L", "mg*h/L": "h.mg/L",

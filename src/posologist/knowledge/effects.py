@@ -5,7 +5,15 @@
     id = "name-of-the-file"        title, drugs, population, note
     structure = "inr-product"      INR by two transit chains, A * B; "inr-mean": (A + B) / 2; "pressure": by exposure
     outcome, unit                  what comes out
-    covariates                     name, unit, meaning, low, high (range studied), default (none: required)
+    covariates                     as in a kinetic model (docs/model-file.md): name, unit, meaning, low, high (range
+                                   studied), fact, codes, default (none: required); `reference` stands in where no
+                                   part that is asked for reads the covariate
+    kinetics                       the kinetic model whose concentration or exposure drives it
+    random, [omega], residual      how patients differ in the structure's parameters ("pressure": in the CHANGE) or in
+                                   those of the kinetics, and how a measurement scatters; as in a kinetic model, omega
+                                   with a `status`
+    held_against                   how its answers compare with real patients, in a sentence; shown with every dose
+    toxicity                       bounds of the outcome above which harm is expected
     parameters                     name, value, unit, meaning, table, source, status: one printed number each
     [equations]                    in order; safe expressions over parameters, covariates and earlier equations;
                                    names in capitals are what the structure needs
@@ -28,29 +36,23 @@ from pydantic import ValidationError
 
 from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.evidence import Citation
-from posologist.core.values import DrugId, Many, Value
+from posologist.core.values import DrugId, Many, Status, Value
 from posologist.knowledge.expression import UNKNOWN, Values, expression
 from posologist.knowledge.genes import FileHeader
-from posologist.knowledge.models import Theta
+from posologist.knowledge.models import Covariate, RandomEffect, Residual, Target, Theta
+from posologist.knowledge.variability import lower_triangle
 
 EFFECTS_FOLDER = Path(__file__).parent / "data" / "effects"
 _INR = frozenset({"EMAX", "EC50", "GAMMA", "STAGES1", "MTT1", "STAGES2", "MTT2", "BASE", "INRMAX", "POWER"})
 _HINT = "see the other files of data/effects"
 
 
-class EffectCovariate(Value):
-    """What an equation needs to know of the patient; `low` to `high` is the range studied, None where not stated."""
-
-    name: str
-    unit: str
-    meaning: str
-    low: float | None = None
-    high: float | None = None
-    default: float | None = None
-
-
 class EffectModel(Value):
-    """A published model of an effect; `equations` gives the parameters of its `structure` for a patient."""
+    """A published model of an effect; `equations` gives the parameters of its `structure` for a patient.
+
+    `omega` is the variance-covariance of the etas in the order of `random`; `variability` says how the printed numbers
+    were taken, and why.
+    """
 
     id: str
     title: str
@@ -60,9 +62,17 @@ class EffectModel(Value):
     unit: str
     population: str
     note: str = ""
-    covariates: Many[EffectCovariate] = ()
+    kinetics: str = ""
+    held_against: str = ""
+    covariates: Many[Covariate] = ()
     parameters: Many[Theta]
     equations: dict[str, str]
+    random: Many[RandomEffect] = ()
+    omega: Many[Many[float]] = ()
+    variability: str = ""
+    variability_status: Status = "to verify"
+    residual: Many[Residual] = ()
+    toxicity: Many[Target] = ()
     citations: Many[Citation]
     about: FileHeader
 
@@ -111,7 +121,7 @@ class EffectModel(Value):
     def _no_value(self, name: str) -> InputError:
         return InputError(f"{name} of {self.id} has no value for these covariates", hint="check their units")
 
-    def outside(self, covariates: Mapping[str, float]) -> tuple[EffectCovariate, ...]:
+    def outside(self, covariates: Mapping[str, float]) -> tuple[Covariate, ...]:
         """Covariates that lie outside the range studied."""
         return tuple(
             covariate
@@ -142,7 +152,7 @@ def load_effect(model: str, folder: Path = EFFECTS_FOLDER) -> EffectModel:
     if not path.is_file():
         raise KnowledgeError(f"there is no effect model '{model}'", where=str(folder), hint="see data/effects")
     try:
-        found = EffectModel.model_validate(rtoml.load(path))
+        found = EffectModel.model_validate(_converted(rtoml.load(path)))
     except rtoml.TomlParsingError as error:
         raise KnowledgeError(f"not valid TOML: {error}", where=str(path), hint="correct the line") from error
     except ValidationError as error:
@@ -150,9 +160,24 @@ def load_effect(model: str, folder: Path = EFFECTS_FOLDER) -> EffectModel:
         raise KnowledgeError(
             f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where=str(path), hint=_HINT
         ) from error
+    except KnowledgeError as error:
+        raise KnowledgeError(error.message, where=str(path), hint=error.hint or _HINT) from error
     for problem in _problems(found, model):
         raise KnowledgeError(problem, where=str(path), hint=_HINT)
     return found
+
+
+def _converted(table: dict[str, Any]) -> dict[str, Any]:
+    """The file's table with the variability as variance-covariance."""
+    stated = table.pop("omega", None)
+    if stated is None:
+        return table
+    status = stated.pop("status", "to verify")
+    effects = table.get("random", [])
+    kinds = [effect.get("kind", "log-normal") for effect in effects]
+    omega = lower_triangle(stated, [effect["on"] for effect in effects], kinds, "omega")
+    words = f"numbers taken as {stated['convention']}; {stated.get('note', '')}"
+    return {**table, "omega": omega, "variability": words, "variability_status": status}
 
 
 def _problems(model: EffectModel, name: str) -> Iterator[str]:
@@ -160,9 +185,12 @@ def _problems(model: EffectModel, name: str) -> Iterator[str]:
     if model.id != name:
         yield f"id '{model.id}' is not the name of the file"
     cited = {citation.key for citation in model.citations}
-    for key in {*(parameter.source for parameter in model.parameters), model.about.source}:
+    sources = {row.source for row in model.parameters} | {row.source for row in model.residual}
+    for key in sources | {row.source for row in model.toxicity} | {model.about.source}:
         if key not in cited:
             yield f"citation '{key}' is not defined"
+    if len(model.omega) != len(model.random):
+        yield "random effects and omega do not go together"
     names = [*(p.name for p in model.parameters), *(c.name for c in model.covariates)]
     for repeated in sorted({n for n in [*names, *model.equations] if [*names, *model.equations].count(n) > 1}):
         yield f"the name '{repeated}' is used twice"

@@ -29,8 +29,11 @@ from posologist.twin.documents import dose_document, simulate_document
 from posologist.twin.orders import parse_regimen
 
 _TARGET = re.compile(
-    r"^\s*(?P<measure>[a-z0-9_./%>]+)\s*(?P<low>[\d.]+)?\s*(?:-|to|<=?)\s*(?P<high>[\d.]+)?\s*(?P<unit>\S+)\s*$", re.I
+    r"^\s*(?P<measure>[a-z0-9_./%>]+)\s*(?P<low>[\d.]+)?\s*(?:-|to|<=?)\s*(?P<high>[\d.]+)?"
+    r"(?:(?<=[\d.])\s+(?P<one>1)|\s*(?P<unit>[^\s\d.]\S*))?\s*$",
+    re.I,
 )
+_WITHOUT_UNIT = frozenset({"inr"})
 
 
 class Timed(Protocol):
@@ -157,7 +160,7 @@ def _indication_of(doses: Sequence[object], asked: str | None, knowledge: Knowle
 
 
 def parse_target(text: str) -> Target:
-    """Target of a measure: "auc24 400-600 h.mg/L", "trough 10-20 mg/L", "average 5-10 mg/L".
+    """Target of a measure: "auc24 400-600 h.mg/L", "trough 10-20 mg/L", "inr 2-3", "systolic 120-130 mmHg".
 
     Raises
     ------
@@ -167,8 +170,20 @@ def parse_target(text: str) -> Target:
     match = _TARGET.match(text)
     if match is None or (match["low"] is None and match["high"] is None):
         raise InputError(f"'{text}' is not a target", where="--target", hint='write e.g. "auc24 400-600 h.mg/L"')
-    low, high = (None if match[name] is None else float(match[name]) for name in ("low", "high"))
-    return Target(measure=match["measure"].lower(), low=low, high=high, unit=match["unit"], text=text.strip())
+    measure, unit = match["measure"].lower(), match["unit"] or match["one"] or ""
+    if not unit and measure not in _WITHOUT_UNIT:
+        raise InputError(f"'{text}' has no unit", where="--target", hint='write e.g. "auc24 400-600 h.mg/L"')
+    low, high = (None if match[name] is None else _bound(match[name], text) for name in ("low", "high"))
+    if low is not None and high is not None and low >= high:
+        raise InputError(f"'{text}': the lower bound is not below the upper", where="--target", hint="swap them")
+    return Target(measure=measure, low=low, high=high, unit=unit or "1", text=text.strip())
+
+
+def _bound(written: str, text: str) -> float:
+    try:
+        return float(written)
+    except ValueError as error:
+        raise InputError(f"'{text}': '{written}' is not a number", where="--target", hint="write e.g. 2.5") from error
 
 
 def simulate_for(

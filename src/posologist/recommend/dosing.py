@@ -1,4 +1,4 @@
-"""`dose`: one drug for one patient, by population models where they can answer, else by the drug's file."""
+"""`dose`: one drug for one patient, by an effect model, by population models, or by the drug's file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from posologist.knowledge.load import Knowledge
 from posologist.knowledge.models import PkModel
 from posologist.recommend.dose import dose_for
 from posologist.recommend.dose_by_model import Given, dose_by_models
+from posologist.recommend.dose_by_response import dose_by_response, is_response
 
 
 def dose(
@@ -30,8 +31,9 @@ def dose(
 ) -> DoseDocument:
     """Regimens of one drug for this patient.
 
-    With doses or levels the models answer, and what keeps them from it is an error. Without, they answer where there
-    is a target, asked for or their own; otherwise, and where they cannot, the drug's file answers and says so.
+    A target of a response (INR, pressure) is answered by an effect model. With doses or levels the population models
+    answer, and what keeps them from it is an error. Without, they answer where there is a target, asked for or their
+    own; otherwise, and where they cannot, the drug's file answers and says so.
 
     Parameters
     ----------
@@ -54,6 +56,11 @@ def dose(
 
     if model is not None:
         return by_models((model,))
+    if target is not None and is_response(target):
+        return dose_by_response(
+            patient, drug_name, target=target, events=given.events, levels=given.levels, now=given.now,
+            indication=indication, genome=genome, knowledge=knowledge, settings=settings,
+        )  # fmt: skip
     models = knowledge.models(knowledge.drug(drug_name).id)
     why: PosologistError | None = None
     if models and (given.events or given.covariates or given.stored):

@@ -271,7 +271,7 @@ def dose(
     covariate: cli_twin.CovariateOption = None,
     mic: cli_twin.MicOption = None,
     at: cli_twin.AtOption = None,
-    target: Annotated[str | None, typer.Option("--target", help='e.g. "auc24 400-600 h.mg/L".')] = None,
+    target: Annotated[str | None, typer.Option("--target", help='e.g. "auc24 400-600 h.mg/L", "inr 2-3".')] = None,
     indication: Annotated[str | None, typer.Option("--for", help="Indication whose dose limits apply.")] = None,
     as_of: AsOfOption = None,
     patient_id: PatientIdOption = None,
@@ -282,6 +282,7 @@ def dose(
 
     The patient's own kinetics are estimated from --events (doses given) and --levels by the drug's population models:
     the one named with --model, else the average of those that can answer for this patient.
+    A target of the INR or of the systolic pressure is answered by what the doses do ("systolic 120-130 mmHg").
     """
     from posologist.serve import inputs
     from posologist.serve.dose_table import print_dose

@@ -14,7 +14,14 @@ from posologist.core.simulation import DoseDocument, MissedDose, RankedRegimen
 from posologist.core.values import Contributions, Estimate
 from posologist.serve.charts import interval, number
 from posologist.serve.console import PlainConsole
-from posologist.serve.table import line, print_assumptions, print_estimates, print_findings, print_not_checked
+from posologist.serve.table import (
+    line,
+    print_assumptions,
+    print_estimates,
+    print_findings,
+    print_not_checked,
+    print_series,
+)
 from posologist.serve.words import SEVERITY, quantity, unit
 
 if TYPE_CHECKING:
@@ -52,6 +59,8 @@ def print_dose(document: DoseDocument) -> None:
         if regimen.loading is not None:
             told = f"first day {interval(regimen.loading.first_day)}, without it {interval(regimen.loading.without)}"
             line(console, "Loading dose", f"{regimen.loading.text} (average of the {told})")
+    for name, series in document.course.items():
+        print_series(console, f"expected {name}", series)
     if document.next_sample is not None:
         line(console, "Next level", f"at {quantity(document.next_sample.time)}: {document.next_sample.reduces}")
     if document.missed is not None:

@@ -249,7 +249,7 @@ def print_simulation(document: SimulationDocument) -> None:
         Text(" · ".join(p for p in (str(document.drug), document.regimen, document.model) if p), style="bold")
     )
     for name, series in document.outputs.items():
-        _print_series(console, name, series)
+        print_series(console, name, series)
     if not document.outputs:
         line(console, "No curve", "; ".join(entry.why for entry in document.not_checked), "bold red")
     print_estimates(console, "Exposure", document.exposure)
@@ -259,7 +259,7 @@ def print_simulation(document: SimulationDocument) -> None:
     print_assumptions(console, document.assumptions)
 
 
-def _print_series(console: Console, name: str, series: Series) -> None:
+def print_series(console: Console, name: str, series: Series) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     band = f"{number(100 * series.level)} % " if series.level else ""
     for heading in (

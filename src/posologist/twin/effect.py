@@ -219,12 +219,18 @@ def inr_model(effect: EffectModel, covariates: Mapping[str, float]) -> InrModel:
     """
     if effect.structure == "pressure":
         raise InputError(f"{effect.id} is no model of the INR", hint="use one of knowledge/data/effects")
-    p = effect.typical(covariates)
+    return inr_model_of(effect, effect.typical(covariates))
+
+
+def inr_model_of(effect: EffectModel, parameters: Mapping[str, Number]) -> InrModel:
+    """The INR model with these parameters of its structure, numbers or arrays (n_draws,)."""
+    p = parameters
+    stages = [round(float(np.ravel(p[name])[0])) for name in ("STAGES1", "STAGES2")]
     return InrModel(
         emax=p["EMAX"],
         ec50=p["EC50"],
         gamma=p["GAMMA"],
-        chains=((round(p["STAGES1"]), p["MTT1"]), (round(p["STAGES2"]), p["MTT2"])),
+        chains=((stages[0], p["MTT1"]), (stages[1], p["MTT2"])),
         base=p["BASE"],
         inr_max=p["INRMAX"],
         power=p["POWER"],

@@ -145,10 +145,11 @@ def offers_of(asked: Asked, exposures: Exposures) -> Offers:
     """Every regimen to be tried."""
     if short_route(asked.route) in INTRAVENOUS:
         return _intravenous(asked, exposures)
-    return _absorbed(asked, exposures.lead)
+    return absorbed(asked, exposures.lead)
 
 
-def _absorbed(asked: Asked, model: PkModel) -> Offers:
+def absorbed(asked: Asked, model: PkModel) -> Offers:
+    """Regimens that can be dispensed, of the release that the model describes."""
     drug, limits, route = asked.drug, asked.limits, asked.route
     warned = []
     if limits is None or (limits.max is None and limits.usual_high is None):

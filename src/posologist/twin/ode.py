@@ -159,9 +159,10 @@ def _advance(
                 raise _stuck(time)
             continue
         reached = end if last else time + length
-        while taken < wanted.size and wanted[taken] <= reached:
-            samples[taken] = _between(states, tried, (wanted[taken] - time) / length, length)
-            taken += 1
+        if taken < wanted.size and wanted[taken] <= reached:
+            some = slice(taken, int(np.searchsorted(wanted, reached, side="right")))
+            samples[some] = _between(states, tried, (wanted[some] - time) / length, length)
+            taken = some.stop
         time, states, slope = reached, tried.states, tried.slopes[6]
         length = max(length * factor, allowed if last else 0.0)
     return Leg(states=states, step=length, steps=steps, samples=samples)
@@ -240,9 +241,12 @@ def _weighted(weights: Array, slopes: Array) -> Array:
     return total
 
 
-def _between(states: Array, step: Step, part: float, length: float) -> Array:
-    powers = _DENSE @ part ** np.arange(1, 5)
-    return np.asarray(states + length * _weighted(powers, step.slopes.reshape(7, -1)).reshape(states.shape))
+def _between(states: Array, step: Step, parts: Array, length: float) -> Array:
+    """States at parts of a step, (n_parts, n_states, n_draws)."""
+    powers = _DENSE @ parts ** np.arange(1, 5)[:, None]
+    flat = step.slopes.reshape(7, -1)
+    change = np.array([_weighted(weights, flat) for weights in powers.T]).reshape(parts.size, *states.shape)
+    return np.asarray(states + length * change)
 
 
 def _size(values: Array, scale: Array) -> float:

@@ -28,7 +28,18 @@ Array = npt.NDArray[np.float64]
 
 
 def predict(model: PkModel, parameters: Sequence[Mapping[str, Array]], table: EventTable) -> Array:
-    """Concentrations (the model's unit) at every record, shape (n_draws, n_records)."""
+    """Concentrations (the model's unit) at every record, shape (n_draws, n_records).
+
+    By closed forms; where elimination saturates by integration, for estimation and dosing: each step keeps six digits,
+    which moves an estimate by less than 1e-6 standard deviations. `predict_closely` keeps eight.
+    """
+    if model.elimination == "linear":
+        return np.asarray(predict_linear(model, parameters, table))
+    return predict_nonlinear(model, parameters, table, rtol=1e-6, atol=1e-8)
+
+
+def predict_closely(model: PkModel, parameters: Sequence[Mapping[str, Array]], table: EventTable) -> Array:
+    """As `predict`; where elimination saturates each step keeps eight digits."""
     run = predict_linear if model.elimination == "linear" else predict_nonlinear
     return np.asarray(run(model, parameters, table))
 
@@ -71,8 +82,8 @@ def simulate_model(
         typical = [individual(model, value, np.zeros((1, len(model.random)))) for value in values]
         etas = _draws(model, settings, table)
         drawn = [individual(model, value, etas) for value in values]
-    middle = predict(model, typical, shown)[0, wanted]
-    spread = predict(model, drawn, shown)[:, wanted] if parameters is None and model.random else None
+    middle = predict_closely(model, typical, shown)[0, wanted]
+    spread = predict_closely(model, drawn, shown)[:, wanted] if parameters is None and model.random else None
     because = (ledger.add("derived", f"{model.id}: concentrations of subject {table.subject}", because=keys),)
     return SimulationDocument(
         schema="posologist/simulation/1",

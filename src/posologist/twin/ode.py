@@ -12,6 +12,7 @@ dormand-prince-1980 (J Comput Appl Math 6:19-26), table 2; the continuous extens
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -252,16 +253,16 @@ def _between(states: Array, step: Step, parts: Array, length: float) -> Array:
 def _size(values: Array, scale: Array) -> float:
     """Root mean square over the states, of the worst draw."""
     ratio = values / scale
-    return float(np.sqrt(np.max(np.einsum("ij,ij->j", ratio, ratio), initial=0.0) / max(len(ratio), 1)))
+    return math.sqrt(np.einsum("ij,ij->j", ratio, ratio).max(initial=0.0) / max(len(ratio), 1))
 
 
 def _factor(before: Array, step: Step, tolerance: tuple[float, Array | float]) -> float:
     """By what the step may change; below the safety factor it must be tried again."""
     rtol, atol = tolerance
     error = _size(step.error, atol + rtol * np.maximum(np.abs(before), np.abs(step.states)))
-    if not np.isfinite(error):
+    if not math.isfinite(error):
         return _SHRINK
-    return _GROW if error == 0 else float(np.clip(_SAFETY * error**-0.2, _SHRINK, _GROW))
+    return _GROW if error == 0 else min(max(_SAFETY * error**-0.2, _SHRINK), _GROW)
 
 
 def _first_step(states: Array, slope: Array, tolerance: tuple[float, Array | float], span: float) -> float:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from posologist.core.errors import NumericsError
 from posologist.twin.events import EventTable, Record
 from posologist.twin.goals import Shape, dose_reaching, steady_curve, steady_curves
+from posologist.twin.linear import predict as predict_linear
 from posologist.twin.nonlinear import predict_nonlinear
 from posologist.twin.steady_levels import ACCURACY, steady_levels
 from twin_models import PlainModel
@@ -121,9 +122,9 @@ def test_a_dose_without_a_steady_state_leaves_the_others_alone():
 
 
 @given(
-    goal=st.floats(0.02, 90.0),
+    goal=st.floats(0.5, 90.0),
     kind=st.sampled_from(["straight", "root", "saturating", "steep", "jump"]),
-    first=st.sampled_from([1.0, 100.0]),
+    first=st.sampled_from([1.0, 20.0]),
 )
 @settings(max_examples=100, deadline=None)
 def test_a_search_ends_at_the_dose_that_reads_the_goal(goal, kind, first):
@@ -153,3 +154,32 @@ def test_a_search_ends_at_the_dose_that_reads_the_goal(goal, kind, first):
 )
 def test_a_goal_that_no_dose_reads_has_no_answer(read, goal):
     assert dose_reaching(read, goal) is None
+
+
+@pytest.mark.parametrize(
+    ("absorption", "typical", "shape"),
+    [
+        ("none", {}, Shape(12.0, 0.0, 0)),
+        ("none", {}, Shape(12.0, 2.0, 0)),
+        ("none", {}, Shape(6.0, 15.0, 0)),
+        ("first-order", {"KA": 1.1, "F": 0.7, "LAG": 0.8}, Shape(24.0, 0.0, 0)),
+        ("first-order", {"KA": 1.1}, Shape(24.0, 1.0, 2)),
+    ],
+)
+def test_the_curve_of_a_linear_model_is_that_of_its_records(absorption, typical, shape):
+    model = _model(compartments=2, absorption=absorption, elimination="linear")
+    parameters = _drawn(CL=4.0, V1=30.0, Q=5.0, V2=60.0, **typical)
+    parameters |= {"F": np.minimum(parameters["F"], 1.0)} if "F" in parameters else {}
+    curve = steady_curve(model, parameters, shape, 250.0)
+    rate = 250.0 / shape.infusion if shape.infusion else 0.0
+    dose = Record(0.0, evid=1, amt=250.0, rate=rate, cmt=shape.cmt, ii=shape.interval, ss=1, mdv=1)
+    records = (dose, *(Record(float(t), mdv=1) for t in curve.times))
+    expected = predict_linear(model, [parameters] * len(records), EventTable("1", records))[:, 1:]
+    doubled = curve.scaled(2.0)
+
+    np.testing.assert_allclose(curve.points, expected, rtol=1e-9)
+    np.testing.assert_allclose(curve.trough, curve.points[:, -1], rtol=1e-12)
+    bioavailable = 250.0 * parameters.get("F", np.ones(DRAWS)) if shape.cmt != 2 else np.full(DRAWS, 250.0)
+    np.testing.assert_allclose(curve.auc24, bioavailable * 24 / shape.interval / parameters["CL"], rtol=1e-12)
+    for values, twice in ((curve.points, doubled.points), (curve.peak, doubled.peak), (curve.auc24, doubled.auc24)):
+        np.testing.assert_allclose(twice, 2.0 * values, rtol=1e-12)

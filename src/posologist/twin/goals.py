@@ -8,19 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
 from posologist.core.errors import InputError, NumericsError
+from posologist.core.regimen import DoseEvent
 from posologist.core.units import convert, ucum
 from posologist.knowledge.models import PkModel
+from posologist.twin.compartment import absorption, disposition, steady_state
 from posologist.twin.events import DOSE, EventTable, Record
 from posologist.twin.individual import Array
 from posologist.twin.modelled import predict
 from posologist.twin.residual import Flags
 from posologist.twin.steady_levels import steady_levels
+from posologist.twin.superposition import PERIPHERAL, kinds_of
 
 Metric = Literal["auc24", "average", "trough", "peak", "time_above", "level"]
 
@@ -119,33 +123,61 @@ class Shape:
     cmt: int
 
 
+class Levels:
+    """Levels of one interval at steady state, (n_draws, n_times), computed when they are first asked for."""
+
+    def __init__(self, read: Callable[[], Array]) -> None:
+        self._read = read
+
+    @cached_property
+    def values(self) -> Array:
+        """All of them."""
+        return self._read()
+
+    @cached_property
+    def highest(self) -> Array:
+        """The highest of each draw, (n_draws,)."""
+        return np.asarray(self.values.max(axis=1))
+
+
 @dataclass(frozen=True)
 class Curve:
-    """Exposure at steady state of one regimen, each (n_draws,); `points` (n_draws, n) at `times` for other measures."""
+    """Exposure at steady state of one regimen, each (n_draws,); `levels` at `times` are those of dose / `factor`."""
 
     shape: Shape
     auc24: Array
     trough: Array
     times: Array
-    points: Array
+    levels: Levels
+    factor: float = 1.0
 
     def scaled(self, factor: float) -> Curve:
         """The same of another dose, where the model is linear."""
-        return replace(self, auc24=self.auc24 * factor, trough=self.trough * factor, points=self.points * factor)
+        return replace(self, auc24=self.auc24 * factor, trough=self.trough * factor, factor=self.factor * factor)
+
+    @property
+    def points(self) -> Array:
+        """Levels at `times`, (n_draws, n_times)."""
+        return np.asarray(self.levels.values * self.factor)
 
     @property
     def peak(self) -> Array:
         """Highest concentration of the interval."""
-        return np.asarray(self.points.max(axis=1))
+        return np.asarray(self.levels.highest * self.factor)
 
     def value(self, goal: Goal) -> Array:
         """What the goal measures, each (n_draws,)."""
+        if goal.metric == "auc24":
+            return self.auc24
+        if goal.metric == "average":
+            return np.asarray(self.auc24 / 24.0)
+        if goal.metric == "trough":
+            return self.trough
+        if goal.metric == "peak":
+            return self.peak
         if goal.metric == "time_above":
             return _time_above(self.times, self.points, goal.at)
-        if goal.metric == "level":
-            return _level_after(self, goal.at)
-        named = {"auc24": self.auc24, "average": self.auc24 / 24.0, "trough": self.trough, "peak": self.peak}
-        return named[goal.metric]
+        return _level_after(self, goal.at)
 
 
 def _time_above(times: Array, points: Array, least: float) -> Array:
@@ -160,9 +192,14 @@ def _time_above(times: Array, points: Array, least: float) -> Array:
 
 
 def _level_after(curve: Curve, hours: float) -> Array:
+    """Level some hours after the dose, linear between points."""
     if hours > curve.shape.interval + 1e-9:
-        return np.full(len(curve.points), np.nan)
-    return np.array([np.interp(hours, curve.times, row) for row in curve.points])
+        return np.full(len(curve.auc24), np.nan)
+    after = min(max(int(np.searchsorted(curve.times, hours)), 1), len(curve.times) - 1)
+    before, then = curve.times[after - 1 : after + 1]
+    part = min(max((hours - before) / (then - before), 0.0), 1.0)
+    points = curve.levels.values
+    return np.asarray(curve.factor * ((1.0 - part) * points[:, after - 1] + part * points[:, after]))
 
 
 def steady_curve(model: PkModel, parameters: Parameters, shape: Shape, dose: float) -> Curve:
@@ -193,9 +230,12 @@ def steady_curves(
 
 
 def _steady_curves(model: PkModel, shape: Shape, cases: Sequence[tuple[Parameters, float]]) -> tuple[Curve, ...]:
-    bends = _bends(shape)
+    closed = [_closed_curve(model, shape, parameters, dose) for parameters, dose in cases]
+    found = tuple(curve for curve in closed if curve is not None)
+    if len(found) == len(cases):
+        return found
+    bends, grid = _bends(shape), _grid(shape)
     nodes, weights = quadrature(bends)
-    grid = np.unique(np.concatenate([bends, np.linspace(0.0, shape.interval, _PEAK_POINTS)]))
     at = np.unique(np.concatenate([nodes, grid]))
     curves = []
     for values in _levels_of(model, shape, cases, at):
@@ -205,8 +245,38 @@ def _steady_curves(model: PkModel, shape: Shape, cases: Sequence[tuple[Parameter
             )
         area = values[:, np.searchsorted(at, nodes)] @ weights
         auc24 = np.asarray(area * 24.0 / shape.interval)
-        curves.append(Curve(shape, auc24, values[:, -1], grid, values[:, np.searchsorted(at, grid)]))
+        levels = Levels(partial(np.take, values, np.searchsorted(at, grid), axis=1))
+        curves.append(Curve(shape, auc24, values[:, -1], grid, levels))
     return tuple(curves)
+
+
+def _closed_curve(model: PkModel, shape: Shape, parameters: Parameters, dose: float) -> Curve | None:
+    """By the closed form of a steady state; None where there is none."""
+    given = Record(0.0, evid=DOSE, amt=dose, rate=dose / shape.infusion if shape.infusion else 0.0, cmt=shape.cmt)
+    kinds = kinds_of(model, (given,), tuple(parameters))
+    if not kinds:
+        return None
+    pairs = [(parameters[q], parameters[v]) for q, v in PERIPHERAL[: model.compartments - 1]]
+    body = disposition(parameters["CL"], parameters["V1"], peripheral=pairs)
+    taken_up = (
+        absorption(parameters["KA"], parameters.get("F", 1.0), parameters.get("LAG", 0.0))
+        if kinds[0] == "absorbed"
+        else None
+    )
+    event = DoseEvent(time_h=0.0, amount_mg=dose, route="oral" if taken_up else "iv", duration_h=shape.infusion)
+
+    def at(times: Array) -> Array:
+        return np.asarray(model.scale * steady_state(body, event, shape.interval, times, absorbed=taken_up))
+
+    trough = at(np.array([shape.interval]))[:, 0]
+    bioavailable = dose if taken_up is None else dose * taken_up.f[:, 0]
+    auc24 = model.scale * bioavailable * 24.0 / shape.interval / np.broadcast_to(parameters["CL"], trough.shape)
+    grid = _grid(shape)
+    return Curve(shape, np.asarray(auc24), trough, grid, Levels(partial(at, grid)))
+
+
+def _grid(shape: Shape) -> Array:
+    return np.unique(np.concatenate([_bends(shape), np.linspace(0.0, shape.interval, _PEAK_POINTS)]))
 
 
 def _levels_of(model: PkModel, shape: Shape, cases: Sequence[tuple[Parameters, float]], at: Array) -> list[Array]:

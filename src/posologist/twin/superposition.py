@@ -25,7 +25,7 @@ from posologist.twin.system import Structure
 Kind = Literal["bolus", "infusion", "absorbed"]
 
 _TIE_H = 1e-9  # a level this close to a dose is at its time
-_PERIPHERAL = (("Q", "V2"), ("Q3", "V3"))
+PERIPHERAL = (("Q", "V2"), ("Q3", "V3"))
 _NOT_YET = -1.0  # hours since a dose that a level does not show
 
 
@@ -53,7 +53,7 @@ class Schedule:
 
     def levels(self, parameters: Mapping[str, Array], owner: Any) -> Array:
         """Concentrations (in `scale` units) at the levels, (n_draws, n_levels), of draws of the patients `owner`."""
-        pairs = [(parameters[q], parameters[v]) for q, v in _PERIPHERAL[: self.structure.compartments - 1]]
+        pairs = [(parameters[q], parameters[v]) for q, v in PERIPHERAL[: self.structure.compartments - 1]]
         body = disposition(parameters["CL"], parameters["V1"], peripheral=pairs)
         total = np.zeros((len(parameters["CL"]), self.n_levels))
         for kind, doses in self.doses.items():

@@ -172,7 +172,8 @@ def _draws(model: PkModel, settings: Settings, table: EventTable) -> Array:
     if not model.random:
         return np.zeros((1, 0))
     chance = generator_for("simulate", model.id, table.subject, str(settings.draws))
-    return np.asarray(normal_draws(settings.draws, len(model.random), chance).T @ factor_of(model.omega).T)
+    factor = factor_of(model.omega)  # as many columns as omega has directions with variance
+    return np.asarray(normal_draws(settings.draws, len(model.random), chance).T[:, : factor.shape[1]] @ factor.T)
 
 
 def _series(

@@ -12,7 +12,7 @@ from posologist.core.errors import InputError
 from posologist.core.evidence import Ledger
 from posologist.core.fit import FitDocument, SubjectFit
 from posologist.core.genotype import Versions
-from posologist.core.recommendation import Reason
+from posologist.core.recommendation import Finding, Reason
 from posologist.core.settings import Settings
 from posologist.core.simulation import SimulationDocument
 from posologist.core.values import DrugId, Estimate, EvidenceKey, Series, rounded
@@ -23,6 +23,7 @@ from posologist.twin.linear import predict as predict_linear
 from posologist.twin.map import MapResult, map_estimates
 from posologist.twin.nonlinear import predict_nonlinear
 from posologist.twin.randomness import generator_for, normal_draws
+from posologist.twin.remarks import remarks_on
 
 Array = npt.NDArray[np.float64]
 
@@ -92,10 +93,22 @@ def simulate_model(
         patient=table.subject,
         outputs={"concentration": _series(model, shown, wanted, middle, spread, settings, because)},
         parameters={} if spread is None else _estimates(drawn[-1], typical[-1], settings, because),
+        findings=_findings(model, table, keys, ledger),
         assumptions=_stated(model, parameters, ledger),
         evidence=ledger.entries(),
         versions=versions,
     )
+
+
+def _findings(model: PkModel, table: EventTable, keys: tuple[EvidenceKey, ...], ledger: Ledger) -> tuple[Finding, ...]:
+    drugs = (str(model.drug),)
+    return tuple(
+        Finding(
+            severity="serious", title="Outside of what the model knows", detail=remark, drugs=drugs,
+            because=(ledger.add("derived", remark, because=keys),),
+        )
+        for remark in remarks_on(model, table)
+    )  # fmt: skip
 
 
 def named_as(model: PkModel, table: EventTable) -> EventTable:
@@ -261,6 +274,6 @@ def _subject(model: PkModel, table: EventTable, result: MapResult, ledger: Ledge
         converged=bool(result.converged),
         iterations=result.iterations,
         predictions=tuple(float(value) for value in result.predictions) if usable else (),
-        findings=(result.problem,) if result.problem else (),
+        findings=(*((result.problem,) if result.problem else ()), *remarks_on(model, table)),
         because=(ledger.add("derived", text, because=keys),),
     )

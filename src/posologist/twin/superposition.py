@@ -100,7 +100,7 @@ def kinds_of(structure: Any, records: Sequence[Any], names: Sequence[str]) -> tu
 def _pairs(records: Sequence[Any]) -> int:
     """Numbers that the pairs of doses and levels hold at most."""
     levels = sum(record.evid == 0 for record in records)
-    return sum(record.addl + 1 for record in records if record.evid == 1) * levels**2
+    return int(sum(record.addl + 1 for record in records if record.evid == 1) * levels**2)
 
 
 def _kind(record: Any, depot: bool) -> Kind:

@@ -267,6 +267,8 @@ def _subject(model: PkModel, table: EventTable, result: MapResult, ledger: Ledge
     keys = _sources(model, table, ledger)
     text = f"{model.id}: most probable parameters of subject {table.subject}"
     usable = not result.problem
+    findings = (*((result.problem,) if result.problem else ()), *remarks_on(model, table))
+    said = tuple(ledger.add("derived", finding, because=keys) for finding in findings)
     return SubjectFit(
         eta={effect.eta: float(v) for effect, v in zip(model.random, result.eta, strict=True)} if usable else {},
         parameters={name: float(value) for name, value in result.parameters.items()} if usable else {},
@@ -274,6 +276,6 @@ def _subject(model: PkModel, table: EventTable, result: MapResult, ledger: Ledge
         converged=bool(result.converged),
         iterations=result.iterations,
         predictions=tuple(float(value) for value in result.predictions) if usable else (),
-        findings=(*((result.problem,) if result.problem else ()), *remarks_on(model, table)),
-        because=(ledger.add("derived", text, because=keys),),
+        findings=findings,
+        because=(ledger.add("derived", text, because=keys), *said),
     )

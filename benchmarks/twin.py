@@ -127,17 +127,19 @@ def whole_answer(n_judged: int) -> Callable[[], tuple[int, int]]:
     How many regimens were judged, and how many qualify.
     """
     model, drug = load_model(MODELS_FOLDER / f"{VANCOMYCIN}.toml"), load_knowledge().drug("vancomycin")
-    goal = goal_of(model, "auc24", 500.0, 650.0, "h.mg/L")
-    toxic = goal_of(model, "auc24", None, 700.0, "h.mg/L")
-    table, habit, rng = _treated(), Habit(36.0, 1.0), np.random.default_rng(3)
+    goal = goal_of(model, "auc24", 600.0, 800.0, "h.mg/L")
+    toxic = goal_of(model, "auc24", None, 900.0, "h.mg/L")
+    table, habits, rng = _treated(), (Habit(18.0, 1.0), Habit(36.0, 1.0)), np.random.default_rng(3)
 
     def run() -> tuple[int, int]:
         found = posterior(model, table, n_draws=20_000, rng=rng)
         rows = resampled_rows(found.weights, n_judged, rng)
         exposures = Exposures(model, {name: values[rows] for name, values in found.parameters.items()})
-        tried = offers_of(model, drug, None, goal, exposures, habit=habit, route="iv", weight_kg=80.0)
-        candidates = judged(tried.offers, exposures, goal, toxic)
-        return len(candidates), len(ordered(candidates, Settings(), habit=habit, aimed=True))
+        tried = [
+            offers_of(model, drug, None, goal, exposures, habit=habit, route="iv", weight_kg=80.0) for habit in habits
+        ]
+        candidates = judged(tuple(dict.fromkeys(o for t in tried for o in t.offers)), exposures, goal, toxic)
+        return len(candidates), len(ordered(candidates, Settings(), habit=habits[0], aimed=True))
 
     return run
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -10,8 +12,10 @@ import pytest
 from pydantic import Field
 
 from patients import AS_OF, a_medicine, a_patient
+from posologist.core.evaluation import EvaluationDocument
 from posologist.core.evidence import Evidence
-from posologist.core.genotype import GeneticProfile
+from posologist.core.fit import FitDocument
+from posologist.core.genotype import GeneticProfile, Versions
 from posologist.core.guidance import GuidanceDocument
 from posologist.core.recommendation import Reason, Recommendation, Screening
 from posologist.core.settings import Settings
@@ -21,6 +25,7 @@ from posologist.genome.document import call_genome
 from posologist.genome.guidance import guidance_document
 from posologist.knowledge.genes import callable_genes, load_gene, outside_genes
 from posologist.knowledge.load import Knowledge, load_knowledge
+from posologist.knowledge.models import load_model
 from posologist.recommend.dose import dose_for, simulate_for
 from posologist.recommend.order import screen_order
 from posologist.recommend.pipeline import recommend
@@ -30,11 +35,14 @@ from posologist.serve.profile_page import render_profile
 from posologist.serve.report import render_html
 from posologist.serve.table import print_screening, print_table
 from posologist.study.founding import FoundingComparison, compare_with_published
+from posologist.twin.events import parse_events
+from posologist.twin.modelled import fit_document
 from shared import shared_data
 from tracing import evidence_faults, page_text, prose_faults, schema_faults, text_faults, tokens
 
 DOCUMENTS = [
     Recommendation, Screening, GeneticProfile, GuidanceDocument, SimulationDocument, DoseDocument, FoundingComparison,
+    FitDocument, EvaluationDocument,
 ]  # fmt: skip
 SETTINGS = Settings(as_of=AS_OF)
 INDICATIONS = [
@@ -71,6 +79,12 @@ def screened() -> Screening:
     return screen_order(patient, orders, knowledge=knowledge(), settings=SETTINGS)
 
 
+def fitted() -> FitDocument:
+    model = load_model(Path(__file__).parents[1] / "examples" / "models" / "one_compartment.toml")
+    tables = parse_events("ID,TIME,AMT,DV,WEIGHT\nA,0,100,.,130\nA,2,.,2.1,130\nA,9,.,1.0,130\n")
+    return fit_document(model, tables, versions=Versions(posologist="1", knowledge=""))
+
+
 def documents() -> list[Value]:
     patient = a_patient(weight=82, creatinine=1.0)
     return [
@@ -79,6 +93,7 @@ def documents() -> list[Value]:
         dose_for(patient, "amlodipine", knowledge=knowledge(), settings=SETTINGS),
         simulate_for("amlodipine", regimen="5 mg orally once daily", knowledge=knowledge(), settings=SETTINGS),
         compare_with_published(founding()),
+        fitted(),
     ]
 
 
@@ -176,6 +191,33 @@ def _without_counts(text: str, document: Value) -> list[str]:
     """Faults of a table's text, without the lengths of its lists: "Ruled out (21)", "and 8 more"."""
     lines = [line for line in text.splitlines() if not line.startswith(("Ruled out (", "Not checked (", "and "))]
     return text_faults("\n".join(lines), document)
+
+
+_KEY = re.compile(r"\b[a-z]+(?:-[a-z]+)*-(?:(?:19|20)\d\d(?:-[a-z]+)?|guide-[ivx]+)\b")
+
+
+def _cited(text: str) -> set[str]:
+    """Keys under "References" in the docstrings of a module."""
+    blocks = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(text)) if isinstance(node, _DOCUMENTED)]
+    return {key for block in blocks for key in _KEY.findall(block.partition("References\n")[2])}
+
+
+_DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef
+
+
+@pytest.mark.parametrize("folder", ["twin", "study"])
+def test_every_reference_of_a_docstring_is_defined(folder: str) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in Path(str(files("posologist"))).glob(f"{folder}/*.py")]
+    cited = set().union(*map(_cited, texts))
+
+    assert cited
+    assert sorted(cited - set(knowledge().citations)) == []
+
+
+def test_a_reference_without_definition_is_seen() -> None:
+    assert _cited('"""One.\n\nReferences\n----------\nnobody-1900, page 3; nobody-1901-there\n"""') == {
+        "nobody-1900", "nobody-1901-there",
+    }  # fmt: skip
 
 
 # Planted violations: each is seen.

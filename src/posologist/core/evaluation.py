@@ -78,7 +78,7 @@ class EvaluationDocument(Value):
     concentration_unit: str = ""
     train: Sample
     test: Sample
-    seed: int
+    seed: Annotated[int, Field(json_schema_extra={"number": "setting"})]
     rows: Many[MethodRow]
     paired: Many[Paired] = ()
     groups: Many[MethodRow] = ()

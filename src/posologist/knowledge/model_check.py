@@ -85,6 +85,8 @@ def _structure(model: PkModel) -> None:
         raise KnowledgeError("`transit` counts the stages of transit absorption, and is 0 for every other")
     if model.complete and model.random and not model.residual:  # with neither the model is a curve, not a population
         raise KnowledgeError("no residual error", hint="give it, or say in `missing` that it is missing")
+    if odd := sorted(name for name, bounds in model.limits.items() if len(bounds) != 2):
+        raise KnowledgeError(f"limits of {', '.join(odd)} are not two numbers", hint="e.g. CL = [1, 20]")
     if unknown := sorted(model.limits.keys() - set(found)):
         raise KnowledgeError(f"limits of {', '.join(unknown)}, which the model does not have")
 

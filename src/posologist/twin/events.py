@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,7 @@ from posologist.core.errors import InputError
 OBSERVATION, DOSE, OTHER, RESET, RESET_AND_DOSE = 0, 1, 2, 3, 4
 MODELLED_RATE, MODELLED_DURATION = -1.0, -2.0
 
+MOST_DOSES = 4_000  # doses of a subject, eleven years of one a day; and records
 _KNOWN = ("ID", "TIME", "DV", "AMT", "RATE", "EVID", "MDV", "CMT", "II", "ADDL", "SS", "LLOQ", "CENS")
 _MISSING = {"", ".", "NA", "NAN", "N/A"}
 
@@ -106,6 +107,8 @@ def _problems(record: Record) -> Iterable[tuple[str, str]]:
         yield f"CMT {record.cmt} would switch a compartment off", "use compartments 1, 2, ...; 0 means the model's own"
     if record.ss not in (0, 1, 2):
         yield f"SS {record.ss} is unknown", "use 0, 1 (replaces what was there) or 2 (is added to it)"
+    if record.addl > MOST_DOSES:
+        yield f"ADDL {record.addl} is more than {MOST_DOSES} further doses", "give fewer, or SS 1 for a long history"
     if record.addl < 0 or record.ii < 0:
         yield "ADDL and II cannot be negative", "give the number of further doses and the interval in h"
     if record.is_dose:
@@ -135,7 +138,7 @@ def read_events(path: Path | str) -> tuple[EventTable, ...]:
     ------
     InputError
         With file, line and column: a missing column, a value that is not a number, time that goes back, ADDL or SS
-        without II, an unknown EVID, a negative amount, the rows of one subject in two places.
+        without II, an unknown EVID, a negative amount, the rows of one subject in two places, more than `MOST_DOSES`.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -166,7 +169,19 @@ def parse_events(text: str, *, source: str = "events") -> tuple[EventTable, ...]
         last = subject
     if not subjects:
         raise InputError("the table has no rows", where=source, hint="give a header line and one line per event")
+    for subject, records in subjects.items():
+        _check_size(subject, records, source)
     return tuple(EventTable(subject=subject, records=tuple(records)) for subject, records in subjects.items())
+
+
+def _check_size(subject: str, records: Sequence[Record], source: str) -> None:
+    doses = sum(record.addl + 1 for record in records if record.is_dose)
+    if max(doses, len(records)) > MOST_DOSES:
+        raise InputError(
+            f"subject {subject} has {len(records)} records and {doses} doses, more than {MOST_DOSES}",
+            where=source,
+            hint="give fewer, or SS 1 for a long history",
+        )
 
 
 def _split(text: str, source: str) -> list[list[str]]:

@@ -116,12 +116,13 @@ def _spread_out(value: npt.ArrayLike, n_draws: int) -> Array:
 
 
 def _moved(value: Array, eta: Array, kind: str) -> Array:
-    if kind == "log-normal":
-        return np.asarray(value * np.exp(eta))
-    if kind == "normal":
-        return np.asarray(value + eta)
-    if kind == "logit":
-        return np.asarray(value / (value + (1.0 - value) * np.exp(-eta)))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where it is used
+        if kind == "log-normal":
+            return np.asarray(value * np.exp(eta))
+        if kind == "normal":
+            return np.asarray(value + eta)
+        if kind == "logit":
+            return np.asarray(value / (value + (1.0 - value) * np.exp(-eta)))
     raise KnowledgeError(f"random effects of kind '{kind}' are not known", hint="use log-normal, normal or logit")
 
 

@@ -11,7 +11,7 @@ eleven digits.
 
 References
 ----------
-sheiner-1979: L. B. Sheiner et al., Forecasting individual pharmacokinetics, Clin Pharmacol Ther 26:294.
+sheiner-1979-forecasting: L. B. Sheiner et al., Forecasting individual pharmacokinetics, Clin Pharmacol Ther 26:294.
 beal-2001 (M3).
 """
 

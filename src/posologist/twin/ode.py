@@ -12,6 +12,7 @@ dormand-prince-1980 (J Comput Appl Math 6:19-26), table 2; the continuous extens
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -159,9 +160,10 @@ def _advance(
                 raise _stuck(time)
             continue
         reached = end if last else time + length
-        while taken < wanted.size and wanted[taken] <= reached:
-            samples[taken] = _between(states, tried, (wanted[taken] - time) / length, length)
-            taken += 1
+        if taken < wanted.size and wanted[taken] <= reached:
+            some = slice(taken, int(np.searchsorted(wanted, reached, side="right")))
+            samples[some] = _between(states, tried, (wanted[some] - time) / length, length)
+            taken = some.stop
         time, states, slope = reached, tried.states, tried.slopes[6]
         length = max(length * factor, allowed if last else 0.0)
     return Leg(states=states, step=length, steps=steps, samples=samples)
@@ -240,24 +242,27 @@ def _weighted(weights: Array, slopes: Array) -> Array:
     return total
 
 
-def _between(states: Array, step: Step, part: float, length: float) -> Array:
-    powers = _DENSE @ part ** np.arange(1, 5)
-    return np.asarray(states + length * _weighted(powers, step.slopes.reshape(7, -1)).reshape(states.shape))
+def _between(states: Array, step: Step, parts: Array, length: float) -> Array:
+    """States at parts of a step, (n_parts, n_states, n_draws)."""
+    powers = _DENSE @ parts ** np.arange(1, 5)[:, None]
+    flat = step.slopes.reshape(7, -1)
+    change = np.array([_weighted(weights, flat) for weights in powers.T]).reshape(parts.size, *states.shape)
+    return np.asarray(states + length * change)
 
 
 def _size(values: Array, scale: Array) -> float:
     """Root mean square over the states, of the worst draw."""
     ratio = values / scale
-    return float(np.sqrt(np.max(np.einsum("ij,ij->j", ratio, ratio), initial=0.0) / max(len(ratio), 1)))
+    return math.sqrt(np.einsum("ij,ij->j", ratio, ratio).max(initial=0.0) / max(len(ratio), 1))
 
 
 def _factor(before: Array, step: Step, tolerance: tuple[float, Array | float]) -> float:
     """By what the step may change; below the safety factor it must be tried again."""
     rtol, atol = tolerance
     error = _size(step.error, atol + rtol * np.maximum(np.abs(before), np.abs(step.states)))
-    if not np.isfinite(error):
+    if not math.isfinite(error):
         return _SHRINK
-    return _GROW if error == 0 else float(np.clip(_SAFETY * error**-0.2, _SHRINK, _GROW))
+    return _GROW if error == 0 else min(max(_SAFETY * error**-0.2, _SHRINK), _GROW)
 
 
 def _first_step(states: Array, slope: Array, tolerance: tuple[float, Array | float], span: float) -> float:

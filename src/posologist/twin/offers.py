@@ -303,25 +303,25 @@ def _text(model: PkModel, dose: float, shape: Shape) -> str:
 
 def judged(offers: Sequence[Offer], exposures: Exposures, goal: Goal | None, toxic: Goal | None) -> tuple[Judged, ...]:
     """Offers with their exposure; those without a steady state are left out."""
-    found = []
+    by_shape: dict[Shape, list[float]] = {}
     for offer in offers:
-        curve = exposures.curve(offer.shape, offer.dose)
-        if curve is None:
-            continue
-        values = None if goal is None else curve.value(goal)
-        median = math.nan if values is None else float(np.median(values))
-        above = None if toxic is None or toxic.high is None else np.asarray(curve.value(toxic) > toxic.high)
-        found.append(
-            Judged(
-                offer,
-                curve,
-                None if goal is None or values is None else goal.hit(values),
-                above,
-                median,
-                goal is not None and bool(goal.hit(np.array([median]))[0]),
-            )
-        )
-    return tuple(found)
+        by_shape.setdefault(offer.shape, []).append(offer.dose)
+    curves = {
+        (shape, dose): curve
+        for shape, doses in by_shape.items()
+        for dose, curve in zip(doses, exposures.curves(shape, doses), strict=True)
+    }
+    told = [(offer, curves[offer.shape, offer.dose]) for offer in offers]
+    return tuple(_judged(offer, curve, goal, toxic) for offer, curve in told if curve is not None)
+
+
+def _judged(offer: Offer, curve: Curve, goal: Goal | None, toxic: Goal | None) -> Judged:
+    above = None if toxic is None or toxic.high is None else np.asarray(curve.value(toxic) > toxic.high)
+    if goal is None:
+        return Judged(offer, curve, None, above, math.nan)
+    values = curve.value(goal)
+    median = float(np.median(values))
+    return Judged(offer, curve, goal.hit(values), above, median, bool(goal.hit(np.array([median]))[0]))
 
 
 def ordered(candidates: Sequence[Judged], settings: Settings, *, habit: Habit, aimed: bool) -> list[Judged]:

@@ -166,16 +166,17 @@ def rates_of(structure: Structure, p: Mapping[str, Array], metabolite: int = 0) 
     none = np.zeros_like(v1)
     pairs = [("Q", "V2"), ("Q3", "V3")][: structure.compartments - 1]
     absorbing = {"first-order": "KA", "transit": "KTR"}.get(structure.absorption)
-    return Rates(
-        absorbed=_positive(p, absorbing) if absorbing else None,
-        linear=_positive(p, "CL") / v1 if linear else none,
-        vmax=_positive(p, "VMAX") if saturable else none,
-        km=_positive(p, "KM") * v1 / structure.scale if saturable else none + 1.0,
-        out=tuple(_positive(p, q) / v1 for q, _ in pairs),
-        back=tuple(_positive(p, q) / _positive(p, v) for q, v in pairs),
-        first_pass=_first_pass(structure, p) if "FP" in p else None,
-        metabolite=_metabolite(p, metabolite) if metabolite else None,
-    )
+    with np.errstate(over="ignore"):  # a rate that is not finite ends the integration with an error
+        return Rates(
+            absorbed=_positive(p, absorbing) if absorbing else None,
+            linear=_positive(p, "CL") / v1 if linear else none,
+            vmax=_positive(p, "VMAX") if saturable else none,
+            km=_positive(p, "KM") * v1 / structure.scale if saturable else none + 1.0,
+            out=tuple(_positive(p, q) / v1 for q, _ in pairs),
+            back=tuple(_positive(p, q) / _positive(p, v) for q, v in pairs),
+            first_pass=_first_pass(structure, p) if "FP" in p else None,
+            metabolite=_metabolite(p, metabolite) if metabolite else None,
+        )
 
 
 def _first_pass(structure: Structure, p: Mapping[str, Array]) -> Array:

@@ -18,14 +18,18 @@ Go = Callable[[Array, Array, Array, Rates], Array]
 STEADY = 1e-7  # relative tolerance of a steady state, in amounts
 _NEWTON_LIMIT = 60
 _LEAST = 1e-4  # part of the dose below which an amount is small
+_TINY = 1e-300
 _NUDGE = 1e-4  # part by which a state is moved to see how one interval answers
 
 
 class Cycle:
     """One dosing interval at steady state."""
 
-    def __init__(self, go: Go, rows: Rows, dose: Dose, k: Rates) -> None:
+    def __init__(
+        self, go: Go, rows: Rows, dose: Dose, k: Rates, *, settled: float = STEADY, least: float = _LEAST
+    ) -> None:
         self.go, self.rows, self.dose, self.k = go, rows, dose, k
+        self.settled, self._small = settled, np.maximum(least * dose.amount, _TINY)
         bolus = dose.duration == 0
         self.rate = np.where(bolus, 0.0, dose.amount / np.where(bolus, 1.0, dose.duration))
         self.at_once = np.where(bolus, dose.amount, 0.0)
@@ -52,18 +56,21 @@ class Cycle:
     def fixed_point(self) -> Array:
         """Amounts just before an arrival that one interval leaves as they are.
 
-        Newton's method, from what an endless infusion of the same mean rate leaves; each draw until it has settled.
+        Newton's method, from what an endless infusion of the same mean rate leaves; each draw until the correction
+        that would follow, of this one as this one is of the last, is below the tolerance.
         """
         mean = self.dose.amount / self.dose.steady
         amounts = equilibrium(self.rows, self.dose.row, mean, self.k)
         open_draws = np.arange(mean.size)
+        last = np.ones(mean.size)
         for _ in range(_NEWTON_LIMIT):
             held = amounts[:-1, open_draws]
             change = self._correction(held, open_draws)
             found = np.maximum(held + change, 0.0)
             amounts[:-1, open_draws] = found
-            allowed = STEADY * np.maximum(found, _LEAST * self.dose.amount[open_draws])
-            open_draws = open_draws[np.any(np.abs(change) > allowed, axis=0)]
+            size = np.max(np.abs(change) / np.maximum(found, self._small[open_draws]), axis=0, initial=0.0)
+            unsettled = size * np.minimum(size / last, 1.0) > self.settled
+            open_draws, last = open_draws[unsettled], size[unsettled]
             if not open_draws.size:
                 return amounts
         raise NumericsError(
@@ -72,17 +79,27 @@ class Cycle:
 
     def _correction(self, held: Array, draws: Indices) -> Array:
         """Newton's correction of the amounts (without the eliminated) of these draws."""
+        tried, nudge = self.nudged(held, draws)
+        copies = np.tile(draws, len(held) + 1)
+        return correction(held, self.flow(tried, np.full(copies.size, self.dose.steady), copies), nudge)
+
+    def nudged(self, held: Array, draws: Indices) -> tuple[Array, Array]:
+        """Amounts of these draws, then the same with each row moved a little; and how far, (n_rows, n_draws)."""
         count, n = held.shape
         nudge = _NUDGE * np.maximum(held, np.maximum(self.dose.amount[draws], _LEAST))
         tried = np.zeros((count + 1, count + 1, n))
         tried[:count] = held[:, None]
         tried[np.arange(count), np.arange(1, count + 1)] += nudge
-        copies = np.tile(draws, count + 1)
-        after = self.flow(tried.reshape(count + 1, -1), np.full(copies.size, self.dose.steady), copies)
-        answers = after[:count].reshape(count, count + 1, n)
-        answer = (answers[:, 1:] - answers[:, :1]) / nudge
-        gap = answers[:, 0] - held
-        return np.asarray(np.linalg.solve(np.eye(count) - np.moveaxis(answer, -1, 0), gap.T[..., None])[..., 0].T)
+        return tried.reshape(count + 1, -1), nudge
+
+
+def correction(held: Array, after: Array, nudge: Array) -> Array:
+    """Newton's correction of amounts, from what one interval makes of them and of the nudged ones."""
+    count, n = held.shape
+    answers = after[:count].reshape(count, count + 1, n)
+    answer = (answers[:, 1:] - answers[:, :1]) / nudge
+    gap = answers[:, 0] - held
+    return np.asarray(np.linalg.solve(np.eye(count) - np.moveaxis(answer, -1, 0), gap.T[..., None])[..., 0].T)
 
 
 def equilibrium(rows: Rows, row: int, rate: Array | float, k: Rates) -> Array:

@@ -25,7 +25,8 @@ from posologist.twin.system import Structure
 Kind = Literal["bolus", "infusion", "absorbed"]
 
 _TIE_H = 1e-9  # a level this close to a dose is at its time
-_PERIPHERAL = (("Q", "V2"), ("Q3", "V3"))
+PERIPHERAL = (("Q", "V2"), ("Q3", "V3"))
+_MOST_PAIRS = 10_000_000  # numbers beyond which the pairs are not written out
 _NOT_YET = -1.0  # hours since a dose that a level does not show
 
 
@@ -53,7 +54,7 @@ class Schedule:
 
     def levels(self, parameters: Mapping[str, Array], owner: Any) -> Array:
         """Concentrations (in `scale` units) at the levels, (n_draws, n_levels), of draws of the patients `owner`."""
-        pairs = [(parameters[q], parameters[v]) for q, v in _PERIPHERAL[: self.structure.compartments - 1]]
+        pairs = [(parameters[q], parameters[v]) for q, v in PERIPHERAL[: self.structure.compartments - 1]]
         body = disposition(parameters["CL"], parameters["V1"], peripheral=pairs)
         total = np.zeros((len(parameters["CL"]), self.n_levels))
         for kind, doses in self.doses.items():
@@ -81,6 +82,8 @@ def kinds_of(structure: Any, records: Sequence[Any], names: Sequence[str]) -> tu
     known = {"CL", "V1", "Q", "V2", "Q3", "V3"} | ({"KA", "F", "LAG"} if absorbing else set())
     if structure.elimination != "linear" or structure.absorption not in ("none", "first-order") or set(names) - known:
         return None
+    if _pairs(records) > _MOST_PAIRS:
+        return None
     kinds: set[Kind] = set()
     for record in records:
         if record.evid == 1:
@@ -92,6 +95,12 @@ def kinds_of(structure: Any, records: Sequence[Any], names: Sequence[str]) -> tu
         elif record.evid not in (0, 2):
             return None
     return tuple(sorted(kinds))
+
+
+def _pairs(records: Sequence[Any]) -> int:
+    """Numbers that the pairs of doses and levels hold at most."""
+    levels = sum(record.evid == 0 for record in records)
+    return int(sum(record.addl + 1 for record in records if record.evid == 1) * levels**2)
 
 
 def _kind(record: Any, depot: bool) -> Kind:

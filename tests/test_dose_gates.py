@@ -71,6 +71,7 @@ def member(*records: Record, model: PkModel = GOTI, known: dict[str, float] | No
 
 
 LEDGER = Ledger()
+LIMITS = Limits(drug=DrugId("vancomycin"), unit="mg/kg/day", max=60.0, start=30.0, doses_per_day=(2, 3))
 
 
 def dose(time: float, amount: float = 1000.0) -> Record:
@@ -84,7 +85,7 @@ def level(time: float, value: float) -> Record:
 def answer(*members: Member, target: Target | None = AREA, drug: Drug | None = None, **more: Any) -> DoseDocument:
     asked = drug or a_drug()
     question = Question(
-        asked, more.pop("limits", None), target, 80.0, infusion=asked.infusion, loading=asked.loading, **more
+        asked, more.pop("limits", LIMITS), target, 80.0, infusion=asked.infusion, loading=asked.loading, **more
     )
     versions = Versions(posologist="0", knowledge="test")
     return individual_dose_document(
@@ -190,6 +191,13 @@ def test_a_drug_that_needs_a_toxic_bound_and_has_none_is_not_ranked() -> None:
     covered = answer(member(model=harmless), narrow=True, drug=a_drug(window=(window,)), target=TROUGH)
     assert all(row.toxic_probability is not None for row in covered.regimens)
     assert covered.regimens
+
+
+def test_without_a_maximum_dose_on_file_nothing_is_ranked() -> None:
+    document = answer(target=TROUGH, limits=None)
+    assert not document.regimens
+    assert document.unranked
+    assert any("no maximum dose" in row.why for row in document.not_checked)
 
 
 def test_limits_that_are_not_verified_keep_regimens_from_being_ranked() -> None:

@@ -109,7 +109,8 @@ def individual_dose_document(
     exposures = Exposures(mixed)
     asked = _asked(question, lead, standing)
     answer, open_index = _tried(mixed, question, asked, standing, exposures, teller)
-    unverified = (*standing.unverified, *question.unverified)
+    unlimited = () if answer.tried.limited else (f"no maximum dose of {question.drug.name} is on file for this use",)
+    unverified = (*standing.unverified, *question.unverified, *unlimited)
     bound, nearest, why = _bound(answer, unverified, teller)
     levels, misfits = levels_told(lead, teller)
     shown = answer.best[: 1 if not unverified else MOST_RANKED] or [row for row in (nearest,) if row is not None]

@@ -115,12 +115,13 @@ class Judged:
 
 @dataclass(frozen=True)
 class Offers:
-    """The regimens that were tried, and sentences on how they were chosen."""
+    """The regimens that were tried, and sentences on how they were chosen; `limited` by a maximum dose on file."""
 
     offers: tuple[Offer, ...]
     said: tuple[str, ...] = ()
     warned: tuple[str, ...] = ()
     step: float | None = None
+    limited: bool = True
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def offers_of(asked: Asked, exposures: Exposures) -> Offers:
 def absorbed(asked: Asked, model: PkModel) -> Offers:
     """Regimens that can be dispensed, of the release that the model describes."""
     drug, limits, route = asked.drug, asked.limits, asked.route
-    warned = []
+    warned, limited = [], True
     if limits is None or (limits.max is None and limits.usual_high is None):
         strengths = [
             (s, p.unit) for p in drug.products if short_route(p.route) == short_route(route) for s in p.strengths
@@ -160,6 +161,7 @@ def absorbed(asked: Asked, model: PkModel) -> Offers:
             return Offers((), warned=(f"No {route} product of {drug.name} is on file.",))
         largest, unit = max(strengths)
         warned.append(f"No maximum dose of {drug.name} is on file for this use: it is not checked.")
+        limited = False
         limits = Limits(drug=drug.id, unit=f"{unit}/day", max=_UNITS_PER_DAY * largest, doses_per_day=(1, 2))
     free = limits.model_copy(update={"start": None, "usual_low": None})
     found, other = [], 0
@@ -175,7 +177,7 @@ def absorbed(asked: Asked, model: PkModel) -> Offers:
             f"Regimens of {release} release that are on file are left out: {model.id} describes {model.release} "
             "release."
         )
-    return Offers(tuple(found), _saturation(model), tuple(warned))
+    return Offers(tuple(found), _saturation(model), tuple(warned), limited=limited)
 
 
 def _converted(dose: float, unit: str, model: PkModel) -> float:
@@ -217,7 +219,7 @@ def _intravenous(asked: Asked, exposures: Exposures) -> Offers:
         for shape in _shapes(asked, interval, dose)
     ]
     said = f"Intravenous doses are multiples of {model.labelled(step):g} {model.dose_unit} ({source})."
-    return Offers(tuple(found), (said, *_saturation(model)), warned, step)
+    return Offers(tuple(found), (said, *_saturation(model)), warned, step, limited=most is not None)
 
 
 def _step(vials: Sequence[float], aims: Sequence[float]) -> tuple[float, str]:

@@ -516,3 +516,32 @@ def test_an_earlier_answer_is_gone_on_from() -> None:
     again = answer(events=(), levels=measured((38.0, 27.0)), stored=first.twin)
     assert again.parameters["CL"].value == both.parameters["CL"].value
     assert [level.observed.value for level in again.levels] == [12.0, 27.0]
+
+
+def test_the_unit_of_doses_and_the_order_of_rows_change_nothing() -> None:
+    levels = measured((35.5, 12.0), (38.0, 27.0), (47.5, 10.0))
+    mine = answer(levels=levels)
+    grams = tuple(row.model_copy(update={"amount": row.amount / 1000.0, "unit": "g"}) for row in given_doses())
+    other = answer(events=tuple(reversed(grams)), levels=(levels[2], levels[0], levels[1]))
+    for name, estimate in mine.parameters.items():
+        assert other.parameters[name].value == pytest.approx(estimate.value, rel=1e-9)
+    assert [row.text for row in other.regimens] == [row.text for row in mine.regimens]
+    assert [level.observed.value for level in other.levels] == [level.observed.value for level in mine.levels]
+
+
+@given(shift=st.integers(min_value=-400, max_value=400))
+@settings(max_examples=10, deadline=None)
+def test_a_shift_of_all_times_changes_nothing(shift: int) -> None:
+    def moved(row: Any) -> Any:
+        return row.model_copy(update={"at": row.at + timedelta(days=shift)})
+
+    levels = measured((35.5, 12.0), (38.0, 27.0))
+    mine = answer(levels=levels, now=datetime(2028, 11, 30, tzinfo=UTC))
+    other = answer(
+        events=tuple(map(moved, given_doses())),
+        levels=tuple(map(moved, levels)),
+        now=datetime(2028, 11, 30, tzinfo=UTC),
+    )
+    assert {name: e.value for name, e in other.parameters.items()} == {
+        name: e.value for name, e in mine.parameters.items()
+    }

@@ -23,6 +23,7 @@ from posologist.knowledge.effects import EffectModel, load_effects
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.models import MODELS_FOLDER, load_model
 from posologist.recommend.dose import parse_target, screened
+from posologist.recommend.dose_by_model import is_of
 from posologist.recommend.inr_dose import inr_dose
 from posologist.recommend.limits import limits_for
 from posologist.recommend.pressure_dose import pressure_dose
@@ -91,7 +92,7 @@ def dose_by_response(
         raise ModelError(outcome.problem, where=drug.id, hint="name another indication with --for")
     asked = Asked(case, drug, aim, outcome.limits)
     if aim.measure == _INR:
-        named = {row.drug: _is(row.drug, drug, knowledge) for row in events if row.drug}
+        named = {row.drug: is_of(row.drug, drug.id, knowledge) for row in events if row.drug}
         document = inr_dose(
             asked, effect, kinetics, events=events, levels=levels, is_drug=named, medicines=medicines, now=now
         )
@@ -154,14 +155,6 @@ def _effect(drug: Drug, measure: str) -> EffectModel:
         f"the {measure} response to {drug.name} cannot be told: {why}", where=drug.id,
         hint="ask for a concentration, or without --target",
     )  # fmt: skip
-
-
-def _is(name: str, drug: Drug, knowledge: Knowledge) -> bool:
-    """Whether a name in a table means this drug; one that is not known means another."""
-    try:
-        return knowledge.drug(name).id == drug.id
-    except InputError:
-        return False
 
 
 def _maintenance(asked: Asked, start: Regimen | None) -> tuple[Finding, ...]:

@@ -36,7 +36,7 @@ from posologist.twin.modelled import UNITS
 from posologist.twin.offers import Asked, Habit, Judged, Offer, Offers, binding, judged, offers_of, ordered
 from posologist.twin.search import regimen_text
 from posologist.twin.standing import Standing, standing_of, therapeutic_index
-from posologist.twin.teller import Teller
+from posologist.twin.teller import Teller, model_leaf
 
 MOST_RANKED = 20
 _FIRST_INTERVAL_H, _FIRST_INFUSION_H = 12.0, 1.0
@@ -165,13 +165,7 @@ def unit_of(model: PkModel, name: str) -> str:
 
 
 def _teller(members: Sequence[Member], question: Question, settings: Settings, ledger: Ledger) -> Teller:
-    known = [
-        ledger.add(
-            "model", f"model {member.model.id}: {member.model.title}", source=str(member.model.about.source),
-            version=member.model.about.version, status=member.model.status,
-        )
-        for member in members
-    ]  # fmt: skip
+    known = [model_leaf(member.model, ledger) for member in members]
     told = [key for member in members for key in (*member.told.keys, *member.history.keys, *member.history.level_keys)]
     text = f"{_named(members)}: parameters and exposure of this patient"
     because: tuple[EvidenceKey, ...] = (ledger.add("derived", text, because=[*known, *told]),)

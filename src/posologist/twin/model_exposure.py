@@ -28,6 +28,7 @@ from posologist.twin.goals import Shape, steady_curve
 from posologist.twin.individual import Array, individual
 from posologist.twin.mixture import Exposures, Member
 from posologist.twin.standing import is_verified
+from posologist.twin.teller import model_leaf
 
 
 def can_answer(members: Sequence[Member], regimen: Regimen) -> bool:
@@ -105,13 +106,7 @@ def _shape(regimen: Regimen) -> Shape:
 
 def _key(members: Sequence[Member], regimen: Regimen, ledger: Ledger) -> EvidenceKey:
     """What the answer rests on: the models, what they were told, and the regimen."""
-    leaves = [
-        ledger.add(
-            "model", f"model {m.model.id}: {m.model.title}", source=str(m.model.about.source),
-            version=m.model.about.version, status=m.model.status,
-        )
-        for m in members
-    ]  # fmt: skip
+    leaves = [model_leaf(member.model, ledger) for member in members]
     told = [key for member in members for key in member.told.keys]
     names = ", ".join(member.model.id for member in members)
     return ledger.add("derived", f"{names} under {regimen.text}, for possible patients", because=[*leaves, *told])

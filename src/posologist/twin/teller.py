@@ -12,9 +12,18 @@ from posologist.core.evidence import Ledger
 from posologist.core.recommendation import Finding, NotChecked, Reason
 from posologist.core.settings import Settings
 from posologist.core.values import Because, Estimate, EvidenceKey, Quantity, rounded
+from posologist.knowledge.models import PkModel
 from posologist.twin.exposure import share_estimate
 from posologist.twin.individual import Array
 from posologist.twin.residual import Flags
+
+
+def model_leaf(model: PkModel, ledger: Ledger) -> EvidenceKey:
+    """Evidence of a population model, with its version and the status of its file."""
+    return ledger.add(
+        "model", f"model {model.id}: {model.title}", source=str(model.about.source), version=model.about.version,
+        status=model.status,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from posologist.core.regimen import Limits
 from posologist.core.settings import Settings
 from posologist.knowledge.load import load_knowledge
 from posologist.knowledge.models import MODELS_FOLDER, load_model
@@ -30,8 +31,11 @@ from posologist.twin.events import EventTable, Record
 from posologist.twin.goals import goal_of
 from posologist.twin.linear import predict
 from posologist.twin.map import map_estimates
-from posologist.twin.offers import Exposures, Habit, judged, offers_of, ordered
-from posologist.twin.posterior import posterior, resampled_rows
+from posologist.twin.mixture import Exposures, Member
+from posologist.twin.offers import Asked, Habit, judged, offers_of, ordered
+from posologist.twin.patient_model import History, Told
+from posologist.twin.posterior import posterior
+from posologist.twin.twin import Twin
 
 TIMES = (1.0, 6.0, 11.5, 25.0, 35.5)
 DOSES = (0.0, 12.0, 24.0)
@@ -129,17 +133,17 @@ def whole_answer(n_judged: int) -> Callable[[], tuple[int, int]]:
     model, drug = load_model(MODELS_FOLDER / f"{VANCOMYCIN}.toml"), load_knowledge().drug("vancomycin")
     goal = goal_of(model, "auc24", 600.0, 800.0, "h.mg/L")
     toxic = goal_of(model, "auc24", None, 900.0, "h.mg/L")
-    table, habits, rng = _treated(), (Habit(18.0, 1.0), Habit(36.0, 1.0)), np.random.default_rng(3)
+    table, limits = _treated(), Limits(drug=drug.id, unit="mg/day", max=6000.0)
+    held = table.records[0].covariates
+    told, history = Told(held, {}), History(table, None)
 
     def run() -> tuple[int, int]:
-        found = posterior(model, table, n_draws=20_000, rng=rng)
-        rows = resampled_rows(found.weights, n_judged, rng)
-        exposures = Exposures(model, {name: values[rows] for name, values in found.parameters.items()})
-        tried = [
-            offers_of(model, drug, None, goal, exposures, habit=habit, route="iv", weight_kg=80.0) for habit in habits
-        ]
-        candidates = judged(tuple(dict.fromkeys(o for t in tried for o in t.offers)), exposures, goal, toxic)
-        return len(candidates), len(ordered(candidates, Settings(), habit=habits[0], aimed=True))
+        twin = Twin(model, "1", table.records, held, draws=n_judged, weighted=20_000)
+        exposures = Exposures((Member(twin, told, history, "iv"),))
+        asked = [Asked(drug, limits, goal, Habit(interval, 1.0), "iv", 80.0) for interval in (10.0, 18.0, 36.0)]
+        tried = [offer for one in asked for offer in offers_of(one, exposures).offers]
+        candidates = judged(tuple(dict.fromkeys(tried)), exposures, goal, toxic)
+        return len(candidates), len(ordered(candidates, Settings(), habit=asked[0].habit, aimed=True))
 
     return run
 

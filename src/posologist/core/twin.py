@@ -44,5 +44,6 @@ class TwinRecord(Value):
     events: Many[TwinEvent]
     present: dict[str, float]
     draws: Count
+    weighted: Count
     seed: str
     versions: Versions

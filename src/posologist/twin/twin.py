@@ -28,7 +28,6 @@ from posologist.twin.modelled import predict
 from posologist.twin.posterior import Posterior, posterior, resampled_rows
 from posologist.twin.randomness import generator_for, normal_draws
 
-_POSTERIOR_DRAWS = 2000  # weighted draws from which the equally likely ones are taken
 SEED = "dose"
 
 
@@ -60,8 +59,8 @@ class Twin:
         Doses, levels and changes of covariates in the order of time (h after the first dose).
     present
         Covariates that hold for what is to come.
-    draws
-        Number of possible patients.
+    draws, weighted
+        Number of possible patients, and of the weighted draws from which those of a posterior are taken.
     """
 
     model: PkModel
@@ -69,6 +68,7 @@ class Twin:
     log: tuple[Record, ...] = ()
     present: Mapping[str, float] = field(default_factory=dict)
     draws: int = 400
+    weighted: int = 2000
     seed: str = SEED
 
     @cached_property
@@ -108,7 +108,7 @@ class Twin:
             etas = self._of_population(chance)
             return People(etas, etas, individual(self.model, self._typical_now(), etas), None)
         found = posterior(
-            self.model, self.table, n_draws=max(self.draws, _POSTERIOR_DRAWS), rng=chance,
+            self.model, self.table, n_draws=max(self.draws, self.weighted), rng=chance,
             predict=None if self.model.elimination == "linear" else predict,
         )  # fmt: skip
         rows = resampled_rows(found.weights, self.draws, chance)
@@ -182,7 +182,7 @@ class Twin:
             drug=DrugId(self.model.drug), model=self.model.id, model_version=self.model.about.version,
             model_digest=digest_of(self.model), patient=self.subject, origin=origin,
             events=tuple(_stored(record) for record in self.log), present=dict(self.present), draws=self.draws,
-            seed=self.seed, versions=versions,
+            weighted=self.weighted, seed=self.seed, versions=versions,
         )  # fmt: skip
 
 
@@ -228,4 +228,6 @@ def replayed(stored: TwinRecord, model: PkModel) -> Twin:
         )
         for event in stored.events
     )  # fmt: skip
-    return Twin(model, stored.patient, log, stored.present, draws=stored.draws, seed=stored.seed)
+    return Twin(
+        model, stored.patient, log, stored.present, draws=stored.draws, weighted=stored.weighted, seed=stored.seed
+    )

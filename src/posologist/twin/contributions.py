@@ -130,9 +130,12 @@ def _by_level(member: Member) -> list[dict[str, Array]]:
             replace(r, dv=None, limit=None, mdv=1) if i in hidden else r for i, r in enumerate(table.records)
         )
         tables.append(EventTable(table.subject, records))
+    found = member.twin.people.found
+    if found is None:
+        return []
     run = None if member.model.elimination == "linear" else predict
-    found = map_estimates(member.model, tables, predict=run) if tables else ()
-    return [member.twin.moved_by(result) for result in found]
+    before = map_estimates(member.model, tables[:-1], predict=run) if len(tables) > 1 else ()
+    return [member.twin.moved_by(result) for result in (*before, found.estimate)]
 
 
 def _stacked(model: PkModel, rows: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     import nutpie
 from nutpie.compiled_pyfunc import from_pyfunc
 
-CHAINS, TUNE, DRAWS = 4, 400, 1500
+CHAINS, TUNE, DRAWS = 4, 500, 2000
 QUANTILES = (0.05, 0.5, 0.95)
 _STEP = 1e-30
 
@@ -61,8 +61,9 @@ def sampled(log_density, sd, *, seed=20261120):
         make_initial_point_fn=lambda seed: np.random.default_rng(seed).standard_normal(n),
     )  # fmt: skip
     trace = nutpie.sample(
-        model, draws=DRAWS, tune=TUNE, chains=CHAINS, cores=1, seed=seed, progress_bar=False, save_warmup=False
-    )
+        model, draws=DRAWS, tune=TUNE, chains=CHAINS, cores=1, seed=seed, progress_bar=False, save_warmup=False,
+        low_rank_modified_mass_matrix=True, target_accept=0.95,
+    )  # fmt: skip
     return Sampled(trace.posterior["x"].to_numpy(), int(trace.sample_stats["diverging"].sum()))
 
 

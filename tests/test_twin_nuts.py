@@ -107,6 +107,17 @@ def _after_oral_doses(rows):
     return levels
 
 
+def _after_boluses(rows):
+    """Bolus doses into one compartment."""
+    doses, times = _doses(rows), _sampled_at(rows)
+
+    def levels(p):
+        k = _column(p["CL"] / p["V1"])
+        return sum(a * np.exp(-k * (times - start)) * (times >= start) for start, a, _ in doses) / _column(p["V1"])
+
+    return levels
+
+
 def _after_infusions(rows):
     """Two compartments (CL, V1, Q, V2): the biexponential response to infusions."""
     doses, times = _doses(rows), _sampled_at(rows)
@@ -206,18 +217,7 @@ def _vancomycin(*levels):
 def _below_the_limit():
     model = load_model(_EXAMPLES / "censored_levels.toml")
     rows = table("1", [(0.0, 100.0, 0.0)], [(1.0, 3.2), (8.0, 0.4), (16.0, None)], limits={16.0: 0.1})
-    return _case(model, rows, _after_oral_doses_fast, typical=model.typical({}))
-
-
-def _after_oral_doses_fast(rows):
-    """Bolus doses into one compartment."""
-    doses, times = _doses(rows), _sampled_at(rows)
-
-    def levels(p):
-        k = _column(p["CL"] / p["V1"])
-        return sum(a * np.exp(-k * (times - start)) * (times >= start) for start, a, _ in doses) / _column(p["V1"])
-
-    return levels
+    return _case(model, rows, _after_boluses, typical=model.typical({}))
 
 
 def _outlier():
@@ -272,11 +272,122 @@ def _michaelis_menten():
 
 CASES = {
     "two levels by mouth and wide effects: far from normal": _two_levels_by_mouth,
-    "vancomycin, one level: little but the prior": lambda: _vancomycin((11.5, 22.0)),
-    "vancomycin, three levels: the levels against a wide prior": lambda: _vancomycin((2.0, 24.0), (11.5, 9.0), (35.5, 17.0)),
+    "vancomycin, one level: little but the prior": lambda: _vancomycin((47.5, 3.0)),
+    "vancomycin, three levels: the levels against a wide prior": lambda: _vancomycin(
+        (2.0, 24.0), (11.5, 9.0), (35.5, 17.0)
+    ),
     "a level below the limit: only its probability is known": _below_the_limit,
     "a level far from the others: a combined error gives way": _outlier,
     "three occasions: what varies within the patient": _occasions,
     "bioavailability on the logit: an effect that is no factor": _logit,
     "Michaelis-Menten: integrated here, Lambert's function there": _michaelis_menten,
 }
+
+PLANTED = {
+    "omega halved": lambda model: _changed(model, omega=_times(0.5, model.omega), occasion=_times(0.5, model.occasion)),
+    "residual error doubled": lambda model: _changed(model, residual=tuple(_doubled(e) for e in model.residual)),
+}
+
+
+def _changed(model, **fields):
+    return replace(model, **fields) if isinstance(model, PlainModel) else model.model_copy(update=fields)
+
+
+def _times(factor, matrix):
+    return tuple(tuple(factor * v for v in row) for row in matrix)
+
+
+def _doubled(error):
+    return Error(error.form, 2.0 * error.additive, 2.0 * error.proportional)
+
+
+@cache
+def _made(name):
+    case = CASES[name]()
+    return case, sampled(_log_density(case), np.sqrt(np.diag(case.covariance)))
+
+
+def _posterior(model, rows):
+    return posterior(model, rows, n_draws=_DRAWS, rng=np.random.default_rng(20261120))
+
+
+def _quantities(case, etas, parameters):
+    """Etas by name (etas in the last axis), then the parameters that are told."""
+    named = {name: etas[..., i] for i, name in enumerate(case.names)}
+    return named | {name: np.reshape(parameters[name], etas.shape[:-1]) for name in case.told}
+
+
+def _apart(name, etas, parameters, weights):
+    """Largest difference first, between the referee and weighted draws of the etas of `Posterior.all_etas`."""
+    case, referee = _made(name)
+    by_hand = case.parameters(referee.draws.reshape(-1, len(case.columns)))
+    found = differences(
+        _quantities(case, referee.draws, by_hand), _quantities(case, etas, parameters), weights, pairs_of(case.told)
+    )
+    return sorted(found, key=lambda difference: -difference.errors)
+
+
+def _apart_from(name, found):
+    case, _ = _made(name)
+    return _apart(name, found.all_etas[:, case.columns], found.parameters, found.weights)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_referee_is_sound(name):
+    _, referee = _made(name)
+
+    assert referee.divergent == 0
+    assert referee.worst_rhat < 1.01
+    assert referee.least_effective > 2000
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_estimate_is_a_summit_of_the_density_by_hand(name):
+    case, _ = _made(name)
+    estimate = map_estimates(case.model, [case.table])[0]
+    etas = np.concatenate([estimate.eta, estimate.occasions.ravel()])[list(case.columns)]
+    sd = np.sqrt(np.diag(case.covariance))
+
+    slopes = _log_density(case)(etas + 1e-30j * np.diag(sd)).imag / 1e-30
+
+    np.testing.assert_allclose(slopes, 0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_posterior_agrees_with_the_referee(name):
+    case, _ = _made(name)
+
+    worst = _apart_from(name, _posterior(case.model, case.table))[0]
+
+    assert worst.errors < TOLERANCE, worst
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+@pytest.mark.parametrize("name", CASES)
+def test_a_planted_error_is_caught(name, planted):
+    case, _ = _made(name)
+
+    worst = _apart_from(name, _posterior(PLANTED[planted](case.model), case.table))[0]
+
+    assert worst.errors > 2.0 * TOLERANCE, worst
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "far from normal" in name or "wide prior" in name])
+def test_the_normal_approximation_alone_is_caught(name):
+    case, _ = _made(name)
+    estimate = map_estimates(case.model, [case.table])[0]
+    etas = np.random.default_rng(1).multivariate_normal(estimate.eta, estimate.covariance, size=_DRAWS)
+
+    worst = _apart(name, etas, case.parameters(etas), np.full(_DRAWS, 1.0 / _DRAWS))[0]
+
+    assert worst.errors > 2.0 * TOLERANCE, worst
+
+
+def test_a_level_below_the_limit_that_is_read_as_the_limit_is_caught():
+    (name,) = (name for name in CASES if "below the limit" in name)
+    case, _ = _made(name)
+    rows = [r if r.limit is None else replace(r, dv=r.limit, limit=None) for r in case.table.records]
+
+    worst = _apart_from(name, _posterior(case.model, EventTable("1", tuple(rows))))[0]
+
+    assert worst.errors > 2.0 * TOLERANCE, worst

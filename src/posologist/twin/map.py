@@ -134,6 +134,10 @@ class Optimum(NamedTuple):
     iterations: Any
     converged: Any
 
+    def where(self, rows: Any) -> Optimum:
+        """These ends only."""
+        return Optimum(self.scores[rows], self.local.where(rows), self.iterations[rows], self.converged[rows])
+
 
 class Local(NamedTuple):
     """Objective at scores with its derivatives: (n,), (n, n_scores), (n, n_scores, n_scores); predictions."""

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     import nutpie
 from nutpie.compiled_pyfunc import from_pyfunc
 
-CHAINS, TUNE, DRAWS = 4, 500, 2000
+CHAINS, TUNE, DRAWS = 4, 300, 1750
 QUANTILES = (0.05, 0.5, 0.95)
 _STEP = 1e-30
 

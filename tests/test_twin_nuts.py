@@ -167,7 +167,7 @@ def _saturable(rows):
             if r.time > before:
                 start = x + np.log(x) - p["VMAX"] / (p["V1"] * p["KM"]) * (r.time - before)
                 u = np.where(start.real > 1.0, np.log(np.where(start.real > 1.0, start, 1.0)), start)
-                for _ in range(8):
+                for _ in range(5):
                     u = u - (u + np.exp(u) - start) / (1.0 + np.exp(u))
                 x, before = np.exp(u), r.time
             if r.evid == 1:

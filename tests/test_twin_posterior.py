@@ -8,7 +8,9 @@ import pytest
 from scipy.stats import lognorm, norm
 
 from posologist.core.errors import NumericsError
-from posologist.twin.map import map_estimates
+from posologist.twin.levels import problem_of
+from posologist.twin.map import map_estimates, minimise
+from posologist.twin.modes import summits
 from posologist.twin.posterior import ENOUGH, posterior, prior_draws, resampled_rows
 from twin_models import Effect, Error, PlainModel, closed_form, diagonal, table
 
@@ -157,3 +159,55 @@ def test_with_many_levels_laplace_and_the_weighted_draws_agree():
 
     np.testing.assert_allclose(found.covariance()[:2, :2], found.estimate.covariance[:2, :2], rtol=0.1, atol=1e-4)
     assert found.effective > 0.5 * len(found.weights)
+
+
+FLIP_FLOP = dataclasses.replace(
+    MODEL,
+    equations=lambda: {"CL": 4.0, "V1": 20.0, "KA": 0.25},
+    random=(Effect("V1"), Effect("KA")),
+    omega=diagonal(0.5, 1.5),
+    residual=(Error("proportional", proportional=0.15),),
+)  # fast absorption with slow elimination and the reverse explain the same levels
+FLIPPED = [(1.0, 3.0), (12.0, 5.0), (24.0, 2.5)]
+
+
+def test_both_explanations_of_the_levels_get_their_probability():
+    axes = [np.linspace(-5, 5, 801) * variance**0.5 for variance in (0.5, 1.5)]
+    volume, absorption = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
+    k, ka = 4.0 / (20.0 * np.exp(volume)), 0.25 * np.exp(absorption)
+    log_density = -0.5 * (volume**2 / 0.5 + absorption**2 / 1.5)
+    for t, y in FLIPPED:
+        f = 1000.0 * k / 4.0 * ka / (ka - k) * (np.exp(-k * t) - np.exp(-ka * t))
+        log_density += norm(f, 0.15 * f).logpdf(y)
+    density = np.exp(log_density - log_density.max())
+    absorbed_faster = density[ka > k].sum() / density.sum()
+
+    found = _posterior(table("1", DOSES[:1], FLIPPED), model=FLIP_FLOP)
+    ours = found.weights[found.parameters["KA"] > 4.0 / found.parameters["V1"]].sum()
+
+    assert 0.1 < absorbed_faster < 0.5
+    assert ours == pytest.approx(absorbed_faster, abs=0.02)
+    np.testing.assert_allclose(found.mean(), [density @ volume, density @ absorption] / density.sum(), atol=0.02)
+
+
+def test_the_estimate_is_the_highest_summit_even_where_the_typical_patient_is_below_another():
+    model = dataclasses.replace(
+        FLIP_FLOP,
+        random=(Effect("CL"), Effect("V1"), Effect("KA")),
+        omega=diagonal(0.5, 0.5, 1.5),
+        residual=(Error("proportional", proportional=0.1),),
+    )
+    rows = table("1", DOSES[:1], FLIPPED)
+
+    estimate = _posterior(rows, model=model, n_draws=500).estimate
+
+    assert estimate.objective < map_estimates(model, [rows])[0].objective - 1.0
+    assert estimate.gradient < 1e-5
+
+
+def test_levels_with_one_explanation_have_one_summit():
+    problem = problem_of(MODEL, [table("1", DOSES, LEVELS)], predict=None)
+
+    found = summits(problem, minimise(problem))
+
+    assert found.scores.shape == (1, 3)

@@ -120,22 +120,24 @@ def _typical(member: Member, told: Sequence[Covariate], present: Mapping[str, fl
 
 
 def _by_level(member: Member) -> list[dict[str, Array]]:
-    """Most probable parameters, for what is to come, after the first level, the first two, ... all."""
-    table = member.twin.table
+    """Most probable parameters, for what is to come, after the first level, the first two, ... all.
+
+    With all levels it is the estimate of the posterior, whose draws the dose is searched with.
+    """
+    table, posterior = member.twin.table, member.twin.people.found
+    if posterior is None:
+        return []
     at = levels_at(table)
     tables = []
-    for count in range(1, len(at) + 1):
+    for count in range(1, len(at)):
         hidden = set(at[count:])
         records = tuple(
             replace(r, dv=None, limit=None, mdv=1) if i in hidden else r for i, r in enumerate(table.records)
         )
         tables.append(EventTable(table.subject, records))
-    found = member.twin.people.found
-    if found is None:
-        return []
     run = None if member.model.elimination == "linear" else predict
-    before = map_estimates(member.model, tables[:-1], predict=run) if len(tables) > 1 else ()
-    return [member.twin.moved_by(result) for result in (*before, found.estimate)]
+    found = (*map_estimates(member.model, tables, predict=run), posterior.estimate)
+    return [member.twin.moved_by(result) for result in found]
 
 
 def _stacked(model: PkModel, rows: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

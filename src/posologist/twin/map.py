@@ -134,6 +134,10 @@ class Optimum(NamedTuple):
     iterations: Any
     converged: Any
 
+    def where(self, rows: Any) -> Optimum:
+        """These ends only."""
+        return Optimum(self.scores[rows], self.local.where(rows), self.iterations[rows], self.converged[rows])
+
 
 class Local(NamedTuple):
     """Objective at scores with its derivatives: (n,), (n, n_scores), (n, n_scores, n_scores); predictions."""
@@ -205,9 +209,18 @@ def local_values(problem: Problem, rows: Any, scores: Array) -> Local:
 
 
 def minimise(problem: Problem) -> Optimum:
-    """Scores that minimise each patient's objective, by Newton steps inside a trust region."""
-    n = problem.levels.shape[0]
-    scores, best = _start(problem)
+    """Scores that minimise each patient's objective, from the typical patient on."""
+    return _descended(problem, np.arange(problem.levels.shape[0]), *_start(problem))
+
+
+def minimise_from(problem: Problem, owner: Any, scores: Array) -> Optimum:
+    """Where the objective of the patients `owner` (n,) falls to from these scores (n, n_scores)."""
+    return _descended(problem, owner, scores.copy(), local_values(problem, owner, scores))
+
+
+def _descended(problem: Problem, owner: Any, scores: Array, best: Local) -> Optimum:
+    """Newton steps inside a trust region; `scores` and `best` are moved in place."""
+    n = len(owner)
     iterations = np.zeros(n, dtype=int)
     converged = np.zeros(n, dtype=bool)
     radius = np.full(n, _FIRST_RADIUS)
@@ -219,7 +232,7 @@ def minimise(problem: Problem) -> Optimum:
         rows, step, gain, length = active[~done], step[~done], gain[~done], length[~done]
         if not rows.size:
             break
-        tried = local_values(problem, rows, scores[rows] + step)
+        tried = local_values(problem, owner[rows], scores[rows] + step)
         iterations[rows] += 1
         share = np.where(_is_finite(tried), best.value[rows] - tried.value, -np.inf) / np.maximum(gain, _TINY)
         better = share > 0

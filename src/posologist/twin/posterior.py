@@ -1,10 +1,10 @@
 """What is known of a patient's parameters after the levels: Laplace's approximation, corrected by importance sampling.
 
 The posterior near its mode is normal with the inverse Hessian of half the objective as covariance. Draws come from a
-heavier-tailed proposal around it (a multivariate t), mixed with draws from the prior so that no weight can explode,
-and each is weighted with posterior / proposal. The effective sample size 1 / sum(weight^2) tells how many equal draws
-they are worth; when it is small the proposal is fitted again to the weighted draws, more are made, and a posterior
-that stays small says so.
+heavier-tailed proposal around it (a multivariate t; one around each mode where there are several, `twin/modes.py`),
+mixed with draws from the prior so that no weight can explode, and each is weighted with posterior / proposal. The
+effective sample size 1 / sum(weight^2) tells how many equal draws they are worth; when it is small the proposal is
+fitted again to the weighted draws, more are made, and a posterior that stays small says so.
 
 References
 ----------
@@ -24,11 +24,14 @@ from posologist.core.errors import NumericsError
 from posologist.twin.individual import Array, factor_of
 from posologist.twin.levels import Model, Predict, Problem, Table, problem_of
 from posologist.twin.map import MapResult, Optimum, map_results, minimise
+from posologist.twin.modes import summits
 from posologist.twin.residual import objective
 
 ENOUGH = 200  # effective draws below which an answer is flagged
 _FREEDOM = 5.0  # degrees of freedom of the proposal's t
 _DEFENSIVE = 0.1  # part of the draws that come from the prior
+_EVEN = 0.2  # part of the others that all modes share evenly
+_TOO_LITTLE = 1e-3  # probability below which a mode stays what it was
 _ROUNDS = 6  # each makes twice as many draws as the one before
 
 
@@ -117,11 +120,13 @@ def posterior(
         If no estimate was found: then there is nothing to draw around.
     """
     problem = problem_of(model, [table], predict=predict)
-    optimum = minimise(problem)
-    (estimate,) = map_results(problem, optimum, [table])
+    first = minimise(problem)
+    (estimate,) = map_results(problem, first, [table])
     if not estimate.converged:
         raise NumericsError(estimate.problem, where=f"subject {estimate.subject}", hint="check doses, levels and units")
-    sample = _sample(problem, optimum, n_draws, rng, most_draws or 32 * n_draws)
+    found = summits(problem, first)
+    (estimate,) = map_results(problem, found.where([0]), [table])
+    sample = _sample(problem, found, n_draws, rng, most_draws or 32 * n_draws)
     all_etas = problem.effects.all_etas(sample.scores)
     owner = np.zeros(len(sample.scores), dtype=int)
     return Posterior(
@@ -156,39 +161,51 @@ class _Sample(NamedTuple):
 
 
 class _Proposal(NamedTuple):
-    """Mixture of a t around `centre` with scale `root` root', and of the prior."""
+    """Mixture of t distributions, `shares` (n_modes,) of them around `centres` with scale `root` root', and the prior.
 
-    centre: Array
-    root: Array
+    `centres` (n_modes, n_scores), `roots` (n_modes, n_scores, n_scores).
+    """
+
+    shares: Array
+    centres: Array
+    roots: Array
 
     def draw(self, n: int, rng: np.random.Generator) -> Array:
-        size = len(self.centre)
-        normal = rng.standard_normal((n, size))
+        normal = rng.standard_normal((n, self.centres.shape[1]))
         stretch = np.sqrt(_FREEDOM / rng.chisquare(_FREEDOM, n))[:, None]
-        from_prior = (np.arange(n) < round(_DEFENSIVE * n))[:, None]
-        return np.asarray(np.where(from_prior, normal, self.centre + stretch * (normal @ self.root.T)))
+        from_prior = round(_DEFENSIVE * n)
+        places = (np.arange(n) - from_prior + 0.5) / max(n - from_prior, 1)
+        mode = np.minimum(np.searchsorted(np.cumsum(self.shares), places), len(self.shares) - 1)
+        drawn = normal
+        for i, (centre, root) in enumerate(zip(self.centres, self.roots, strict=True)):
+            chosen = (mode == i) & (np.arange(n) >= from_prior)
+            drawn = np.where(chosen[:, None], centre + stretch * (normal @ root.T), drawn)
+        return np.asarray(drawn)
+
+    def of_modes(self, scores: Array) -> Array:
+        """ln of share times density of each t, (n_modes, n_draws), without (2 pi)^(-size/2), as the prior is."""
+        half, size = _FREEDOM / 2.0, self.centres.shape[1]
+        constant = math.lgamma(half + size / 2.0) - math.lgamma(half) - size / 2.0 * math.log(half)
+        found = []
+        for share, centre, root in zip(self.shares, self.centres, self.roots, strict=True):
+            away = np.linalg.solve(root, (scores - centre).T)
+            scale = constant - np.log(np.diag(root)).sum() + math.log(share)
+            found.append(scale - (half + size / 2.0) * np.log1p((away * away).sum(axis=0) / _FREEDOM))
+        return np.array(found)
 
     def log_density(self, scores: Array) -> Array:
         """ln of the density, without the constant (2 pi)^(-size/2) that the prior shares."""
-        size = len(self.centre)
-        away = np.linalg.solve(self.root, (scores - self.centre).T)
-        half = _FREEDOM / 2.0
-        constant = math.lgamma(half + size / 2.0) - math.lgamma(half) - size / 2.0 * math.log(half)
-        of_t = (
-            constant
-            - np.log(np.diag(self.root)).sum()
-            - (half + size / 2.0) * np.log1p((away * away).sum(axis=0) / _FREEDOM)
-        )
+        of_t = np.logaddexp.reduce(self.of_modes(scores), axis=0)
         of_prior = -0.5 * (scores * scores).sum(axis=1)
         return np.asarray(np.logaddexp(math.log(1.0 - _DEFENSIVE) + of_t, math.log(_DEFENSIVE) + of_prior))
 
 
-def _sample(problem: Problem, optimum: Optimum, n_draws: int, rng: np.random.Generator, most: int) -> _Sample:
-    centre = optimum.scores[0]
-    if not len(centre):
-        return _Sample(np.zeros((n_draws, 0)), np.full(n_draws, 1.0 / n_draws), -0.5 * float(optimum.local.value[0]))
-    proposal = _Proposal(centre, _root(np.linalg.inv(_convex(optimum) / 2.0)))
-    scores, log_weights = np.zeros((0, len(centre))), np.zeros(0)
+def _sample(problem: Problem, modes: Optimum, n_draws: int, rng: np.random.Generator, most: int) -> _Sample:
+    size = modes.scores.shape[1]
+    if not size:
+        return _Sample(np.zeros((n_draws, 0)), np.full(n_draws, 1.0 / n_draws), -0.5 * float(modes.local.value[0]))
+    proposal = _around(modes)
+    scores, log_weights = np.zeros((0, size)), np.zeros(0)
     n, sample = min(n_draws, most), None
     for _ in range(_ROUNDS):
         fresh = proposal.draw(n, rng)
@@ -204,10 +221,22 @@ def _sample(problem: Problem, optimum: Optimum, n_draws: int, rng: np.random.Gen
     return sample
 
 
-def _convex(optimum: Optimum) -> Array:
-    """Hessian at the mode; the expected one where a flat direction spoils the true one."""
-    hessian = optimum.local.hessian[0]
-    return np.asarray(hessian if np.linalg.eigvalsh(hessian)[0] > 0 else optimum.local.expected[0])
+def _around(modes: Optimum) -> _Proposal:
+    """A t around each mode; Laplace's approximation of its probability makes its share."""
+    roots = np.array([_root(np.linalg.inv(_convex(modes, i) / 2.0)) for i in range(len(modes.scores))])
+    log_mass = np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1) - 0.5 * modes.local.value
+    return _Proposal(_shares(np.exp(log_mass - log_mass.max())), modes.scores, roots)
+
+
+def _shares(masses: Array) -> Array:
+    """Shares in proportion to masses, none of them small: a mode may be wider than it looks."""
+    return np.asarray((1.0 - _EVEN) * masses / masses.sum() + _EVEN / len(masses))
+
+
+def _convex(modes: Optimum, i: int) -> Array:
+    """Hessian at a mode; the expected one where a flat direction spoils the true one."""
+    hessian = modes.local.hessian[i]
+    return np.asarray(hessian if np.linalg.eigvalsh(hessian)[0] > 0 else modes.local.expected[i])
 
 
 def _root(covariance: Any) -> Array:
@@ -221,11 +250,18 @@ def _weighted(scores: Array, log_weights: Array) -> _Sample:
 
 
 def _refitted(proposal: _Proposal, sample: _Sample) -> _Proposal:
-    """Proposal with the mean and covariance of the weighted draws, shrunk a little to what it was."""
-    mean = sample.weights @ sample.scores
-    away = sample.scores - mean
-    covariance = (away * sample.weights[:, None]).T @ away
-    return _Proposal(mean, _root(np.asarray(0.9 * covariance + 0.1 * proposal.root @ proposal.root.T)))
+    """Each mode with the mean and covariance of the weighted draws that are its own, shrunk a little to what it was."""
+    of_modes = proposal.of_modes(sample.scores)
+    own = sample.weights * np.exp(of_modes - np.logaddexp.reduce(of_modes, axis=0))
+    masses = own.sum(axis=1)
+    centres, roots = proposal.centres.copy(), proposal.roots.copy()
+    for i in np.flatnonzero(masses > _TOO_LITTLE):
+        weights = own[i] / masses[i]
+        centres[i] = weights @ sample.scores
+        away = sample.scores - centres[i]
+        covariance = (away * weights[:, None]).T @ away
+        roots[i] = _root(np.asarray(0.9 * covariance + 0.1 * roots[i] @ roots[i].T))
+    return _Proposal(_shares(masses), centres, roots)
 
 
 def _log_posterior(problem: Problem, scores: Array) -> Array:

@@ -49,6 +49,7 @@ class FollowUpItem(Value):
     due: date | None = None
     until: date | None = None
     measure: str = ""
+    measure_name: str = ""
     expected: Estimate | None = None
     judged_from: date | None = None
     expected_note: str = ""
@@ -148,7 +149,7 @@ class FollowUpReport(Value):
     """Document `posologist/follow-up-report/1`: an accepted plan on one day.
 
     `frame` says from which treatment the plans were made again: the plan as taken, or the one before it, where no
-    result yet tells how the plan works.
+    result yet tells how the plan works. `assumptions` say how the plan is taken to have been followed.
     """
 
     schema_: Literal["posologist/follow-up-report/1"] = Field(default="posologist/follow-up-report/1", alias="schema")
@@ -163,5 +164,6 @@ class FollowUpReport(Value):
     advice: Reason
     findings: Many[Finding] = ()
     not_checked: Many[NotChecked] = ()
+    assumptions: Many[Reason] = ()
     evidence: dict[str, Evidence]
     versions: Versions

@@ -12,8 +12,8 @@ from posologist.core.evidence import Ledger
 from posologist.core.followup import Change, Frame
 from posologist.core.genotype import GeneticProfile
 from posologist.core.patient import Medication, Observation, Patient, Source
-from posologist.core.recommendation import Finding, Option, Recommendation, Start, Stop
-from posologist.core.values import EvidenceKey
+from posologist.core.recommendation import Finding, Option, Reason, Recommendation, Start, Stop
+from posologist.core.values import Because, EvidenceKey
 from posologist.knowledge.courses import FollowUpFacts
 from posologist.knowledge.load import Knowledge
 from posologist.recommend.followup_changes import Compared, difference, finding_changes
@@ -80,6 +80,23 @@ def on_plan(patient: Patient, option: Option, *, started_on: date) -> Patient:
         medicines = [_ended(m, started_on - timedelta(days=1)) if m in raised else m for m in medicines]
         medicines.append(_begun(start, started_on))
     return patient.model_copy(update={"medications": tuple(medicines), "medication_list_given": True})
+
+
+def taken_to_be_followed(
+    record: Patient, option: Option, *, started_on: date, because: Because, ledger: Ledger
+) -> tuple[Reason, ...]:
+    """How the plan counts as followed where the record itself does not say it."""
+    treated, found = on_plan(record, option, started_on=started_on), []
+    for medicine in treated.medications:
+        if medicine in record.medications:
+            continue
+        name = ", ".join(medicine.drugs)
+        if medicine.end is None:
+            text = f"{name} counts as taken as ordered since {medicine.start}"
+        else:
+            text = f"{name} as it was before the plan counts as taken until {medicine.end}"
+        found.append(Reason(text=text, because=(ledger.add("assumption", text, because=because),)))
+    return tuple(found)
 
 
 def before_plan(patient: Patient, option: Option, *, started_on: date) -> Patient:

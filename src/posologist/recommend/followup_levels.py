@@ -15,6 +15,7 @@ from posologist.core.simulation import DoseDocument, RankedRegimen
 from posologist.core.twin import TwinRecord
 from posologist.core.values import Estimate, EvidenceKey, Quantity
 from posologist.knowledge.load import Knowledge
+from posologist.knowledge.models import PkModel
 from posologist.recommend.dose_by_model import Given, dose_by_models
 from posologist.records.table import EventRow, LevelRow
 
@@ -65,6 +66,46 @@ def after_level(
         return document
 
     return changed_twin(told(()), told((level,)), level, ledger=ledger)
+
+
+def newest_level(
+    drug: DrugId,
+    levels: Sequence[LevelRow],
+    events: Sequence[EventRow],
+    *,
+    patient: Patient,
+    now: datetime,
+    genome: GeneticProfile | None = None,
+    knowledge: Knowledge,
+    settings: Settings,
+    ledger: Ledger,
+) -> TwinChange:
+    """What the newest of a drug's levels changed, by the model that fits all of them best.
+
+    Parameters
+    ----------
+    levels, events
+        Those of the drug, the levels in the order of time.
+
+    Raises
+    ------
+    PosologistError
+        Why no twin can be made of them.
+    """
+    models = knowledge.models(drug)
+    if not models:
+        raise InputError("no complete population model of the drug is held", hint="a model of the drug")
+
+    def told(chosen: Sequence[PkModel], known: Sequence[LevelRow]) -> DoseDocument:
+        given = Given(now=now, events=tuple(events), levels=tuple(known))
+        return dose_by_models(patient, str(drug), chosen, given, genome=genome, knowledge=knowledge, settings=settings)
+
+    best = told(models, levels).twin
+    lead = [model for model in models if best is not None and model.id == best.model]
+    before, after = told(lead, levels[:-1]), told(lead, levels)
+    for document in (before, after):
+        ledger.merge({EvidenceKey(key): entry for key, entry in document.evidence.items()})
+    return changed_twin(before, after, levels[-1], ledger=ledger)
 
 
 def changed_twin(before: DoseDocument, after: DoseDocument, level: LevelRow, *, ledger: Ledger) -> TwinChange:

@@ -129,23 +129,23 @@ def _item(
     """One item; for a level or a pressure with what is expected, or why nothing is."""
     kind = _kind(parts)
     because: list[EvidenceKey] = list(rule.because)
-    measure, expected, judged_from = "", None, None
+    measure, name, expected, judged_from = "", "", None, None
     if kind == "level" and window is not None:
-        measure = parts[0].keys[0]
+        measure, name = parts[0].keys[0], "the level before a dose"
         expected, note = _trough(course, measure)
     elif window is not None:
         effect, note, keys = _judged(course, parts)
         if effect is not None and (full := _full_from(course, effect.measure)) is not None:
             because += keys
             if window.until is None or full < window.until:
-                measure, expected, judged_from = effect.measure, effect.reading, full
+                measure, name, expected, judged_from = effect.measure, effect.name, effect.reading, full
             else:
                 note = "the whole effect is not there yet: a reading is not judged"
     return FollowUpItem(
         id=f"{re.sub('[^a-z0-9]+', '-', rule.what.lower()).strip('-')}@{window.due if window else 'no-date'}",
         what=rule.what, kind=kind, parts=parts, opens=window.opens if window else None,
         due=window.due if window else None, until=window.until if window else None, measure=measure,
-        expected=expected, judged_from=judged_from, expected_note=note, why=rule.when,
+        measure_name=name, expected=expected, judged_from=judged_from, expected_note=note, why=rule.when,
         because=tuple(dict.fromkeys((*because, *(expected.because if expected else ())))),
     )  # fmt: skip
 
@@ -283,7 +283,8 @@ def _undated_level(course: _Course, drug: DrugId) -> FollowUpItem:
     return FollowUpItem(
         id=f"{measure}@no-date", what=f"level of {name}", kind="level",
         parts=(Asked(name=f"level of {name}", keys=(measure,)),), measure=measure if expected else "",
-        expected=expected, expected_note=note or "no source on file names a date",
+        measure_name="the level before a dose" if expected else "", expected=expected,
+        expected_note=note or "no source on file names a date",
         why="narrow therapeutic index: no rule on file names a date",
         because=(key, *(expected.because if expected else ())),
     )  # fmt: skip

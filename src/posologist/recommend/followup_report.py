@@ -15,7 +15,7 @@ from posologist.core.values import DrugId, EvidenceKey
 from posologist.core.version import VERSION
 from posologist.knowledge.courses import FollowUpFacts, follow_up_facts
 from posologist.knowledge.load import Knowledge
-from posologist.recommend.dose_by_model import Given, dose_by_models, is_of
+from posologist.recommend.dose_by_model import is_of
 from posologist.recommend.followup_advice import (
     Again,
     advised_again,
@@ -23,9 +23,10 @@ from posologist.recommend.followup_advice import (
     no_longer_offered,
     on_plan,
     standing_advice,
+    taken_to_be_followed,
     with_observations,
 )
-from posologist.recommend.followup_levels import changed_twin
+from posologist.recommend.followup_levels import newest_level
 from posologist.recommend.followup_plan import expected_course, option_of_rank
 from posologist.recommend.followup_state import learned_from, state_of
 from posologist.records.table import EventRow, LevelRow
@@ -66,6 +67,8 @@ def follow_up(
         raise InputError(f"{today} is before the start on {started_on}", where="--as-of", hint="give a later day")
     facts = facts or follow_up_facts()
     option = option_of_rank(decision, rank)
+    levels = tuple(row for row in levels if row.at.date() <= today)
+    events = tuple(row for row in events if row.at.date() <= today)
     plan = expected_course(decision, rank, started_on=started_on, knowledge=knowledge, facts=facts)
     ledger = Ledger()
     record = with_observations(patient, observations)
@@ -81,7 +84,12 @@ def follow_up(
             patient, decision, option, new, started_on=started_on, today=today, facts=facts, genome=genome,
             knowledge=knowledge, levels=levels, events=events,
         )  # fmt: skip
-    return _report(decision, option, plan, again, ledger, today, unused, states=states, learned=learned, twins=twins)
+    unused = (*_unusable(new), *unused)
+    followed = taken_to_be_followed(record, option, started_on=started_on, because=plan.plan.because, ledger=ledger)
+    return _report(
+        decision, option, plan, again, ledger, today, unused, states=states, learned=learned, twins=twins,
+        assumptions=followed if again is not None else (),
+    )  # fmt: skip
 
 
 def _report(
@@ -98,7 +106,8 @@ def _report(
     changes: tuple[Change, ...] = ()
     findings: tuple[Finding, ...] = ()
     advice = Reason(text="nothing has come in since the decision: the advice stands", because=plan.plan.because)
-    frame_note, missing = None, [*plan.not_checked, *unused]
+    frame_note: Reason | None = None
+    missing = [*plan.not_checked, *unused]
     if again is not None:
         changes = changes_of(decision, option, again, ledger=ledger)
         findings = (
@@ -132,6 +141,19 @@ def _new(
     return tuple(sorted(found, key=lambda o: (str(o.at), o.key, o.value or 0.0, o.text, str(o.source))))
 
 
+def _unusable(new: Sequence[Observation]) -> tuple[NotChecked, ...]:
+    """Results that came in and are no number that can be used."""
+    return tuple(
+        NotChecked(
+            what=f"{o.key or o.code.display or o.code.code or 'result'} of {o.at:%Y-%m-%d}",
+            why=o.text if o.key else "the code is not known here",
+            would_need="the result with its unit, under a known code",
+        )
+        for o in new
+        if o.at is not None and (not o.key or (o.value is None and "not usable" in o.text))
+    )
+
+
 def _has_new_entry(patient: Patient, decision: Recommendation, today: date) -> bool:
     """Whether the record holds a problem or a medicine that is younger than the decision."""
     days = [c.onset for c in patient.conditions] + [m.start for m in patient.medications]
@@ -162,31 +184,21 @@ def _twins(
     ledger: Ledger,
 ) -> tuple[tuple[TwinChange, ...], tuple[NotChecked, ...]]:
     """What the newest level of each drug changed in its twin, and the levels that no twin could be made of."""
-    rows = [row for row in levels if row.at.date() <= today]
-    drugs = {DrugId(o.key.removeprefix("level_")) for o in _as_observations(rows, knowledge)}
+    drugs = {DrugId(o.key.removeprefix("level_")) for o in _as_observations(levels, knowledge)}
     found, unused = [], []
     for drug in sorted(drugs):
-        own = sorted((r for r in rows if is_of(r.analyte, drug, knowledge)), key=lambda r: (r.at, r.value, r.unit))
-        given = tuple(r for r in events if r.drug and is_of(r.drug, drug, knowledge) and r.at.date() <= today)
-        models = knowledge.models(drug)
-        day = datetime.combine(today, time.max, UTC)
+        own = sorted((r for r in levels if is_of(r.analyte, drug, knowledge)), key=lambda r: (r.at, r.value, r.unit))
+        given = tuple(r for r in events if r.drug and is_of(r.drug, drug, knowledge))
         settings = decision.settings.model_copy(update={"as_of": today})
         try:
-            if not models:
-                raise InputError("no complete population model of the drug is held", hint="a model of the drug")
-            before, after = (
-                dose_by_models(
-                    patient, str(drug), models, Given(now=day, events=given, levels=tuple(known)), genome=genome,
-                    knowledge=knowledge, settings=settings,
-                )
-                for known in (own[:-1], own)
+            change = newest_level(
+                drug, own, given, patient=patient, now=datetime.combine(today, time.max, UTC), genome=genome,
+                knowledge=knowledge, settings=settings, ledger=ledger,
             )  # fmt: skip
         except PosologistError as error:
             name = knowledge.drugs[drug].name
             need = error.hint or "a model of the drug"
             unused.append(NotChecked(what=f"levels of {name}", why=error.message, would_need=need, drugs=(str(drug),)))
             continue
-        for document in (before, after):
-            ledger.merge({EvidenceKey(key): entry for key, entry in document.evidence.items()})
-        found.append(changed_twin(before, after, own[-1], ledger=ledger))
+        found.append(change)
     return tuple(found), tuple(unused)

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 from posologist.core.errors import InputError
 from posologist.core.evidence import Ledger
-from posologist.core.followup import Change, Frame
+from posologist.core.followup import Change, FollowUpPlan, Frame
 from posologist.core.genotype import GeneticProfile
 from posologist.core.patient import Medication, Observation, Patient, Source
 from posologist.core.recommendation import Finding, Option, Reason, Recommendation, Start, Stop
@@ -17,7 +17,7 @@ from posologist.core.values import Because, EvidenceKey
 from posologist.knowledge.courses import FollowUpFacts
 from posologist.knowledge.load import Knowledge
 from posologist.recommend.followup_changes import Compared, difference, finding_changes
-from posologist.recommend.followup_plan import plan_keys
+from posologist.recommend.followup_plan import option_of_rank, plan_keys
 from posologist.recommend.pipeline import recommend
 from posologist.records.table import EventRow, LevelRow
 
@@ -145,10 +145,9 @@ def _begun(start: Start, started_on: date) -> Medication:
 def advised_again(
     before: Patient,
     decision: Recommendation,
-    option: Option,
+    plan: FollowUpPlan,
     observations: Sequence[Observation],
     *,
-    started_on: date,
     today: date,
     facts: FollowUpFacts,
     genome: GeneticProfile | None = None,
@@ -158,15 +157,17 @@ def advised_again(
 ) -> Again:
     """The same recommendation today, with what came in since.
 
-    The plans are made again from the treatment as it is now only once the treated measure was read with the whole
-    effect of the plan there; a reading from before would be taken for what the plan reached. Until then they are made
+    The plans are made again from the treatment as it is now only once the treated measure was read late enough to tell
+    what the plan reached: by the published time course, else on the guideline's first date. Until then they are made
     again from the treatment before the plan, without readings of the treated measures under it; the findings are of
     the treatment now in any case.
 
     Parameters
     ----------
     before
-        The record as the decision knew it.
+        The record as the decision knew it, or a newer one.
+    plan
+        The expected course of the accepted plan.
     observations
         What came in since.
 
@@ -176,6 +177,7 @@ def advised_again(
         If the decision was made with a genome and none is given, or is of another patient.
     """
     _check(before, decision, genome)
+    option, started_on = option_of_rank(decision, plan.rank), plan.started_on
     settings = decision.settings.model_copy(update={"as_of": today})
     now = with_observations(before, observations)
 
@@ -188,10 +190,11 @@ def advised_again(
     measures = {m.key for m in knowledge.indication(decision.indication).measures}
     early = [o for o in observations if o.key in measures and o.at is not None and o.at.date() >= started_on]
     earlier = without_observations(now, early)
-    frame, note, keys = _frame(decision, option, observations, started_on, today, facts)
+    frame, note = _frame(decision, plan, observations, today, facts)
     return Again(
         on_plan=made(on_plan(now, option, started_on=started_on)),
-        instead=made(before_plan(earlier, option, started_on=started_on)), frame=frame, note=note, because=keys,
+        instead=made(before_plan(earlier, option, started_on=started_on)), frame=frame, note=note,
+        because=plan.plan.because,
     )  # fmt: skip
 
 
@@ -210,28 +213,34 @@ def _check(before: Patient, decision: Recommendation, genome: GeneticProfile | N
 
 
 def _frame(
-    decision: Recommendation, option: Option, observations: Sequence[Observation], started_on: date, today: date,
+    decision: Recommendation,
+    plan: FollowUpPlan,
+    observations: Sequence[Observation],
+    today: date,
     facts: FollowUpFacts,
-) -> tuple[Frame, str, tuple[EvidenceKey, ...]]:  # fmt: skip
+) -> tuple[Frame, str]:
     """From which treatment the plans are made again, and why."""
-    keys = plan_keys(option)
     measure = decision.goal.measure if decision.goal is not None else ""
     since = [o for o in observations if o.key == measure and o.value is not None and o.at is not None]
-    days = sorted(o.at.date() for o in since if o.at is not None and started_on <= o.at.date() <= today)
-    course = facts.course(decision.indication, measure)
+    days = [o.at.date() for o in since if o.at is not None and plan.started_on <= o.at.date() <= today]
     if not days:
-        note = "no reading yet tells how the plan works: the plans start from the treatment before it, in its place"
-        return "before the plan", note, keys
-    if course is None:
-        note = "when the effect is full is not published on file: the newest reading stands for what the plan reached"
-        return "on the plan", note, keys
-    if days[-1] < started_on + timedelta(days=course.full_from_days):
-        note = (
-            "the whole effect is not there yet: readings so far do not change the plans, which start from the "
-            "treatment before it, in its place"
-        )
-        return "before the plan", note, keys
-    return "on the plan", "the plan's effect was read: the plans go on from it", keys
+        why = "no reading yet tells how the plan works"
+    else:
+        full = _told_from(plan, measure, facts)
+        if full is not None and max(days) >= full:
+            return "on the plan", "the plan's effect was read: the plans go on from it"
+        when = "it is not known when a reading" if full is None else "no reading so far is late enough that it"
+        why = f"{when} tells how the plan works"
+    return "before the plan", f"{why}: the plans start from the treatment before it, in its place"
+
+
+def _told_from(plan: FollowUpPlan, measure: str, facts: FollowUpFacts) -> date | None:
+    """First day on which a reading tells what the plan reached: by its time course, else the guideline's first date."""
+    course = facts.course(plan.indication, measure)
+    if course is not None:
+        return plan.started_on + timedelta(days=course.full_from_days)
+    asked = [item for item in plan.items if any(measure in part.keys for part in item.parts)]
+    return min((item.due for item in asked if item.due is not None and item.due > plan.started_on), default=None)
 
 
 def changes_of(decision: Recommendation, option: Option, again: Again, *, ledger: Ledger) -> tuple[Change, ...]:

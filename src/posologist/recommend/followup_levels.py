@@ -13,7 +13,7 @@ from posologist.core.patient import Patient
 from posologist.core.settings import Settings
 from posologist.core.simulation import DoseDocument, RankedRegimen
 from posologist.core.twin import TwinRecord
-from posologist.core.values import Estimate, EvidenceKey, Quantity
+from posologist.core.values import DrugId, Estimate, EvidenceKey, Quantity
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.models import PkModel
 from posologist.recommend.dose_by_model import Given, dose_by_models

@@ -67,8 +67,8 @@ def follow_up(
         raise InputError(f"{today} is before the start on {started_on}", where="--as-of", hint="give a later day")
     facts = facts or follow_up_facts()
     option = option_of_rank(decision, rank)
-    levels = tuple(row for row in levels if row.at.date() <= today)
-    events = tuple(row for row in events if row.at.date() <= today)
+    levels = tuple(sorted((r for r in levels if r.at.date() <= today), key=lambda r: (r.at, r.analyte, r.value, r.unit)))
+    events = tuple(sorted((r for r in events if r.at.date() <= today), key=lambda r: (r.at, r.drug, r.amount, r.unit)))
     plan = expected_course(decision, rank, started_on=started_on, knowledge=knowledge, facts=facts)
     ledger = Ledger()
     record = with_observations(patient, observations)
@@ -81,13 +81,14 @@ def follow_up(
     again: Again | None = None
     if new or _has_new_entry(patient, decision, today) or levels:
         again = advised_again(
-            patient, decision, option, new, started_on=started_on, today=today, facts=facts, genome=genome,
-            knowledge=knowledge, levels=levels, events=events,
+            patient, decision, plan, new, today=today, facts=facts, genome=genome, knowledge=knowledge, levels=levels,
+            events=events,
         )  # fmt: skip
-    unused = (*_unusable(new), *unused)
+    unused = (*_other_facts(decision, knowledge), *_altered(record, option, started_on), *_unusable(new), *unused)
+    versions = Versions(posologist=VERSION, knowledge=knowledge.version)
     followed = taken_to_be_followed(record, option, started_on=started_on, because=plan.plan.because, ledger=ledger)
     return _report(
-        decision, option, plan, again, ledger, today, unused, states=states, learned=learned, twins=twins,
+        decision, option, plan, again, ledger, today, unused, versions, states=states, learned=learned, twins=twins,
         assumptions=followed if again is not None else (),
     )  # fmt: skip
 
@@ -100,6 +101,7 @@ def _report(
     ledger: Ledger,
     today: date,
     unused: Sequence[NotChecked],
+    versions: Versions,
     **parts: object,
 ) -> FollowUpReport:
     """The document, with the evidence that it names."""
@@ -124,7 +126,7 @@ def _report(
         {
             "as_of": today, "plan": plan, "frame": None if again is None else again.frame, "frame_note": frame_note,
             "changes": changes, "advice": advice, "findings": findings, "not_checked": tuple(dict.fromkeys(missing)),
-            "evidence": {}, "versions": Versions(posologist=VERSION, knowledge=decision.versions.knowledge), **parts,
+            "evidence": {}, "versions": versions, **parts,
         }
     )  # fmt: skip
     return report.model_copy(update={"evidence": ledger.reachable(cited_keys(report))})
@@ -139,6 +141,33 @@ def _new(
     beside = [o for o in observations if o not in held]
     found = {o: None for o in (*later, *beside) if o.at is not None and o.at.date() <= today}
     return tuple(sorted(found, key=lambda o: (str(o.at), o.key, o.value or 0.0, o.text, str(o.source))))
+
+
+def _other_facts(decision: Recommendation, knowledge: Knowledge) -> tuple[NotChecked, ...]:
+    """That the decision was made with other facts on file, which then may be behind a change."""
+    then, now = decision.versions, Versions(posologist=VERSION, knowledge=knowledge.version)
+    if (then.posologist, then.knowledge) == (now.posologist, now.knowledge):
+        return ()
+    what = "whether changes come from the patient alone"
+    why = "the decision was made with another version of the program or of its facts"
+    return (NotChecked(what=what, why=why, would_need="the decision made again with this version"),)
+
+
+def _altered(record: Patient, option: Option, started_on: date) -> tuple[NotChecked, ...]:
+    """That the record shows a change of the plan since it was started, so that its expected course no longer holds."""
+    begun = {str(start.drug) for start in option.plan.start}
+    altered = sorted(
+        drug
+        for medicine in record.medications
+        for drug in begun & set(medicine.drugs)
+        if (medicine.start is not None and medicine.start > started_on)
+        or (medicine.end is not None and medicine.end > started_on)
+    )
+    if not altered:
+        return ()
+    names = ", ".join(dict.fromkeys(altered))
+    what, why = "the expected course", f"the record shows that the plan was changed since: {names}"
+    return (NotChecked(what=what, why=why, would_need="a follow-up of the plan as it is now", drugs=tuple(altered)),)
 
 
 def _unusable(new: Sequence[Observation]) -> tuple[NotChecked, ...]:
@@ -187,7 +216,7 @@ def _twins(
     drugs = {DrugId(o.key.removeprefix("level_")) for o in _as_observations(levels, knowledge)}
     found, unused = [], []
     for drug in sorted(drugs):
-        own = sorted((r for r in levels if is_of(r.analyte, drug, knowledge)), key=lambda r: (r.at, r.value, r.unit))
+        own = [row for row in levels if is_of(row.analyte, drug, knowledge)]
         given = tuple(r for r in events if r.drug and is_of(r.drug, drug, knowledge))
         settings = decision.settings.model_copy(update={"as_of": today})
         try:

@@ -107,7 +107,9 @@ def _print_twin(console: Console, twin: TwinChange) -> None:
         was = "not known" if twin.toxic_before is None else f"{number(100 * twin.toxic_before.value)} %"
         line(console, "", f"toxic exposure under the regimen in use: {was} → {number(100 * twin.toxic_after.value)} %")
     if twin.next_sample is not None:
-        line(console, "Next level", f"at {quantity(twin.next_sample.time)}: {twin.next_sample.reduces}")
+        line(
+            console, "Next level", f"{quantity(twin.next_sample.time)} after the first dose: {twin.next_sample.reduces}"
+        )
     for finding in twin.findings:
         line(console, "Level", finding.detail, "bold yellow")
 

@@ -33,8 +33,8 @@ verbs = typer.Typer()
 
 @verbs.command(
     "follow-up",
-    epilog="Example: posologist follow-up --patient bundle.json --decision recommendation.json --rank 1 "
-    "--started 2026-11-21 --observations new.csv",
+    epilog="Example: posologist follow-up --patient bundle.json --decision demo.json --started 2026-11-21 "
+    "--profile phenotype.json",
 )
 def follow_up(
     patient: PatientOption,

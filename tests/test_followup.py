@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from patients import UNITS, a_patient
+from patients import UNITS, a_medicine, a_patient
 from posologist.core.errors import InputError, KnowledgeError, PosologistError
 from posologist.core.evidence import Evidence, Ledger
 from posologist.core.followup import FollowUpItem, FollowUpPlan, FollowUpReport, FollowUpState
@@ -442,6 +442,33 @@ def test_a_changed_dose_is_told_with_what_changed_it() -> None:
     assert [c.kind for c in difference(old, decision(), ledger=Ledger())] == ["dose changed"]
 
 
+def an_old_patient(day: date, **chosen: Any) -> Recommendation:
+    """Of somebody who turns 85 in the first days of 2027: the European target is then less strict."""
+    who = a_patient(
+        age=84, conditions=("hypertension", "type2_diabetes"), medicines=(a_medicine("amlodipine", 5.0),), sbp=134,
+        dbp=75, weight=82, creatinine=1.0, potassium=4.3, sodium=140,
+    )  # fmt: skip
+    return recommend(who, "hypertension", knowledge=knowledge(), settings=Settings(as_of=day, **chosen))
+
+
+def test_what_time_alone_changed_is_told_as_time() -> None:
+    first, later = (an_old_patient(AS_OF + timedelta(days=n), guideline="ESC24") for n in (0, 60))
+    found = difference(first, later, ledger=Ledger())
+
+    assert {change.kind for change in found} == {"plan lost", "finding new"}
+    assert {change.why for change in found} == {
+        "no new fact of the patient: asked on 2027-01-19 instead of 2026-11-20"
+    }  # fmt: skip
+
+
+def test_what_a_setting_changed_is_not_put_down_to_the_patient() -> None:
+    one, other = (an_old_patient(AS_OF, harm_aversion=weight) for weight in (1.0, 20.0))
+    found = difference(one, other, ledger=Ledger())
+
+    assert [change.kind for change in found] == ["plan re-ranked", "plan re-ranked"]
+    assert all("settings have changed" in change.why for change in found)
+
+
 def test_another_order_of_plans_is_told() -> None:
     first, second, *rest = decision().options
     swapped = (second.model_copy(update={"rank": 1}), first.model_copy(update={"rank": 2}), *rest)
@@ -626,8 +653,8 @@ def test_a_level_answers_its_item_and_is_left_to_the_twin() -> None:
 @pytest.mark.parametrize("indication", ["depression", "type-2-diabetes", "atrial-fibrillation-stroke-prevention"])
 def test_every_indication_has_a_course_that_reaches_its_evidence(indication: str) -> None:
     who = a_patient(
-        conditions=("type2_diabetes", "depression", "atrial_fibrillation"), weight=82, height=175, creatinine=1.0, sbp=140, dbp=85,
-        total_cholesterol=205, hdl=45, ldl=132, hba1c=7.9, potassium=4.3, sodium=140,
+        conditions=("type2_diabetes", "depression", "atrial_fibrillation"), weight=82, height=175, creatinine=1.0,
+        sbp=140, dbp=85, total_cholesterol=205, hdl=45, ldl=132, hba1c=7.9, potassium=4.3, sodium=140,
     )  # fmt: skip
     document = recommend(who, indication, knowledge=knowledge(), settings=Settings(as_of=AS_OF))
     plan = expected_course(document, 1, started_on=STARTED, knowledge=knowledge())

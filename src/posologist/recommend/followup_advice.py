@@ -74,7 +74,7 @@ def on_plan(patient: Patient, option: Option, *, started_on: date) -> Patient:
     """
     medicines = [_stopped(m, option.plan.stop, started_on) for m in patient.medications]
     for start in option.plan.start:
-        raised = [m for m in medicines if _is_current(m, start.drug)]
+        raised = [m for m in medicines if _is_current(m, start.drug) and len(m.drugs) == 1]
         if any(m.start is not None and m.start >= started_on for m in raised):
             continue
         medicines = [_ended(m, started_on - timedelta(days=1)) if m in raised else m for m in medicines]

@@ -9,8 +9,9 @@ from functools import cached_property
 
 from posologist.core.evidence import Evidence, Ledger
 from posologist.core.followup import Change, ChangeKind
-from posologist.core.recommendation import Finding, Option, Recommendation, RuledOut, cited_keys
+from posologist.core.recommendation import Finding, Option, Recommendation, RuledOut
 from posologist.core.values import EvidenceKey
+from posologist.recommend.followup_plan import plan_keys
 
 _ORDER: tuple[ChangeKind, ...] = (
     "advice", "plan lost", "plan gained", "plan re-ranked", "dose changed", "ruled out", "no longer ruled out",
@@ -145,7 +146,10 @@ def _was_barred(both: Compared, entry: RuledOut) -> bool:
 
 
 def _ruled_out(both: Compared) -> list[Change]:
-    """Drugs that are ruled out now and were not, or the other way about, those of one reason together."""
+    """Drugs that are ruled out now and were not, or the other way about, those of one reason together.
+
+    Where no plan is offered now nothing was tried, and no drug counts as allowed again.
+    """
     found = []
     for kind, document, other in (
         ("ruled out", both.new, both.old),
@@ -153,8 +157,9 @@ def _ruled_out(both: Compared) -> list[Change]:
     ):
         known = {r.drug for r in other.ruled_out}
         groups: dict[tuple[str, str], list[RuledOut]] = {}
+        tried = document is both.new or bool(both.new.options)
         for entry in document.ruled_out:
-            if entry.drug not in known:
+            if tried and entry.drug not in known:
                 groups.setdefault((entry.rule, entry.reason), []).append(entry)
         for (_, reason), entries in sorted(groups.items()):
             keys = tuple(dict.fromkeys(k for entry in entries for k in entry.because))
@@ -207,7 +212,8 @@ def _doses(option: Option) -> tuple[str, ...]:
 
 
 def _keys(option: Option) -> tuple[EvidenceKey, ...]:
-    return cited_keys(option)
+    """What a plan's doses, its stops and its place among the others rest on."""
+    return tuple(dict.fromkeys((*plan_keys(option), *option.utility.because)))
 
 
 def _is_fact(entry: Evidence) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
+from typing import TypeVar
 
 from posologist.core.errors import InputError, PosologistError
 from posologist.core.evidence import Ledger
@@ -30,6 +31,8 @@ from posologist.recommend.followup_levels import newest_level
 from posologist.recommend.followup_plan import expected_course, option_of_rank
 from posologist.recommend.followup_state import learned_from, state_of
 from posologist.records.table import EventRow, LevelRow
+
+Row = TypeVar("Row", LevelRow, EventRow)
 
 
 def follow_up(
@@ -67,8 +70,8 @@ def follow_up(
         raise InputError(f"{today} is before the start on {started_on}", where="--as-of", hint="give a later day")
     facts = facts or follow_up_facts()
     option = option_of_rank(decision, rank)
-    levels = tuple(sorted((r for r in levels if r.at.date() <= today), key=lambda r: (r.at, r.analyte, r.value, r.unit)))
-    events = tuple(sorted((r for r in events if r.at.date() <= today), key=lambda r: (r.at, r.drug, r.amount, r.unit)))
+    levels = _until(today, levels)
+    events = _until(today, events)
     plan = expected_course(decision, rank, started_on=started_on, knowledge=knowledge, facts=facts)
     ledger = Ledger()
     record = with_observations(patient, observations)
@@ -141,6 +144,11 @@ def _new(
     beside = [o for o in observations if o not in held]
     found = {o: None for o in (*later, *beside) if o.at is not None and o.at.date() <= today}
     return tuple(sorted(found, key=lambda o: (str(o.at), o.key, o.value or 0.0, o.text, str(o.source))))
+
+
+def _until(today: date, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Levels or administrations up to a day, in an order of their own."""
+    return tuple(sorted((row for row in rows if row.at.date() <= today), key=lambda row: (row.at, repr(row))))
 
 
 def _other_facts(decision: Recommendation, knowledge: Knowledge) -> tuple[NotChecked, ...]:

@@ -231,6 +231,13 @@ def test_half_an_answer_is_no_answer() -> None:
     assert (found.state, found.missing) == ("overdue", ("creatinine",))
 
 
+def test_a_result_dated_after_today_is_not_seen() -> None:
+    report = followed(*LABS, result("sbp", 175, 28), day=15)
+
+    assert not any(answer.at > report.as_of for state in report.states for answer in state.answered)
+    assert report.changes == ()
+
+
 def test_a_reading_as_expected_is_done() -> None:
     item = pressure_item(as_hoped().plan)
 
@@ -385,8 +392,9 @@ def test_potassium_that_rules_the_plan_out_changes_it_with_finding_and_reason(ra
 def test_potassium_that_rules_the_plan_out_is_found_beside_a_late_pressure_as_well() -> None:
     report = followed(result("potassium", 5.8, 28), result("sbp", 147, 28), result("heart_rate", 66, 28), day=28)
 
+    (finding,) = [f for f in report.findings if "of the accepted plan would not be started today" in f.title]
     assert report.frame == "on the plan"
-    assert any("of the accepted plan would not be started today" in f.title for f in report.findings)
+    assert "new: potassium: 5.8 mmol/L on 2026-12-19." in finding.detail
 
 
 def test_each_change_names_a_fact_that_the_decision_did_not_know() -> None:
@@ -405,12 +413,29 @@ def test_a_pressure_from_before_the_plan_is_not_taken_for_what_it_reached() -> N
     assert report.advice.text.startswith("the accepted plan stands")
 
 
-def test_an_early_pressure_does_not_change_the_plans() -> None:
-    report = followed(result("sbp", 150, 5), day=6)
+@pytest.mark.parametrize("value", [118, 150, 178])
+def test_an_early_pressure_does_not_change_the_plans(value: float) -> None:
+    readings = [result(key, value * share, 5, hour=h) for key, share in (("sbp", 1), ("dbp", 0.6)) for h in range(9)]
+    report = followed(*readings, day=6)
 
     assert report.frame == "before the plan"
     assert report.advice.text.startswith("the accepted plan stands")
     assert "late enough" in (report.frame_note.text if report.frame_note else "")
+
+
+def test_readings_from_before_the_plan_are_not_mixed_with_those_under_it() -> None:
+    before = tuple(result(key, value, -1, hour=h) for key, value in (("sbp", 158), ("dbp", 98)) for h in range(6))
+    who = record().model_copy(update={"observations": (*record().observations, *before)})
+    report = followed(result("sbp", 124, 28), result("dbp", 76, 28), *LABS, day=28, patient=who)
+
+    assert report.advice.text.startswith("no change of plan: At target")
+
+
+def test_readings_before_the_whole_effect_are_not_mixed_with_later_ones() -> None:
+    early = [result(key, value, 4, hour=h) for key, value in (("sbp", 158), ("dbp", 98)) for h in range(6)]
+    report = followed(*early, result("sbp", 124, 28), result("dbp", 76, 28), *LABS, day=28)
+
+    assert report.advice.text.startswith("no change of plan: At target")
 
 
 def test_a_result_that_came_in_late_counts_as_new() -> None:
@@ -535,7 +560,7 @@ def test_high_levels_lower_the_clearance_of_the_twin_and_become_a_finding() -> N
     (twin,) = with_levels().twins
     clearance = next(row for row in twin.parameters if row.name == "CL")
 
-    assert clearance.after.high - clearance.after.low <= clearance.before.high - clearance.before.low
+    assert clearance.after.high - clearance.after.low < clearance.before.high - clearance.before.low
     assert twin.toxic_after is not None
     assert twin.toxic_after.value > 0.9
     assert any(f.title.startswith("Levels of vancomycin: likely toxic") for f in with_levels().findings)

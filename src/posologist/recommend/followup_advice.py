@@ -188,14 +188,31 @@ def advised_again(
         )  # fmt: skip
 
     measures = {m.key for m in knowledge.indication(decision.indication).measures}
+    measures |= set() if decision.goal is None else {decision.goal.measure}
     early = [o for o in observations if o.key in measures and o.at is not None and o.at.date() >= started_on]
     earlier = without_observations(now, early)
     frame, note = _frame(decision, plan, observations, today, facts)
+    treated = on_plan(_under_plan(now, measures, plan, today, facts), option, started_on=started_on)
     return Again(
-        on_plan=made(on_plan(now, option, started_on=started_on)),
-        instead=made(before_plan(earlier, option, started_on=started_on)), frame=frame, note=note,
-        because=plan.plan.because,
+        on_plan=made(treated), instead=made(before_plan(earlier, option, started_on=started_on)), frame=frame,
+        note=note, because=plan.plan.because,
     )  # fmt: skip
+
+
+def _under_plan(patient: Patient, measures: set[str], plan: FollowUpPlan, today: date, facts: FollowUpFacts) -> Patient:
+    """The record without readings of treated measures from before the plan, or before it could show, if later ones are.
+
+    Readings of one month are taken together: those from before would be mixed with what the plan reached.
+    """
+    kept = patient
+    for measure in sorted(measures):
+        held = [o for o in patient.observations if o.key == measure and o.at is not None and o.at.date() <= today]
+        cuts = (_told_from(plan, measure, facts), plan.started_on + timedelta(days=1))
+        usable = [o.at.date() for o in held if o.at is not None and o.value is not None]
+        cut = next((day for day in cuts if day is not None and any(found >= day for found in usable)), None)
+        if cut is not None:
+            kept = without_observations(kept, [o for o in held if o.at is not None and o.at.date() < cut])
+    return kept
 
 
 def _check(before: Patient, decision: Recommendation, genome: GeneticProfile | None) -> None:

@@ -190,7 +190,9 @@ def with_days(when: str, *days: int) -> FollowUpPlan:
 )
 def test_a_result_of_one_day_counts_for_one_date_of_a_rule(days: list[int], when: str) -> None:
     plan = with_days(when, *days)
+    later = [item for item in plan.items if item.due is not None and item.due > STARTED]
 
+    assert [item.until for item in later] == [*(item.opens for item in later[1:]), *([None] if later else [])]
     for day in range(230):
         on = STARTED + timedelta(days=day)
         taken = [i for i in plan.items if i.opens and i.opens <= on and (i.until is None or on < i.until)]

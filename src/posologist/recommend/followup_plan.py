@@ -174,7 +174,7 @@ def _windows(course: _Course, rule: Monitoring) -> list[_Window]:
             old = timedelta(days=course.document.settings.stale_laboratory_days)
             found.append(_Window(start - old, start, start + timedelta(days=1)))
             continue
-        until = max(spans[n + 1][0], due + 1) if n + 1 < len(spans) else None
+        until = spans[n + 1][0] if n + 1 < len(spans) else None
         end = None if until is None else start + timedelta(days=until)
         found.append(_Window(start + timedelta(days=opens), start + timedelta(days=due), end))
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from datetime import date
 from pathlib import Path
 from random import Random
@@ -22,7 +21,6 @@ from posologist.genome.document import call_genome
 from posologist.genome.express import TESTED, express
 from posologist.knowledge.genes import GENES_FOLDER, _load, load_gene
 from reading import knowledge
-from shared import shared_data
 
 
 def _drug(name: str, enzyme: str, role: str, strength: str) -> Drug:
@@ -324,14 +322,3 @@ def test_reasons_rest_on_evidence(tmp_path: Path) -> None:
 
     reachable = ledger.reachable(found.genes["CYP2D6"].because).values()  # type: ignore[index]
     assert {"patient", "knowledge", "derived"} == {entry.kind for entry in reachable}
-
-
-def test_expression_is_fast() -> None:
-    profile = call_genome(shared_data("pgx", "getrm", "genotypes.vcf.gz"), sample="NA18526", absent="reference")
-    drugs, ledger = [_drug("x", "CYP2D6", "inhibitor", "strong")], Ledger()
-    express(profile, drugs, ledger=ledger)
-    start = time.perf_counter()
-    for _ in range(100):
-        express(profile, drugs, ledger=ledger)
-
-    assert (time.perf_counter() - start) / 100 < 0.002

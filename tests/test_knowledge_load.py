@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -33,20 +32,6 @@ def folder(tmp_path: Path, name: str, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return tmp_path
-
-
-def test_it_loads_in_a_third_of_a_second_of_processor_time() -> None:
-    load_knowledge()
-
-    seconds = min(_timed() for _ in range(5))
-
-    assert seconds < 0.35
-
-
-def _timed() -> float:
-    start = time.process_time()
-    load_knowledge()
-    return time.process_time() - start
 
 
 def test_its_version_names_a_date_and_the_content(knowledge: Knowledge) -> None:

@@ -252,8 +252,9 @@ def test_what_no_population_can_be_estimated_for_is_refused() -> None:
     normal = tuple(effect.model_copy(update={"kind": "normal"}) for effect in structure.random)
     with pytest.raises(InputError, match="not log-normal"):
         population_of(_changed(structure, random=normal), tables)
+    both = (*structure.residual, structure.residual[0].model_copy(update={"output": "metabolite"}))
     with pytest.raises(InputError, match="several outputs"):
-        population_of(load_model(MODELS_FOLDER / "warfarin_hamberg2010.toml"), tables)
+        population_of(_changed(structure, residual=both), tables)
     with pytest.raises(KnowledgeError, match="never used"):
         population_of(
             _changed(structure, equations={"CL": "cl_pop"}, random=structure.random[:1], omega=((0.2,),)), tables

@@ -480,6 +480,9 @@ def _version(folders: list[_Folder]) -> str:
             path = folder.folder / name
             if path.exists():
                 digest.update(path.read_bytes())
+        for name in ("models", "effects"):  # read when they are asked for
+            for path in sorted((folder.folder / name).rglob("*.toml")):
+                digest.update(path.read_bytes())
     return f"{max(dates, default='undated')}+{digest.hexdigest()[:10]}"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from posologist.core.errors import InputError, KnowledgeError
 from posologist.core.genotype import Versions
-from posologist.knowledge.models import MODELS_FOLDER, PkModel, load_model
+from posologist.knowledge.models import PkModel, load_model
 from posologist.serve.cli import main
 from posologist.study.datasets import event_tables
 from posologist.study.kinetics import POSTERIOR, PRIOR, PRIOR_LATER, levels_predicted_by, predicted_levels

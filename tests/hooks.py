@@ -1,4 +1,4 @@
-"""Requests of CDS Hooks for the tests: the shared files, the services that they call, and what an answer must look like."""
+"""CDS Hooks for the tests: the shared requests, the services that they call, and what an answer must look like."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def real_request(name: str, folder: str = "pddi-cds") -> Json:
 
 
 def real_files() -> list[Path]:
-    """Every request of the shared files, whatever its hook."""
-    root = shared_data("ehr", "cds-hooks")
+    """Every request of the shared files, whatever its hook; none where the folder is not there."""
+    root = Path(__file__).resolve().parents[2] / "shared" / "data" / "ehr" / "cds-hooks"
     names = [*sorted((root / "pddi-cds").glob("*.json")), *sorted((root / "captured-from-sandbox").glob("*.json"))]
     return [path for path in names if path.stem.split("-")[0] not in ("feedback", "http", "jwks")]
 

@@ -2,9 +2,9 @@
 
 Source of every expected level: HL7 Potential Drug-Drug Interaction CDS 1.0.0 (hl7.org/fhir/uv/pddi; HL7/PDDI-CDS at
 e530e67): the libraries WarfarinNSAIDsCDSLogic ("Get Base Indicator", "Get Card 2 Indicator" to "Get Card 4 Indicator")
-and DigoxinCyclosporineCDSLogic ("Get Base Indicator", "Get Card 2 Indicator", "Get Card 3 Indicator"), with the conditions
-of the PlanDefinitions (cards 2 to 4 of warfarin + NSAIDs not for topical diclofenac; card 2 of digoxin + ciclosporin where
-digoxin is in the prefetch). The guide deals one card for each; the level of a request is the most urgent of them.
+and DigoxinCyclosporineCDSLogic ("Get Base Indicator", "Get Card 2 Indicator", "Get Card 3 Indicator"), with the
+conditions of the PlanDefinitions (cards 2 to 4 of warfarin + NSAIDs not for topical diclofenac; card 2 of digoxin +
+ciclosporin where digoxin is in the prefetch). The guide deals one card for each; a request's level is the most urgent.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import pytest
 
 from hooks import Json, cards_of, indicators, knowledge, loudest, medicine, order_request, person, real_request
 from posologist.core.errors import KnowledgeError
-from posologist.knowledge.contextual import ContextualRule, load_contextual
-from posologist.knowledge.load import load_knowledge
+from posologist.knowledge.contextual import ContextualRule, checked, load_contextual
 from posologist.serve.hooks.cards import Dealt
 
 EXPECTED = {
@@ -235,12 +234,9 @@ def test_a_rule_that_names_what_does_not_exist_is_refused() -> None:
     rule = load_contextual(knowledge())[0]
     rows = [{"when": "on(nonsense)", "level": "info", "text": "x"}]
     wrong = copy.deepcopy(rule.model_dump()) | {"rows": rows}
-    fresh = load_knowledge()
-
-    from posologist.knowledge import contextual
 
     with pytest.raises(KnowledgeError, match="nonsense"):
-        contextual._check(ContextualRule.model_validate(wrong), fresh, fresh.folder)
+        checked(ContextualRule.model_validate(wrong), knowledge(), "here")
 
 
 def test_every_row_cites_the_guide_and_each_level_is_reached() -> None:

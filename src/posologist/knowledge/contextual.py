@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any, Literal
 
 import rtoml
@@ -122,12 +121,18 @@ def _load(knowledge: Knowledge) -> list[ContextualRule]:
         except ValidationError as error:
             where = ".".join(map(str, error.errors()[0]["loc"]))
             raise KnowledgeError(error.errors()[0]["msg"], where=f"{path} {where}", hint="correct the field") from error
-        _check(rule, knowledge, path)
-        found.append(rule)
+        found.append(checked(rule, knowledge, str(path)))
     return found
 
 
-def _check(rule: ContextualRule, knowledge: Knowledge, path: Path) -> None:
+def checked(rule: ContextualRule, knowledge: Knowledge, where: str) -> ContextualRule:
+    """The rule, if everything that it names exists.
+
+    Raises
+    ------
+    KnowledgeError
+        If a row is not in the language, or names a group, fact, condition or citation that does not exist.
+    """
     groups = {*rule.ordered, *rule.beside}
     names: set[str] = set()
     for row in rule.rows:
@@ -141,7 +146,8 @@ def _check(rule: ContextualRule, knowledge: Knowledge, path: Path) -> None:
     unknown += [f"condition '{c}'" for h in rule.histories for c in h.codes if c not in knowledge.codes.conditions]
     unknown += [] if rule.source in knowledge.citations else [f"citation '{rule.source}'"]
     if unknown:
-        raise KnowledgeError(f"{', '.join(unknown)} is not known", where=str(path), hint="correct the name")
+        raise KnowledgeError(f"{', '.join(unknown)} is not known", where=where, hint="correct the name")
+    return rule
 
 
 def pairs_of(

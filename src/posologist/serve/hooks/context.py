@@ -31,6 +31,7 @@ _LISTS = {
 _KEYS = {"conditions": "Condition", "medications": "MedicationRequest", "statements": "MedicationStatement",
          "allergies": "AllergyIntolerance"}  # fmt: skip
 _DISPENSED = {"completed": "active", "in-progress": "active", "stopped": "stopped"}
+_UNREAD = ("unreadable", "identity", "conflict")
 _DATED = ("authoredOn", "effectiveDateTime", "issued", "recordedDate", "whenHandedOver", "dateWritten", "assertedDate")
 
 
@@ -77,7 +78,13 @@ def asked_of(request: HookRequest, *, knowledge: Knowledge, rules: Iterable[Cont
         patient=patient,
         drafts=_read_drafts(request, drafts, resources, knowledge, as_of),
         as_of=as_of,
-        open_points=(*open_points, *identity, *_strangers(resources, request.patient_id)),
+        open_points=(
+            *open_points,
+            *(_no_resource(key) for key in request.unread),
+            *identity,
+            *_strangers(resources, request.patient_id),
+            *_left_out(patient),
+        ),
         record_given=any(string(r, "resourceType") != "Patient" for r in resources),
     )
 
@@ -159,7 +166,7 @@ def _one_patient(
     if not named:
         return resources, []
     told = ", ".join(sorted(named))[:80]
-    if len(named) > 1 or request.patient_id in owners or any(r.get("id") in named for r in resources):
+    if len(named) > 1 or request.patient_id in owners or any(string(r, "id") in named for r in resources):
         return resources, [
             NotChecked(
                 what=f"whose order it is: the order names patient {told}, the request patient {request.patient_id}",
@@ -192,6 +199,27 @@ def _strangers(resources: list[Resource], patient_id: str) -> list[NotChecked]:
         )
         for other in dict.fromkeys(others)
         if other != patient_id
+    ]
+
+
+def _no_resource(key: str) -> NotChecked:
+    return NotChecked(
+        what=f"prefetch.{key[:60]}: everything that rests on it",
+        why="what came under this key is no FHIR resource",
+        would_need="a resource, a Bundle, or null",
+    )
+
+
+def _left_out(patient: Patient) -> list[NotChecked]:
+    """Entries of the record that could not be read, or that are about somebody else."""
+    return [
+        NotChecked(
+            what=f"part of the record: {finding.text}",
+            why=f"it was not read ({finding.count} of the kind, {finding.source.place or 'request'})"[:200],
+            would_need="the entry in the shape of FHIR R4, about this patient",
+        )
+        for finding in patient.quality
+        if finding.kind in _UNREAD and finding.severity == "serious"
     ]
 
 

@@ -24,7 +24,10 @@ _MOST_DRAFTS = 100
 
 @dataclass(frozen=True)
 class HookRequest:
-    """One request, checked. `prefetch` keeps what came under each key; a null was "not available" and is left out."""
+    """One request, checked. `prefetch` keeps what came under each key; a null was "not available" and is left out.
+
+    `unread` names the keys under which something else than a resource came.
+    """
 
     hook: HookName
     instance: str
@@ -36,6 +39,7 @@ class HookRequest:
     drafts: tuple[Resource, ...] = ()
     selections: tuple[str, ...] | None = None
     prefetch: Mapping[str, Resource | list[Any]] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
     show_repeats: bool = False
     retired: bool = False
 
@@ -74,6 +78,7 @@ def parse_request(body: bytes, *, hook: HookName) -> HookRequest:
         drafts=_drafts(context) if ordering else (),
         selections=_selections(context) if hook == "order-select" else None,
         prefetch=_prefetch(fetched),
+        unread=tuple(key for key, value in fetched.items() if isinstance(_content(value), str | int | float)),
         show_repeats=_shows_repeats(document),
         retired=retired,
     )
@@ -181,16 +186,21 @@ def _selections(context: Resource) -> tuple[str, ...]:
     return tuple(listed)
 
 
+def _content(value: Any) -> Any:
+    """What came under a prefetch key, without the wrapping of the first CDS Hooks releases."""
+    if not isinstance(value, dict) or "resourceType" in value or "resource" not in value:
+        return value
+    if value["resource"] == "Bundle":  # a slip in a PDDI-CDS file: {"resource": "Bundle", "entry": [...]}
+        return {"resourceType": "Bundle", "entry": value.get("entry", [])}
+    return value["resource"]
+
+
 def _prefetch(fetched: Resource) -> dict[str, Resource | list[Any]]:
     found: dict[str, Resource | list[Any]] = {}
     for key, value in fetched.items():
-        content = value
-        if isinstance(value, dict) and "resourceType" not in value and "resource" in value:
-            content = value["resource"]
-            if content == "Bundle":  # a slip in a PDDI-CDS file: {"resource": "Bundle", "entry": [...]}
-                content = {"resourceType": "Bundle", "entry": value.get("entry", [])}
-        if content is None or (isinstance(content, str | int | float | bool)):
-            continue  # the specification's own example answers one key with "123": it is no resource
+        content = _content(value)
+        if content is None or isinstance(content, str | int | float):
+            continue  # the specification's own example answers one key with "123"; it is told as not read
         if isinstance(content, dict) and not isinstance(content.get("resourceType"), str):
             _refuse("holds no FHIR resource", f"prefetch.{key}"[:80], "send a resource, a Bundle, or null")
         found[key] = content

@@ -53,7 +53,7 @@ def rewrapped(document: Json) -> Json:
 
 def of_rule(cards: tuple[Dealt, ...]) -> list[str]:
     """Levels of the cards whose source is the guide."""
-    return [d.card.indicator for d in cards if d.card.source.label.startswith("HL7 Potential Drug-Drug Interaction")]
+    return [d.card.indicator for d in cards if d.card.source.label.startswith("HL7 PDDI-CDS guide")]
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))

@@ -56,10 +56,10 @@ class SuggestedAction(Value):
 
 
 class MonitoringStep(Value):
-    """What "will monitor" schedules, how many days after the order, and who says so."""
+    """What "will monitor" schedules, how many days after the order (None: no source says), and who says so."""
 
     what: str
-    days: int = Field(ge=0)
+    days: int | None = Field(default=None, ge=0)
     basis: str
 
 

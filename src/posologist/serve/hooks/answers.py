@@ -144,7 +144,7 @@ def _indications(case: Case) -> list[str]:
 def _dangers(case: Case, asked: Asked, points: tuple[NotChecked, ...], desk: Desk) -> Dealt | None:
     found: list[Finding] = [f for f in present_findings(case) if f.severity in _DANGEROUS]
     found.sort(key=lambda f: (SEVERITY_ORDER[f.severity], f.title))
-    lines = [f"{f.title}: {f.detail}" for f in found][:_MOST_LINES]
+    lines = [f"{f.title.rstrip('.')}: {f.detail}" for f in found][:_MOST_LINES]
     lines += [f"Could not check: {p.what}. {p.why}. Would clear it: {p.would_need}" for p in points][:_MOST_LINES]
     if not lines:
         return None
@@ -177,7 +177,7 @@ def _plans(documents: list[Recommendation], asked: Asked, desk: Desk) -> Dealt |
 def _plan(document: Recommendation, knowledge: Knowledge) -> str:
     name = knowledge.indications[document.indication].name
     if not document.options:
-        return f"{name}: no plan ({document.findings[0].title})" if document.findings else f"{name}: no plan"
+        return f"{name}: no plan is offered; the page says why"
     ties = len(document.options[0].ties_with)
     tied = f" (tied with {ties} more)" if ties else ""
     return f"{name}: {document.options[0].plan.text}{tied}"

@@ -120,8 +120,9 @@ def plain(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Plain text in which nothing is a link, an image, code or emphasis."""
-    return re.sub(r"([\\`*_\[\]{}!|#])", r"\\\1", plain(text))
+    """Plain text in which nothing is a link, an image, code or emphasis, also where bare addresses become links."""
+    unlinked = plain(text).replace("[", "(").replace("]", ")").replace("://", ": //").replace("www.", "www .")
+    return re.sub(r"([\\`*_{}!|#~])", r"\\\1", unlinked)
 
 
 def short(text: str, length: int = SUMMARY_LENGTH) -> str:
@@ -182,13 +183,15 @@ def _of_notice(notice: Notice, patient_id: str, on: date, place: Place) -> Dealt
 
 
 def _steps(steps: Iterable[MonitoringStep]) -> str:
-    told = [f"{step.what} after {step.days} d ({step.basis})" for step in steps]
+    told = [f"{s.what}{'' if s.days is None else f' after {s.days} d'} ({s.basis})" for s in steps]
     return markdown(f"To monitor: {'; '.join(dict.fromkeys(told))}.")
 
 
 def _of_several(notices: list[Notice], level: Level, patient_id: str, on: date, place: Place) -> Dealt:
     first, more = notices[0], f" (and {len(notices) - 1} more)" if len(notices) > 1 else ""
-    lines = [f"{markdown(n.title)}: {markdown('; '.join(n.detail))} ({markdown(n.source)})" for n in notices]
+    lines = [
+        f"{markdown(n.title.rstrip('.'))}: {markdown('; '.join(n.detail))} ({markdown(n.source)})" for n in notices
+    ]
     steps = tuple(dict.fromkeys(step for n in notices for step in n.monitoring))
     lines += [_steps(steps)] if steps else []
     head = short(first.title, SUMMARY_LENGTH - len(more)) + more
@@ -205,7 +208,10 @@ def _of_several(notices: list[Notice], level: Level, patient_id: str, on: date, 
 
 def _of_unchecked(points: list[NotChecked], unread: bool, patient_id: str, on: date, place: Place) -> Dealt:
     more = f" (and {len(points) - 1} more)" if len(points) > 1 else ""
-    lines = [f"**{markdown(p.what)}**: {markdown(p.why)}. Would clear it: {markdown(p.would_need)}." for p in points]
+    lines = [
+        f"**{markdown(p.what.rstrip('.'))}**: {markdown(p.why)}. Would clear it: {markdown(p.would_need)}."
+        for p in points
+    ]
     head = short(f"Could not check: {points[0].what}", SUMMARY_LENGTH - len(more)) + more
     card = _card(head, "warning" if unread else "info", lines, patient_id, place)
     return Dealt(card=card, patient_id=patient_id, on=on)

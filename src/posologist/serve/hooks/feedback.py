@@ -130,7 +130,10 @@ def scheduled(decision: CardDecision, dealt: Dealt) -> tuple[Scheduled, ...]:
         return ()
     start = decision.at.date()
     steps = [
-        Scheduled(what=step.what, due=start + timedelta(days=step.days), basis=step.basis) for step in dealt.monitoring
+        Scheduled(
+            what=step.what, due=None if step.days is None else start + timedelta(days=step.days), basis=step.basis
+        )
+        for step in dealt.monitoring
     ]
     if steps:
         return tuple(dict.fromkeys(steps))

@@ -138,7 +138,7 @@ def _of_rule(rule: ContextualRule, pair: Pair, draft: Draft, answer: Answer, kno
         title=f"{names[0]} with {names[1]}: {first}",
         detail=(rule.harm, *answer.reasons, rule.advice),
         drugs=(str(pair.ordered), str(pair.beside)),
-        source=knowledge.citations[rule.source].title,
+        source=knowledge.citations[rule.source].title.partition(" (")[0],
         url=rule.url,
         draft=draft,
         suggestions=rule.suggestions if answer.level != "info" else (),
@@ -205,5 +205,6 @@ def monitoring_of(drugs: Iterable[DrugId], knowledge: Knowledge) -> tuple[Monito
     for drug in drugs:
         for rule in knowledge.drugs[drug].monitoring if drug in knowledge.drugs else ():
             if rule.condition == "true" and rule.status != "to verify":
-                found += [MonitoringStep(what=rule.what, days=day, basis=f"{drug}: {rule.when}") for day in rule.days]
+                days = rule.days or (None,)
+                found += [MonitoringStep(what=rule.what, days=day, basis=f"{drug}: {rule.when}") for day in days]
     return tuple(found)

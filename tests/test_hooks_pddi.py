@@ -227,6 +227,7 @@ def test_an_order_of_another_patient_is_said_loudly_not_moved() -> None:
 
     cards = cards_of(order_request(order, person(), medicine(*WARFARIN), medicine(*DIGOXIN, patient="p")))
 
+    assert cards[-1].card.indicator == "warning"
     assert "whose order it is" in str(cards[-1].card.detail)
 
 

@@ -525,12 +525,39 @@ def test_only_a_listed_origin_may_call_from_a_browser() -> None:
     assert refused.headers["Access-Control-Allow-Origin"] == "https://sandbox.example"
 
 
+def test_any_origin_may_call_where_the_site_says_so() -> None:
+    door = client(HooksSettings(base_url="http://testserver", signed=False, origins=frozenset({"*"})))
+
+    response = door.get("/cds-services", headers={"Origin": "http://127.0.0.1:8099"})
+
+    assert response.headers["Access-Control-Allow-Origin"] == "http://127.0.0.1:8099"
+
+
 def test_an_answer_that_cannot_be_kept_is_not_given() -> None:
     def full(*args: Any) -> None:
         raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):
         posted(client(keep=full), order_request(IBUPROFEN, person(), WARFARIN))
+
+
+def test_an_order_dated_in_the_future_is_judged_today() -> None:
+    old = {**WARFARIN, "authoredOn": "2019-01-01"}
+
+    cards = cards_of(order_request({**IBUPROFEN, "authoredOn": "2026-11-21"}, person(), old))
+
+    assert {d.on for d in cards} == {date(2026, 11, 20)}
+
+
+def test_a_record_without_a_list_of_medicines_is_a_warning_and_an_empty_list_is_none() -> None:
+    document = order_request(IBUPROFEN, person())
+    listed = {**document, "prefetch": {**document["prefetch"], "medications": {"resourceType": "Bundle", "total": 0}}}
+
+    without, empty = cards_of(document), cards_of(listed)
+
+    assert without[-1].card.indicator == "warning"
+    assert "medication list" in str(without[-1].card.detail)
+    assert "medication list" not in str(empty[-1].card.detail)
 
 
 def test_the_day_of_an_undated_order_is_today() -> None:

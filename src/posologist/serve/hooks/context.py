@@ -58,6 +58,7 @@ class Asked:
     as_of: date
     open_points: tuple[NotChecked, ...]
     record_given: bool
+    doubtful_patient: bool
 
 
 def asked_of(request: HookRequest, *, knowledge: Knowledge, rules: Iterable[ContextualRule], today: date) -> Asked:
@@ -69,7 +70,7 @@ def asked_of(request: HookRequest, *, knowledge: Knowledge, rules: Iterable[Cont
     """
     drafts = tuple(_as_request(draft) for draft in request.drafts)
     resources, open_points = _readable(request.prefetch)
-    resources, identity = _one_patient(request, drafts, resources)
+    resources, identity, doubtful = _one_patient(request, drafts, resources)
     as_of = _day_of(drafts, resources, today)
     patient = _read(request.patient_id, resources, knowledge, as_of)
     patient = _with_lists(patient, request.prefetch)
@@ -86,6 +87,7 @@ def asked_of(request: HookRequest, *, knowledge: Knowledge, rules: Iterable[Cont
             *_left_out(patient),
         ),
         record_given=any(string(r, "resourceType") != "Patient" for r in resources),
+        doubtful_patient=doubtful,
     )
 
 
@@ -159,33 +161,31 @@ def _subject(resource: Resource) -> str:
 
 def _one_patient(
     request: HookRequest, drafts: tuple[Resource, ...], resources: list[Resource]
-) -> tuple[list[Resource], list[NotChecked]]:
-    """Resources under the id of the context's patient, and what is said about ids that do not agree."""
+) -> tuple[list[Resource], list[NotChecked], bool]:
+    """Resources under the context's patient, what is said about ids, and whether an order may be another's."""
     named = {s for draft in drafts if (s := _subject(draft))} - {request.patient_id}
     owners = {s for r in resources if r["resourceType"] != "Patient" and (s := _subject(r))}
     if not named:
-        return resources, []
+        return resources, [], False
     told = ", ".join(sorted(named))[:80]
     if len(named) > 1 or request.patient_id in owners or any(string(r, "id") in named for r in resources):
-        return resources, [
-            NotChecked(
-                what=f"whose order it is: the order names patient {told}, the request patient {request.patient_id}",
-                why="the order was held against the record of the patient in the request",
-                would_need="the right patient in both",
-            )
-        ]
+        point = NotChecked(
+            what=f"whose order it is: the order names patient {told}, the request patient {request.patient_id}",
+            why="the order was held against the record of the patient in the request",
+            would_need="the right patient in both",
+        )
+        return resources, [point], True
     mine = {"reference": f"Patient/{request.patient_id}"}
     moved = [
         {**r, ("patient" if "patient" in r and "subject" not in r else "subject"): mine} if _subject(r) in named else r
         for r in resources
     ]
-    return moved, [
-        NotChecked(
-            what=f"the patient's id: orders and record name {told}, the request {request.patient_id}",
-            why="all of them agree on one id, which was taken for the same patient",
-            would_need="one id for the patient",
-        )
-    ]
+    point = NotChecked(
+        what=f"the patient's id: orders and record name {told}, the request {request.patient_id}",
+        why="all of them agree on one id, which was taken for the same patient",
+        would_need="one id for the patient",
+    )
+    return moved, [point], False
 
 
 def _strangers(resources: list[Resource], patient_id: str) -> list[NotChecked]:
@@ -224,10 +224,11 @@ def _left_out(patient: Patient) -> list[NotChecked]:
 
 
 def _day_of(drafts: tuple[Resource, ...], resources: list[Resource], today: date) -> date:
-    if not any(day(string(draft, "authoredOn")) for draft in drafts):
+    written = [d for draft in drafts if (d := day(string(draft, "authoredOn")))]
+    if not written or max(written) >= today:
         return today
     days = [d for r in (*drafts, *resources) for name in _DATED if (d := day(string(r, name))) and d <= today]
-    return max(days, default=today)
+    return max(days)
 
 
 def _read(patient_id: str, resources: list[Resource], knowledge: Knowledge, as_of: date) -> Patient:
@@ -247,10 +248,11 @@ def _with_lists(patient: Patient, prefetch: Mapping[str, Any]) -> Patient:
     """A search that was made and found nothing is a list, and empty."""
     given: dict[str, bool] = {}
     for key, content in prefetch.items():
-        if isinstance(content, dict) and content.get("resourceType") == "Bundle" and not content.get("entry"):
-            links = [string(link, "url") for link in children(content, "link") if string(link, "relation") == "self"]
-            searched = {link.partition("?")[0].rpartition("/")[2] for link in links} or {_KEYS.get(key, "")}
-            given |= {_LISTS[kind]: True for kind in searched if kind in _LISTS}
+        for page in content if isinstance(content, list) else [content]:
+            if string(page, "resourceType") == "Bundle" and not page.get("entry"):
+                links = [string(link, "url") for link in children(page, "link") if string(link, "relation") == "self"]
+                searched = {link.partition("?")[0].rpartition("/")[2] for link in links} | {_KEYS.get(key, "")}
+                given |= {_LISTS[kind]: True for kind in searched if kind in _LISTS}
     return patient.model_copy(update=given) if given else patient
 
 

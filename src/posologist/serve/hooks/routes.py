@@ -30,7 +30,10 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class HooksSettings:
-    """What a site sets. Without `issuers` nobody can sign; `signed` True then refuses every hook."""
+    """What a site sets. Without `issuers` nobody can sign; `signed` True then refuses every hook.
+
+    `origins` are the browser origins that may call; "*" stands for any, for use on one's own machine.
+    """
 
     base_url: str
     origins: frozenset[str] = frozenset()
@@ -39,7 +42,7 @@ class HooksSettings:
     access: FhirAccess = field(default_factory=FhirAccess)
     place: Place = field(default_factory=Place)
     advice: Settings = field(default_factory=Settings)
-    most_bytes: int = 4_000_000
+    most_bytes: int = 16_000_000
 
 
 def _no_genome(patient_id: str) -> GeneticProfile | None:
@@ -230,12 +233,14 @@ class _House:
                 "Access-Control-Allow-Headers": "Authorization, Content-Type, Accept",
                 "Access-Control-Max-Age": "600",
             }
+            if request.headers.get("access-control-request-private-network") == "true":
+                headers["Access-Control-Allow-Private-Network"] = "true"  # a page of the internet calls this machine
         return Response(status_code=204, headers=headers)
 
     def _headers(self, request: Request) -> dict[str, str]:
         headers = {"Cache-Control": "no-store", "Vary": "Origin"}
         origin = request.headers.get("origin", "")
-        if origin and origin in self._settings.origins:
+        if origin and {origin, "*"} & self._settings.origins:
             headers["Access-Control-Allow-Origin"] = origin
             headers["Access-Control-Expose-Headers"] = "X-Request-Id"
         return headers

@@ -51,7 +51,10 @@ class Notice:
 
 @dataclass(frozen=True)
 class Advice:
-    """All that there is to say about the orders of one request."""
+    """All that there is to say about the orders of one request.
+
+    `unread`: an order was not understood, its patient is in doubt, or there was no list of medicines.
+    """
 
     notices: tuple[Notice, ...]
     open_points: tuple[NotChecked, ...]
@@ -90,7 +93,9 @@ def advice_on(
     return Advice(
         notices=tuple(notices),
         open_points=tuple(dict.fromkeys(points)),
-        unread=any(not draft.drugs for draft in chosen) or not asked.record_given,
+        unread=any(not d.drugs for d in chosen)
+        or asked.doubtful_patient
+        or not (asked.record_given and asked.patient.medication_list_given),
         drugs=tuple(sorted(own)),
     )
 

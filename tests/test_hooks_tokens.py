@@ -292,6 +292,23 @@ def test_feedback_asks_for_a_token_of_its_own_address() -> None:
     assert (of_the_hook.status_code, own.status_code) == (401, 200)
 
 
+def test_unsigned_feedback_is_taken_only_where_the_site_says_so_and_only_on_a_card_that_was_dealt() -> None:
+    decided: list[Any] = []
+    door = client(signed_house(signed_feedback=False), decided=lambda *given: decided.append(given))
+    request = order_request(medicine("197805", "Ibuprofen 400 MG Oral Tablet"), person())
+    path = "/cds-services/posologist-order-sign"
+    card = door.post(path, json=request, headers={"Authorization": token()}).json()["cards"][0]["uuid"]
+    entry = {"outcome": "overridden", "outcomeTimestamp": "2026-11-20"}
+
+    ours = door.post(f"{path}/feedback", json={"feedback": [{"card": card, **entry}]})
+    made_up = door.post(f"{path}/feedback", json={"feedback": [{"card": "1" * 32, **entry}]})
+    forged = door.post(f"{path}/feedback", json={"feedback": [entry]}, headers={"Authorization": token(aud="x")})
+
+    assert (ours.status_code, made_up.status_code, forged.status_code) == (200, 200, 401)
+    assert made_up.json()["feedback"][0]["known"] is False
+    assert [given[1].card for given in decided] == [card]
+
+
 def test_a_house_without_issuers_that_asks_for_signatures_lets_nobody_in() -> None:
     door = client(HooksSettings(base_url="http://testserver"))
 

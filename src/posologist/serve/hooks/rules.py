@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from posologist.core.genotype import GeneticProfile
 from posologist.core.recommendation import Finding, NotChecked, Screening
 from posologist.core.settings import Settings
+from posologist.core.statement import SEVERITY_ORDER
 from posologist.core.values import DrugId
 from posologist.knowledge.contextual import (
     LEVELS,
@@ -31,12 +32,16 @@ from posologist.recommend.opened import NO_INDICATION, case_of
 from posologist.recommend.order import screen_order
 from posologist.serve.hooks.context import Asked, Draft, medicine_orders
 
+_NOT_NEW = "serious, but not new with this order, or a local form"
 INTERRUPTIVE: tuple[Level, ...] = ("warning", "critical")
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing to say about an order: how loudly, what, why, on whose word, and what may be done about it."""
+    """One thing to say about an order: how loudly, what, why, on whose word, and what may be done about it.
+
+    `weight` orders notices of one level, the gravest (0) first.
+    """
 
     level: Level
     title: str
@@ -44,6 +49,7 @@ class Notice:
     drugs: tuple[str, ...]
     source: str
     url: str = ""
+    weight: int = 0
     draft: Draft | None = None
     suggestions: tuple[SuggestedAction, ...] = ()
     monitoring: tuple[MonitoringStep, ...] = ()
@@ -87,7 +93,7 @@ def advice_on(
     contextual, covered, undecided = _contextual(asked, chosen, drafts, case, tuple(rules))
     own = frozenset(str(drug) for draft in chosen for drug in draft.drugs)
     found = [n for f in screening.findings if (n := _tiered(f, chosen, case, screening, covered)) is not None]
-    notices = sorted([*contextual, *found], key=lambda n: (-LEVELS.index(n.level), n.title))
+    notices = sorted([*contextual, *found], key=lambda n: (-LEVELS.index(n.level), n.weight, n.title))
     nameless = [_nameless(draft) for draft in chosen if not draft.words]
     points = (*asked.open_points, *nameless, *undecided, *(p for p in screening.not_checked if _concerns(p, own)))
     return Advice(
@@ -184,9 +190,10 @@ def _tiered(
     return Notice(
         level=level,
         title=finding.title,
-        detail=(finding.detail,),
+        detail=(finding.detail, _NOT_NEW) if finding.severity == "serious" and level == "info" else (finding.detail,),
         drugs=tuple(finding.drugs),
         source=_source_of(finding, screening),
+        weight=SEVERITY_ORDER[finding.severity],
         draft=concerned[0] if concerned else None,
         suggestions=(SuggestedAction(label="Remove this order", action="delete order"),) if level != "info" else (),
         monitoring=monitoring_of(drugs, case.knowledge) if level != "info" else (),

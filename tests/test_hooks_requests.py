@@ -28,7 +28,7 @@ from hooks import (
     real_request,
 )
 from posologist.core.errors import InputError
-from posologist.serve.hooks.discovery import PREFETCH, hook_of
+from posologist.serve.hooks.discovery import PREFETCH, service_id
 from posologist.serve.hooks.feedback import parse_feedback, scheduled
 from posologist.serve.hooks.fhir_access import Fetched, FhirAccess, fetch_missing
 from posologist.serve.hooks.requests import HOOKS, parse_request
@@ -505,7 +505,7 @@ def test_discovery_offers_the_three_hooks_with_templates_that_name_the_patient()
     services = client().get("/cds-services").json()["services"]
 
     assert [service["hook"] for service in services] == list(HOOKS)
-    assert [hook_of(service["id"]) for service in services] == list(HOOKS)
+    assert [service["id"] for service in services] == [service_id(hook) for hook in HOOKS]
     for service in services:
         assert service["description"]
         assert all("{{context.patientId}}" in template for template in service["prefetch"].values())

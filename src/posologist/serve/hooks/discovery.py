@@ -31,11 +31,6 @@ def service_id(hook: HookName) -> str:
     return f"posologist-{hook}"
 
 
-def hook_of(service: str) -> HookName | None:
-    """The hook of a service id, if we have that service."""
-    return next((hook for hook in HOOKS if service == service_id(hook)), None)
-
-
 def discovery() -> dict[str, Any]:
     """The document of `GET /cds-services`."""
     return {

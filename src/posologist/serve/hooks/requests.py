@@ -16,10 +16,10 @@ from posologist.core.errors import InputError
 Resource = dict[str, Any]
 HookName = Literal["patient-view", "order-select", "order-sign"]
 HOOKS: tuple[HookName, ...] = ("patient-view", "order-select", "order-sign")
-_RETIRED: Mapping[str, HookName] = {"medication-prescribe": "order-sign", "order-review": "order-sign"}
+RETIRED: Mapping[str, HookName] = {"medication-prescribe": "order-sign", "order-review": "order-sign"}
 _PDDI = "pddi-configuration-items"
 _DEEPEST = 64
-_MOST_DRAFTS = 100
+MOST_DRAFTS = 100
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def parse_request(body: bytes, *, hook: HookName) -> HookRequest:
     """
     document = parse_json(body)
     named = _text(document, "hook", required=True)
-    retired = named in _RETIRED
-    if (_RETIRED.get(named) or named) != hook:
+    retired = named in RETIRED
+    if (RETIRED.get(named) or named) != hook:
         known = ", ".join(HOOKS)
         _refuse(f"hook '{named[:40]}' is not served here", "hook", f"this service answers {hook}; there are {known}")
     context = _object(document, "context", required=True)
@@ -166,8 +166,8 @@ def _drafts(context: Resource) -> tuple[Resource, ...]:
         entries = bundle.get("entry", [])
     if not isinstance(entries, list):
         _refuse("is not a Bundle with a list of entries", "context.draftOrders", "send a Bundle with the draft orders")
-    if len(entries) > _MOST_DRAFTS:
-        _refuse(f"holds more than {_MOST_DRAFTS} orders", "context.draftOrders", "send the orders of one task")
+    if len(entries) > MOST_DRAFTS:
+        _refuse(f"holds more than {MOST_DRAFTS} orders", "context.draftOrders", "send the orders of one task")
     return tuple(_draft(entry, place) for place, entry in enumerate(entries))
 
 

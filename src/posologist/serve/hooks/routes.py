@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -18,11 +18,12 @@ from posologist.core.settings import Settings
 from posologist.knowledge.load import Knowledge
 from posologist.serve.hooks.answers import Desk, answer
 from posologist.serve.hooks.cards import Dealt, Place
-from posologist.serve.hooks.discovery import PREFETCH, discovery, hook_of
+from posologist.serve.hooks.discovery import PREFETCH, discovery, service_id
 from posologist.serve.hooks.feedback import CardDecision, Scheduled, parse_feedback, scheduled
 from posologist.serve.hooks.fhir_access import FhirAccess, Transport, fetch_missing, over_network
 from posologist.serve.hooks.memory import DealtCards
-from posologist.serve.hooks.requests import HookName, HookRequest, parse_request
+from posologist.serve.hooks.requests import HOOKS, HookName, HookRequest, parse_request
+from posologist.serve.hooks.schema import CARDS_SCHEMA, FEEDBACK_SCHEMA, request_schema
 from posologist.serve.hooks.tokens import Caller, FetchKeys, Issuer, Seen, TokenRefused, verify
 
 Body = Mapping[str, Any]
@@ -91,15 +92,24 @@ def hooks_router(calls: HookCalls, settings: HooksSettings) -> APIRouter:
     def services(request: Request) -> Response:
         return house.reply(request, 200, discovery())
 
-    @router.post("/cds-services/{service}", summary="Cards for one hook", responses=_PROBLEMS, openapi_extra=_BODY)
-    async def cards(service: str, request: Request) -> Response:
-        return await house.serve(request, service, house.cards)
+    for hook in HOOKS:
+        path = f"/cds-services/{service_id(hook)}"
+        router.post(
+            path,
+            summary=f"Cards for {hook}",
+            responses=_answers(CARDS_SCHEMA),
+            openapi_extra=_body(request_schema(hook)),
+        )(_posted(house, hook, house.cards))
+        router.post(
+            f"{path}/feedback",
+            summary=f"What became of cards of {hook}",
+            responses=_answers({"type": "object", "required": ["feedback"]}),
+            openapi_extra=_body(FEEDBACK_SCHEMA),
+        )(_posted(house, hook, house.feedback))
 
-    @router.post(
-        "/cds-services/{service}/feedback", summary="What became of cards", responses=_PROBLEMS, openapi_extra=_BODY
-    )
-    async def feedback(service: str, request: Request) -> Response:
-        return await house.serve(request, service, house.feedback)
+    @router.post("/cds-services/{service:path}", include_in_schema=False)
+    def unknown(service: str, request: Request) -> Response:
+        return house.problem(request, 404, "There is no such service", "see GET /cds-services")
 
     @router.options("/cds-services", include_in_schema=False)
     @router.options("/cds-services/{path:path}", include_in_schema=False)
@@ -110,15 +120,28 @@ def hooks_router(calls: HookCalls, settings: HooksSettings) -> APIRouter:
 
 
 _PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The request is not as CDS Hooks says", **_PROBLEM},
-    401: {"description": "The request is not signed by a known client", **_PROBLEM},
-    404: {"description": "There is no such service", **_PROBLEM},
-    413: {"description": "The request is too large", **_PROBLEM},
-}
-_BODY: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
-}
+
+
+def _answers(schema: Body) -> dict[int | str, dict[str, Any]]:
+    return {
+        200: {"content": {"application/json": {"schema": schema}}},
+        400: {"description": "The request is not as CDS Hooks says", **_PROBLEM},
+        401: {"description": "The request is not signed by a known client", **_PROBLEM},
+        413: {"description": "The request is too large", **_PROBLEM},
+    }
+
+
+def _body(schema: Body) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _posted(
+    house: _House, hook: HookName, do: Callable[[HookName, bytes, Caller | None], Body]
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def posted(request: Request) -> Response:
+        return await house.serve(request, hook, do)
+
+    return posted
 
 
 class _Refused(Exception):
@@ -139,21 +162,18 @@ class _House:
         self._settings = settings
 
     async def serve(
-        self, request: Request, service: str, do: Callable[[HookName, bytes, Caller | None], Body]
+        self, request: Request, hook: HookName, do: Callable[[HookName, bytes, Caller | None], Body]
     ) -> Response:
         """Checks who calls, reads the body, and answers; every refusal is a problem document."""
         try:
-            hook = hook_of(service)
-            if hook is None:
-                raise _Refused(404, "There is no such service", "see GET /cds-services")
             lenient = request.url.path.endswith("/feedback") and not self._settings.signed_feedback
             caller = await run_in_threadpool(self._caller, request, lenient)
             body = await self._body(request)
             return self.reply(request, 200, await run_in_threadpool(do, hook, body, caller))
         except _Refused as refused:
-            return self._problem(request, refused.status, refused.title, refused.detail)
+            return self.problem(request, refused.status, refused.title, refused.detail)
         except InputError as error:
-            return self._problem(request, 400, "The request is not as CDS Hooks says", str(error))
+            return self.problem(request, 400, "The request is not as CDS Hooks says", str(error))
         except ClientDisconnect:
             return Response(status_code=400)
 
@@ -224,7 +244,8 @@ class _House:
             _bytes(content), status_code=status, media_type="application/json", headers=self._headers(request)
         )
 
-    def _problem(self, request: Request, status: int, title: str, detail: str) -> Response:
+    def problem(self, request: Request, status: int, title: str, detail: str) -> Response:
+        """A refusal as a problem document."""
         content = {"type": "about:blank", "title": title, "status": status, "detail": detail[:500]}
         headers = self._headers(request) | ({"WWW-Authenticate": "Bearer"} if status == 401 else {})
         return Response(_bytes(content), status_code=status, media_type="application/problem+json", headers=headers)

@@ -195,6 +195,15 @@ def test_what_is_new_at_signing_is_shown() -> None:
     assert cards["cards"][0]["indicator"] == "critical"
 
 
+def test_an_order_that_could_not_be_checked_is_told_at_both_hooks() -> None:
+    door = client()
+    documents = [real_request(f"{hook}.json", "captured-from-sandbox") for hook in ("order-select", "order-sign")]
+
+    answers = [door.post(f"/cds-services/posologist-{d['hook']}", json=d).json()["cards"] for d in documents]
+
+    assert [[card["indicator"] for card in cards] for cards in answers] == [["warning"], ["warning"]]
+
+
 def test_the_cards_of_one_patient_do_not_silence_those_of_another() -> None:
     door = client()
     select = order_request(IBUPROFEN, person(), WARFARIN, hook="order-select")

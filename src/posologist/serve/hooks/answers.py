@@ -105,11 +105,15 @@ def _orders(
 def _without_repeats(
     found: tuple[Dealt, ...], shown: frozenset[str], request: HookRequest, asked: Asked, desk: Desk
 ) -> tuple[Dealt, ...]:
-    """The cards that are new; those shown before are told in one line, so that their absence is not read as safe."""
-    new = tuple(d for d in found if d.card.uuid not in shown)
-    if len(new) == len(found):
+    """The cards that are new; those shown before are told in one line, so that their absence is not read as safe.
+
+    That an order could not be checked at all is told each time.
+    """
+    old = [d for d in found if d.card.uuid in shown and (d.drugs or d.card.indicator == "info")]
+    if not old:
         return found
-    seen = [d.card.summary for d in found if d.card.uuid in shown]
+    new = tuple(d for d in found if d not in old)
+    seen = [d.card.summary for d in old]
     told = information_card(
         f"{len(seen)} shown when this order was selected, unchanged", seen, level="info",
         patient_id=request.patient_id, on=asked.as_of, place=desk.place,

@@ -1,4 +1,4 @@
-"""What the hooks accept, as JSON Schema for the OpenAPI document; `requests.py` reads somewhat more, for old clients."""
+"""What the hooks accept, as JSON Schema for the OpenAPI document: as loose as `requests.py` reads, and no looser."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ _RESOURCE: Schema = {
     "required": ["resourceType"],
     "properties": {"resourceType": {"type": "string"}},
 }
-_ENTRY: Schema = {"type": "object", "required": ["resource"], "properties": {"resource": _RESOURCE}}
-_BUNDLE: Schema = {
+_DRAFT: Schema = {
+    "anyOf": [
+        {"type": "object", "required": ["resource"], "properties": {"resource": _RESOURCE}},
+        {**_RESOURCE, "not": {"required": ["resource"]}},
+    ]
+}
+_DRAFTS: Schema = {"type": "array", "maxItems": MOST_DRAFTS, "items": _DRAFT}
+_ORDERS: Schema = {"anyOf": [{"type": "object", "properties": {"entry": _DRAFTS}}, _DRAFTS]}
+_FETCHED: Schema = {"anyOf": [_RESOURCE, {"type": ["null", "string", "number", "boolean", "array"]}]}
+_WRAPPED: Schema = {
     "type": "object",
-    "required": ["resourceType"],
-    "properties": {
-        "resourceType": {"const": "Bundle"},
-        "entry": {"type": "array", "maxItems": MOST_DRAFTS, "items": _ENTRY},
-    },
+    "required": ["resource"],
+    "properties": {"resource": _FETCHED},
+    "not": {"required": ["resourceType"]},
 }
-_PREFETCH: Schema = {
-    "type": ["object", "null"],
-    "additionalProperties": {"anyOf": [_RESOURCE, {"type": "null"}]},
-}
+_PREFETCH: Schema = {"type": ["object", "null"], "additionalProperties": {"anyOf": [_FETCHED, _WRAPPED]}}
 
 
 def request_schema(hook: HookName) -> Schema:
@@ -35,14 +38,14 @@ def request_schema(hook: HookName) -> Schema:
         "type": "object",
         "required": ["patientId"],
         "properties": {
-            "patientId": {"type": "string", "pattern": r"^[A-Za-z0-9\-.]{1,64}$"},
+            "patientId": _WORD,
             "userId": _TEXT,
             "encounterId": _TEXT,
         },
     }
     if hook != "patient-view":
         context["required"].append("draftOrders")
-        context["properties"]["draftOrders"] = _BUNDLE
+        context["properties"]["draftOrders"] = _ORDERS
     if hook == "order-select":
         context["required"].append("selections")
         context["properties"]["selections"] = {"type": "array", "items": {"type": "string"}}

@@ -134,6 +134,23 @@ def test_a_serious_interaction_warns_for_a_new_order_and_not_for_a_renewal() -> 
     assert "serious, but not new" in str(renewed[0].card.detail)
 
 
+def test_a_renewal_at_a_dose_that_is_too_high_interrupts() -> None:
+    once = {"timing": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}}}
+    unit = {"unit": "mg", "system": "http://unitsofmeasure.org", "code": "mg"}
+
+    def lisinopril(mg: float, name: str) -> Json:
+        dose = [{"doseQuantity": {"value": mg, **unit}}]
+        dosage = {**once, "doseAndRate": dose, "route": {"text": "oral"}}
+        return {**medicine("314076", "lisinopril 10 MG Oral Tablet"), "id": name, "dosageInstruction": [dosage]}
+
+    usual = cards_of(order_request(lisinopril(10, "new"), person(), lisinopril(10, "old")))
+    high = cards_of(order_request(lisinopril(400, "new"), person(), lisinopril(10, "old")))
+
+    assert loudest(usual) == "info"
+    assert high[0].card.indicator == "warning"
+    assert "above the maximum" in high[0].card.summary
+
+
 def test_several_reasons_against_one_order_interrupt_once() -> None:
     cards = cards_of(real_request("multi-update-draft-orders-1.json"))
 

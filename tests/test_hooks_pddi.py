@@ -222,6 +222,38 @@ def test_digoxin_with_ciclosporin_is_judged_by_its_context(
     assert of_rule(cards) == [level]
 
 
+_LEVEL = measured("10535-3", 2.3, "ng/mL", "")
+OLD_LEVEL = {k: v for k, v in _LEVEL.items() if k != "effectiveDateTime"} | {"issued": "2018-08-04T14:34:00+01:00"}
+FURTHER: list[tuple[str, tuple[str, str], list[Json], str]] = [
+    # requests of the guide that are not among the shared files, by the description in its page on test data
+    ("warfarin 3: dispensed, above 65, corticosteroid", IBUPROFEN,
+     [medicine(*WARFARIN, kind="MedicationDispense", status="completed"), person("1948-05-10"),
+      medicine("312617", "predniSONE 5 MG Oral Tablet")], "critical"),
+    ("warfarin 4: administered, NSAID taken", IBUPROFEN,
+     [medicine(*WARFARIN, kind="MedicationAdministration", status="completed", effectivePeriod={"extension": []}),
+      person("1982-01-07"), medicine(*IBUPROFEN)], "critical"),
+    ("warfarin 5: statement, aldosterone antagonist", IBUPROFEN,
+     [medicine(*WARFARIN, kind="MedicationStatement"), person("1982-01-07"),
+      medicine("313096", "spironolactone 25 MG Oral Tablet")], "critical"),
+    ("digoxin 2: ciclosporin continued, potassium only", CYCLOSPORINE,
+     [medicine(*DIGOXIN, kind="MedicationDispense", status="completed"), medicine(*CYCLOSPORINE), NORMAL["potassium"]],
+     "warning"),
+    ("digoxin 3: digoxin new, creatinine only", DIGOXIN, [medicine(*CYCLOSPORINE), NORMAL["creatinine"]], "warning"),
+    ("digoxin 4: digoxin continued, old high level", DIGOXIN,
+     [medicine(*CYCLOSPORINE), medicine(*DIGOXIN, kind="MedicationDispense", status="completed"), OLD_LEVEL],
+     "warning"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("what, order, record, level", FURTHER, ids=[row[0] for row in FURTHER])
+def test_a_further_scenario_of_the_guide_gets_its_level(
+    what: str, order: tuple[str, str], record: list[Json], level: str
+) -> None:
+    cards = cards_of(order_request({**medicine(*order), "id": "ordered"}, *record))
+
+    assert of_rule(cards) == [level]
+
+
 def test_an_order_of_another_patient_is_said_loudly_not_moved() -> None:
     order = medicine(*IBUPROFEN, patient="someone-else")
 

@@ -211,6 +211,15 @@ def test_the_record_of_another_patient_is_not_read_as_this_one() -> None:
     assert not any("warfarin" in d.card.summary for d in cards)
 
 
+def test_a_record_that_is_partly_unreadable_is_a_warning() -> None:
+    broken = {**WARFARIN, "medicationCodeableConcept": "warfarin"}
+
+    cards = cards_of(order_request(IBUPROFEN, person(), broken))
+
+    assert cards[-1].card.indicator == "warning"
+    assert "MedicationRequest: not in the shape of FHIR R4" in str(cards[-1].card.detail)
+
+
 def test_only_the_selected_orders_are_judged_and_the_others_count_as_taken() -> None:
     warfarin = {**WARFARIN, "id": "w"}
     document = order_request([{**IBUPROFEN, "id": "i"}, warfarin], person(), hook="order-select")

@@ -31,7 +31,7 @@ _LISTS = {
 _KEYS = {"conditions": "Condition", "medications": "MedicationRequest", "statements": "MedicationStatement",
          "allergies": "AllergyIntolerance"}  # fmt: skip
 _DISPENSED = {"completed": "active", "in-progress": "active", "stopped": "stopped"}
-_UNREAD = ("unreadable", "identity", "conflict")
+_UNREAD = ("unreadable", "identity")
 _DATED = ("authoredOn", "effectiveDateTime", "issued", "recordedDate", "whenHandedOver", "dateWritten", "assertedDate")
 
 
@@ -51,14 +51,17 @@ class Draft:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request asks: who, which orders, on which day, and what of it was not understood."""
+    """What a request asks: who, which orders, on which day, and what of it was not understood.
+
+    `doubtful`: the order may be another patient's, or part of the record could not be read.
+    """
 
     patient: Patient
     drafts: tuple[Draft, ...]
     as_of: date
     open_points: tuple[NotChecked, ...]
     record_given: bool
-    doubtful_patient: bool
+    doubtful: bool
 
 
 def asked_of(request: HookRequest, *, knowledge: Knowledge, rules: Iterable[ContextualRule], today: date) -> Asked:
@@ -75,6 +78,7 @@ def asked_of(request: HookRequest, *, knowledge: Knowledge, rules: Iterable[Cont
     patient = _read(request.patient_id, resources, knowledge, as_of)
     patient = _with_lists(patient, request.prefetch)
     patient = _with_given(patient, as_of, knowledge, rules)
+    left_out = _left_out(patient)
     return Asked(
         patient=patient,
         drafts=_read_drafts(request, drafts, resources, knowledge, as_of),
@@ -84,10 +88,10 @@ def asked_of(request: HookRequest, *, knowledge: Knowledge, rules: Iterable[Cont
             *(_no_resource(key) for key in request.unread),
             *identity,
             *_strangers(resources, request.patient_id),
-            *_left_out(patient),
+            *left_out,
         ),
         record_given=any(string(r, "resourceType") != "Patient" for r in resources),
-        doubtful_patient=doubtful,
+        doubtful=doubtful or bool(left_out),
     )
 
 

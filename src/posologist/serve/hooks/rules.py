@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from posologist.core.genotype import GeneticProfile
+from posologist.core.patient import Patient
 from posologist.core.recommendation import Finding, NotChecked, Screening
 from posologist.core.settings import Settings
 from posologist.core.statement import SEVERITY_ORDER
@@ -59,7 +60,7 @@ class Notice:
 class Advice:
     """All that there is to say about the orders of one request.
 
-    `unread`: an order was not understood, its patient is in doubt, or there was no list of medicines.
+    `unread`: an order was not understood, the record is in doubt, or there was no list of medicines.
     """
 
     notices: tuple[Notice, ...]
@@ -92,7 +93,8 @@ def advice_on(
     chosen = tuple(d for d in drafts if d.selected)
     contextual, covered, undecided = _contextual(asked, chosen, drafts, case, tuple(rules))
     own = frozenset(str(drug) for draft in chosen for drug in draft.drugs)
-    found = [n for f in screening.findings if (n := _tiered(f, chosen, case, screening, covered)) is not None]
+    before = _known_before(asked.patient, chosen, case)
+    found = [n for f in screening.findings if (n := _tiered(f, chosen, case, screening, covered, before)) is not None]
     notices = sorted([*contextual, *found], key=lambda n: (-LEVELS.index(n.level), n.weight, n.title))
     nameless = [_nameless(draft) for draft in chosen if not draft.words]
     points = (*asked.open_points, *nameless, *undecided, *(p for p in screening.not_checked if _concerns(p, own)))
@@ -100,10 +102,20 @@ def advice_on(
         notices=tuple(notices),
         open_points=tuple(dict.fromkeys(points)),
         unread=any(not d.drugs for d in chosen)
-        or asked.doubtful_patient
+        or asked.doubtful
         or not (asked.record_given and asked.patient.medication_list_given),
         drugs=tuple(sorted(own)),
     )
+
+
+def _known_before(patient: Patient, chosen: tuple[Draft, ...], case: Case) -> frozenset[str]:
+    """Titles of what was so before these orders: findings on the drugs that go on, whatever dose is ordered now."""
+    going_on = [d for draft in chosen for d in draft.drugs if draft.standing or d in case.present]
+    if not going_on:
+        return frozenset()
+    names = [case.knowledge.drugs[drug].name for drug in dict.fromkeys(going_on)]
+    screening = screen_order(patient, names, genome=case.genome, knowledge=case.knowledge, settings=case.settings)
+    return frozenset(f.title for f in screening.findings)
 
 
 def _concerns(point: NotChecked, own: frozenset[str]) -> bool:
@@ -172,7 +184,12 @@ def _undecided(rule: ContextualRule, pair: Pair, text: str, missing: str) -> Not
 
 
 def _tiered(
-    finding: Finding, chosen: tuple[Draft, ...], case: Case, screening: Screening, covered: frozenset[frozenset[str]]
+    finding: Finding,
+    chosen: tuple[Draft, ...],
+    case: Case,
+    screening: Screening,
+    covered: frozenset[frozenset[str]],
+    before: frozenset[str],
 ) -> Notice | None:
     """A finding of the engine about the chosen orders, with its level; None when it is about something else."""
     concerned = [d for d in chosen if set(d.drugs) & set(finding.drugs)]
@@ -181,7 +198,7 @@ def _tiered(
     if frozenset(finding.drugs) in covered and finding.severity != "contraindicated":
         return None  # the contextual rule speaks for this pair
     drugs = tuple(DrugId(d) for d in finding.drugs)
-    quiet = all(d.local_form or d.standing or all(x in case.present for x in d.drugs if x in drugs) for d in concerned)
+    quiet = finding.title in before or all(d.local_form for d in concerned)
     level: Level = "info"
     if finding.severity == "contraindicated":
         level = "critical"

@@ -60,6 +60,12 @@ def cohort() -> tuple[Json, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=1)
+def dealt_to_cohort() -> tuple[tuple[Dealt, ...], ...]:
+    """The cards of each order of the cohort."""
+    return tuple(cards_of(request) for request in cohort())
+
+
 def _is_active_order(resource: Json) -> bool:
     return resource["resourceType"] == "MedicationRequest" and resource["status"] == "active"
 
@@ -78,7 +84,7 @@ def _signing(order: Json, patient_id: str, resources: list[Json]) -> Json:
 
 
 def test_at_most_one_interruptive_card_is_dealt_for_twenty_orders_of_the_cohort() -> None:
-    dealt = [cards_of(request) for request in cohort()]
+    dealt = dealt_to_cohort()
 
     interruptive = [d for cards in dealt for d in cards if d.card.indicator in INTERRUPTIVE]
 
@@ -88,7 +94,7 @@ def test_at_most_one_interruptive_card_is_dealt_for_twenty_orders_of_the_cohort(
 
 
 def test_every_order_of_the_cohort_gets_few_cards_of_the_right_shape() -> None:
-    dealt = [cards_of(request) for request in cohort()]
+    dealt = dealt_to_cohort()
 
     assert all(1 <= len(cards) <= 4 for cards in dealt)
     for cards in dealt:
@@ -96,10 +102,14 @@ def test_every_order_of_the_cohort_gets_few_cards_of_the_right_shape() -> None:
 
 
 def test_no_allergy_to_pollen_raises_a_drug_alert() -> None:
-    reyna = [r for r in cohort() if "diphenhydrAMINE" in json.dumps(r["context"])]
+    of_reyna = [
+        cards
+        for request, cards in zip(cohort(), dealt_to_cohort(), strict=True)
+        if "diphenhydrAMINE" in json.dumps(request["context"])
+    ]
 
-    assert reyna
-    assert all(loudest(cards_of(request)) == "info" for request in reyna)
+    assert of_reyna
+    assert all(loudest(cards) == "info" for cards in of_reyna)
 
 
 def _json(dealt: Dealt) -> Json:

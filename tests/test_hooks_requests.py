@@ -284,7 +284,7 @@ def mutated_requests(draw: st.DrawFn) -> Json:
 _DOOR: list[TestClient] = []
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mutated_requests())
 def test_a_mutated_request_is_answered_with_cards_or_refused_never_an_error_and_never_silence(document: Json) -> None:
     if not _DOOR:

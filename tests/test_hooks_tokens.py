@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from hooks import NOW, PLACE, client, medicine, order_request, person
 from posologist.serve.hooks.routes import HooksSettings
-from posologist.serve.hooks.tokens import Caller, Issuer, TokenRefused, verify
+from posologist.serve.hooks.tokens import Caller, FetchedKeys, Issuer, TokenRefused, verify
 from shared import shared_data
 
 AUDIENCE = "http://testserver/cds-services/posologist-order-sign"
@@ -206,6 +206,27 @@ def test_keys_are_fetched_only_from_the_configured_address() -> None:
     with pytest.raises(TokenRefused, match="does not keep them"):
         checked(token(header={"jku": "https://evil.example/jwks.json"}), known, fetch_keys=fetch)
     assert asked == [f"{ISS}/jwks.json"]
+
+
+def test_fetched_keys_are_kept_for_a_while_and_a_failure_lets_nobody_in() -> None:
+    asked: list[str] = []
+    clock = [0.0]
+
+    def transport(url: str, headers: Any, timeout_s: float, most_bytes: int) -> tuple[int, bytes]:
+        asked.append(url)
+        return (200, json.dumps({"keys": [jwk("p384")]}).encode()) if len(asked) < 3 else (500, b"")
+
+    fetch = FetchedKeys(transport, clock=lambda: clock[0], keeps_s=300)
+    known = {ISS: Issuer(ISS, jwks_url=f"{ISS}/jwks.json")}
+
+    for at in (0.0, 299.0, 301.0):
+        clock[0] = at
+        assert checked(token(), known, fetch_keys=fetch).iss == ISS
+    clock[0] = 700.0
+
+    assert len(asked) == 2
+    with pytest.raises(TokenRefused, match="could not be fetched"):
+        checked(token(), known, fetch_keys=fetch)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ issuer is on a list, the audience is the very address that was called, and no to
 from __future__ import annotations
 
 import binascii
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import jwt
@@ -17,11 +19,37 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from posologist.serve.hooks.fhir_access import Transport
+
 SMALLEST_RSA = 2048
+_KEYS_TIMEOUT_S = 2.0
+_MOST_KEY_BYTES = 65_536
 Seen = Callable[[str, datetime], bool]
 """Whether a token id was seen before; remembers it until the time given."""
 FetchKeys = Callable[[str], Mapping[str, Any]]
 """The JWKS at an address that the site configured."""
+
+
+class FetchedKeys:
+    """Fetches the JWKS of a configured address over `transport`, and keeps it for a while."""
+
+    def __init__(self, transport: Transport, *, clock: Callable[[], float] = monotonic, keeps_s: float = 300.0) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._keeps_s = keeps_s
+        self._held: dict[str, tuple[float, Mapping[str, Any]]] = {}
+
+    def __call__(self, url: str) -> Mapping[str, Any]:
+        """The key set. Raises OSError or ValueError when none can be had."""
+        held = self._held.get(url)
+        if held is not None and self._clock() - held[0] < self._keeps_s:
+            return held[1]
+        status, body = self._transport(url, {"Accept": "application/json"}, _KEYS_TIMEOUT_S, _MOST_KEY_BYTES)
+        found = json.loads(body) if status == 200 and len(body) <= _MOST_KEY_BYTES else None
+        if not isinstance(found, dict):
+            raise ValueError("no key set")
+        self._held[url] = (self._clock(), found)
+        return found
 
 
 class TokenRefused(Exception):

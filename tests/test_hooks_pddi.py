@@ -137,6 +137,20 @@ def test_an_nsaid_beside_warfarin_is_judged_by_its_context(
     assert of_rule(cards) == [level]
 
 
+@pytest.mark.parametrize(
+    "display, level",
+    [
+        ("diclofenac sodium 0.01 MG/MG Topical Gel", "info"),
+        ("diclofenac sodium 50 MG Delayed Release Oral Tablet", "critical"),
+        ("diclofenac potassium 25 MG Oral Capsule softgel", "critical"),
+    ],
+)
+def test_only_diclofenac_on_the_skin_is_without_precautions(display: str, level: str) -> None:
+    cards = cards_of(order_request(medicine("0", display), person(), medicine(*WARFARIN)))
+
+    assert of_rule(cards) == [level]
+
+
 def test_a_bleeding_ulcer_that_is_over_is_told_on_the_card() -> None:
     ulcer = {
         "resourceType": "Condition", "id": "c", "subject": {"reference": "Patient/p"}, "clinicalStatus": "resolved",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +34,7 @@ from hooks import (
 from posologist.core.errors import InputError
 from posologist.serve.hooks.discovery import PREFETCH, service_id
 from posologist.serve.hooks.feedback import parse_feedback, scheduled
-from posologist.serve.hooks.fhir_access import Fetched, FhirAccess, fetch_missing
+from posologist.serve.hooks.fhir_access import Fetched, FhirAccess, fetch_missing, over_network
 from posologist.serve.hooks.requests import HOOKS, parse_request
 from posologist.serve.hooks.routes import HooksSettings
 from shared import shared_data
@@ -229,6 +233,16 @@ def test_only_the_selected_orders_are_judged_and_the_others_count_as_taken() -> 
 
     assert cards[0].card.summary.startswith("ibuprofen with warfarin")
     assert not any(d.card.summary.startswith("warfarin") for d in cards)
+
+
+def test_a_selected_order_that_is_no_medicine_is_told_beside_drafts_that_are() -> None:
+    imaging = {"resourceType": "ServiceRequest", "id": "s", "subject": {"reference": "Patient/p"}}
+    document = order_request([imaging, IBUPROFEN], person(), WARFARIN, hook="order-select")
+    document["context"]["selections"] = ["https://ehr.example/fhir/ServiceRequest/s"]
+
+    cards = cards_of(document)
+
+    assert [d.card.summary[:34] for d in cards] == ["Could not check: the request holds"]
 
 
 def test_an_empty_search_is_a_list_that_is_empty() -> None:
@@ -505,6 +519,47 @@ def test_a_record_from_an_allowed_server_is_screened() -> None:
 
     assert cards[0]["summary"].startswith("ibuprofen with warfarin")
     assert "conditions: everything that rests on it" in cards[-1]["detail"]
+
+
+class Slow(BaseHTTPRequestHandler):
+    """A server on this machine that redirects, or drips its answer."""
+
+    def do_GET(self) -> None:
+        """Answers by path."""
+        if self.path == "/redirect":
+            self.send_response(302)
+            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(20 if self.path == "/drip" else 1):
+                self.wfile.write(b"{}" + b" " * 1000)
+                time.sleep(0.05 if self.path == "/drip" else 0)
+
+    def log_message(self, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def slow() -> Iterator[str]:
+    """Address of a `Slow` server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_network_is_read_with_a_limit_of_time_and_size_and_without_redirects(slow: str) -> None:
+    assert over_network(f"{slow}/x", {}, 2.0, 10_000)[0] == 200
+    assert len(over_network(f"{slow}/x", {}, 2.0, 10)[1]) > 10
+    assert over_network(f"{slow}/redirect", {}, 2.0, 10_000)[0] == 302
+    with pytest.raises(OSError):
+        over_network(f"{slow}/drip", {}, 0.2, 100_000)
+    with pytest.raises(OSError):
+        over_network("file:///etc/hostname", {}, 2.0, 100)
 
 
 # ------------------------------------------------------------------------------------------------- discovery and CORS

@@ -76,9 +76,8 @@ def _impossible(request: HookRequest, desk: Desk, why: str) -> Dealt:
 def _orders(
     asked: Asked, request: HookRequest, desk: Desk, genome: GeneticProfile | None, missing: tuple[NotChecked, ...]
 ) -> tuple[Dealt, ...]:
-    orders = medicine_orders(asked.drafts)
-    if not orders:
-        kinds = ", ".join(sorted({d.display for d in asked.drafts})) or "no order"
+    if not any(draft.selected for draft in medicine_orders(asked.drafts)):
+        kinds = ", ".join(sorted({d.display for d in asked.drafts if d.selected})) or "no order"
         return (
             unchecked_card(
                 f"the request holds no medicine to give ({plain(kinds)[:60]})", "only orders of medicines are checked",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -14,7 +15,6 @@ from posologist.core.recommendation import NotChecked
 from posologist.core.values import DrugId
 from posologist.knowledge.contextual import ContextualRule
 from posologist.knowledge.load import Knowledge
-from posologist.recommend.case import LOCAL_FORMS
 from posologist.records.fhir_document import release_of
 from posologist.records.fhir_in import read_patient
 from posologist.records.json_tools import child, children, concept_text, day, string
@@ -31,6 +31,7 @@ _LISTS = {
 _KEYS = {"conditions": "Condition", "medications": "MedicationRequest", "statements": "MedicationStatement",
          "allergies": "AllergyIntolerance"}  # fmt: skip
 _DISPENSED = {"completed": "active", "in-progress": "active", "stopped": "stopped"}
+_LOCAL = re.compile(r"\b(?:cream|ointment|gel|lotion|topical|ophthalmic|otic|shampoo|(?:eye|ear) drops?)\b")
 _UNREAD = ("unreadable", "identity")
 _DATED = ("authoredOn", "effectiveDateTime", "issued", "recordedDate", "whenHandedOver", "dateWritten", "assertedDate")
 
@@ -277,7 +278,7 @@ def _with_given(patient: Patient, as_of: date, knowledge: Knowledge, rules: Iter
 def _read_drafts(
     request: HookRequest, drafts: tuple[Resource, ...], resources: list[Resource], knowledge: Knowledge, as_of: date
 ) -> tuple[Draft, ...]:
-    chosen = {s.partition("/")[2] or s for s in request.selections or ()}
+    chosen = {s.rpartition("/")[2] for s in request.selections or ()}
     ids = {string(draft, "id") for draft in drafts}
     all_chosen = request.selections is None or not chosen & ids
     named = [r for r in resources if r["resourceType"] == "Medication"]
@@ -292,9 +293,7 @@ def _draft(draft: Resource, named: list[Resource], knowledge: Knowledge, as_of: 
     medicine = _medicine(draft, named, knowledge) if says and kind in _ORDERS else None
     display = concept_text(draft.get("medicationCodeableConcept")) or (medicine.text if medicine else "")
     drugs = tuple(DrugId(d) for d in medicine.drugs) if medicine else ()
-    local = medicine is not None and any(
-        word in f"{medicine.route} {medicine.form} {display}".lower() for word in LOCAL_FORMS
-    )
+    form = f"{medicine.route} {medicine.form} {display}".lower() if medicine else ""
     written = day(string(draft, "authoredOn"))
     old = written is not None and (as_of - written).days > _STANDING_DAYS
     return Draft(
@@ -304,7 +303,7 @@ def _draft(draft: Resource, named: list[Resource], knowledge: Knowledge, as_of: 
         words=_words(medicine, display, knowledge),
         display=display or kind,
         selected=selected,
-        local_form=local,
+        local_form=_LOCAL.search(form) is not None and "oral" not in form,
         standing=old and string(draft, "status") == "active",
     )
 

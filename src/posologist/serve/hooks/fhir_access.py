@@ -17,6 +17,7 @@ from posologist.records.json_tools import children, string
 from posologist.serve.hooks.requests import HookRequest, Resource
 
 _TOKEN = "{{context.patientId}}"
+_CHUNK = 65_536
 
 
 class Transport(Protocol):
@@ -153,8 +154,13 @@ def over_network(url: str, headers: Mapping[str, str], timeout_s: float, most_by
     if urlsplit(url).scheme not in ("http", "https"):
         raise OSError("only http and https are read")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+    deadline, body = monotonic() + timeout_s, bytearray()
     try:
         with opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=timeout_s) as reply:
-            return int(reply.status), reply.read(most_bytes + 1)
+            while len(body) <= most_bytes and (chunk := reply.read1(_CHUNK)):
+                body += chunk
+                if monotonic() > deadline:
+                    raise TimeoutError("the answer came too slowly")
+            return int(reply.status), bytes(body)
     except urllib.error.HTTPError as error:
         return error.code, b""

@@ -1,8 +1,7 @@
 """What a request's orders give to say, and how loudly: findings of the engine, tiered, and contextual rules.
 
 Tiers: critical only for what is contraindicated or what a contextual rule's guide calls so; warning for what is serious
-and new; info for the rest. What is serious but was already so before this order (a renewal) does not interrupt again,
-nor does a local form.
+and new; info for the rest. What is serious but was already so before this order (a renewal) does not interrupt again.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from posologist.recommend.opened import NO_INDICATION, case_of
 from posologist.recommend.order import screen_order
 from posologist.serve.hooks.context import Asked, Draft, medicine_orders
 
-_NOT_NEW = "serious, but not new with this order, or a local form"
+_NOT_NEW = "serious, but not new with this order"
 INTERRUPTIVE: tuple[Level, ...] = ("warning", "critical")
 
 
@@ -198,7 +197,7 @@ def _tiered(
     if frozenset(finding.drugs) in covered and finding.severity != "contraindicated":
         return None  # the contextual rule speaks for this pair
     drugs = tuple(DrugId(d) for d in finding.drugs)
-    quiet = finding.title in before or all(d.local_form for d in concerned)
+    quiet = finding.title in before
     level: Level = "info"
     if finding.severity == "contraindicated":
         level = "critical"

@@ -317,6 +317,25 @@ def test_a_mutated_request_is_answered_with_cards_or_refused_never_an_error_and_
         assert response.headers["content-type"] == "application/problem+json"
 
 
+def test_no_single_break_of_the_record_turns_a_grave_interaction_into_a_quiet_nothing() -> None:
+    document = order_request(IBUPROFEN, person(), {**WARFARIN, "intent": "order"})
+    quiet = []
+    for place in list(_places(document["prefetch"])):
+        for what in (None, 0, "x", [], {}, "remove"):
+            broken = copy.deepcopy(document)
+            _mutated(broken["prefetch"], place, what)
+            try:
+                cards = cards_of(broken)
+            except InputError:
+                continue
+            if all(d.card.indicator == "info" for d in cards):
+                quiet.append((place, what, "could not be identified" in str(cards[-1].card.detail)))
+
+    stopped = [(place, what) for place, what, told in quiet if not told]
+    assert quiet
+    assert stopped == []
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400))
 def test_bytes_that_are_no_request_are_refused(body: bytes) -> None:

@@ -44,15 +44,13 @@ class Clock:
 
 def a_store(kind: str, folder: Path, **options: Any) -> Store:
     """A store with its tables; skips where PostgreSQL cannot be started, which a CI must not."""
-    if kind == "memory":
-        store = Store("sqlite://", **options)
-        store.migrate()
-        return store
-    if kind == "postgresql":
-        return Store(_database(_migrated_postgresql()), **options)
-    path = folder / f"store{next(_numbers)}.db"
-    path.write_bytes(_migrated_file())
-    return Store(f"sqlite:///{path}", **options)
+    if kind == "file":
+        path = folder / f"store{next(_numbers)}.db"
+        path.write_bytes(_migrated_file())
+        return Store(f"sqlite:///{path}", **options)
+    store = Store(a_url(kind, folder), **options)
+    store.migrate()
+    return store
 
 
 def a_url(kind: str, folder: Path) -> str:
@@ -61,26 +59,10 @@ def a_url(kind: str, folder: Path) -> str:
         return "sqlite://"
     if kind == "file":
         return f"sqlite:///{folder / f'store{next(_numbers)}.db'}"
-    return _database("template1")
-
-
-def _database(template: str) -> str:
-    """The URL of a new database of our server, made like another."""
-    server = _postgresql()
-    name = f"store{next(_numbers)}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
-    return server.replace("/postgres?", f"/{name}?")
-
-
-@lru_cache(maxsize=1)
-def _migrated_postgresql() -> str:
-    """Name of a database with our tables, to be copied."""
-    store = Store(_database("template1"))
-    store.migrate()
-    store.close()
-    return str(store.url.database)
+    server, name = _postgresql(), f"store{next(_numbers)}"
+    with create_engine(server, poolclass=NullPool).begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {name}"))  # a database of its own would be 300 files more
+    return f"{server}&options=-csearch_path%3D{name}"
 
 
 @lru_cache(maxsize=1)

@@ -68,6 +68,7 @@ class Patients(Transaction):
         if found is None:
             self.check_patient(patient_id)
             raise NotFoundError("no such patient", where="patient", hint="add the record first")
+        self._allowed.add(patient_id)
         self.record("R", "patient", patient_id, patient_id=patient_id)
         return row_of(PatientRow, found)
 
@@ -137,6 +138,7 @@ class Patients(Transaction):
             )
         row = ConsentRow(patient_id=patient_id, purpose=purpose, granted=granted, at=self.now)
         self.insert(consents, dict(vars(row)))
+        self._allowed.clear()
         said = "granted" if granted else "refused"
         self.record("C", "consent", purpose, patient_id=patient_id, detail=said)
         return row

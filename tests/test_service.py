@@ -22,8 +22,9 @@ from posologist.knowledge.load import Knowledge, load_knowledge
 from posologist.serve import cli
 from posologist.serve.deciding import Planned
 from posologist.serve.measuring import Measurement
+from posologist.serve.receiving import Bounds
 from posologist.serve.refusals import ConflictError, ConsentRefusedError, NotFoundError, StoreError
-from posologist.serve.service import Bounds, Service
+from posologist.serve.service import Service
 from posologist.serve.store import Store
 from stores import AMBULANCE, ANNA, Clock, a_store
 
@@ -442,6 +443,42 @@ def test_what_is_not_known_is_an_error_of_ours(service: Service, what: str) -> N
         UNKNOWN[what](service)
 
     assert refused.value.hint
+
+
+# --- cards
+
+
+def _hook(patient_id: str) -> bytes:
+    request = {
+        "hook": "patient-view", "context": {"patientId": patient_id},
+        "fhirAuthorization": {"access_token": "a-secret-token"},
+        "prefetch": {"patient": {"resourceType": "Patient", "id": patient_id, "gender": "female"}},
+    }  # fmt: skip
+    return json.dumps(request).encode()
+
+
+def test_cards_are_held_with_their_request_and_without_its_token(service: Service) -> None:
+    answer = service.keep_cards(ANNA, "hooked", _hook("hooked"), b'{"cards": []}', as_of=DAY)
+
+    with service.store.work(ANNA) as work:
+        held, patient = work.answer(answer.id), work.patient("hooked")
+    assert (held.kind, held.document, patient.sex) == ("cards", b'{"cards": []}', "female")
+    assert b"patient-view" in held.request
+    assert b"a-secret-token" not in held.request + patient.bundle
+    assert service.replay(ANNA, answer.id).same is None
+
+
+def test_what_a_hook_brings_never_replaces_a_record(service: Service) -> None:
+    service.keep_cards(ANNA, WHO, _hook(WHO), b'{"cards": []}', as_of=DAY)
+
+    with service.store.work(ANNA) as work:
+        assert work.patient(WHO).bundle == (DEMO / "patient.json").read_bytes()
+
+
+@pytest.mark.parametrize("request_", [b"", b"[]", b"{", b"[" * 100_000])
+def test_a_request_of_no_hook_is_refused(service: Service, request_: bytes) -> None:
+    with pytest.raises(InputError, match="CDS hook"):
+        service.keep_cards(ANNA, WHO, request_, b"{}", as_of=DAY)
 
 
 # --- who may, and what is told

@@ -51,6 +51,10 @@ class Patients(Transaction):
         )
         return row
 
+    def knows(self, patient_id: str) -> bool:
+        """Whether a patient of this id is held; nothing of the patient is read."""
+        return bool(self.reader.execute(select(exists().where(patients.c.id == plain(patient_id)))).scalar())
+
     def patient(self, patient_id: str) -> PatientRow:
         """A patient with the record.
 

@@ -604,17 +604,16 @@ def test_others_write_while_an_answer_is_computed(store: Store) -> None:
     assert store.verify().whole
 
 
-def test_a_consent_refused_while_an_answer_is_computed_keeps_it_from_being_held(store: Store) -> None:
-    with_patients(store)
+def test_a_consent_refused_while_an_answer_is_computed_keeps_it_from_being_held(shared: Store) -> None:
+    with_patients(shared)
 
     def answer_while_refused(slow: Work) -> None:
         slow.patient("p1")
-        slow.rest()
-        with store.work(BEN) as quick:
+        with shared.work(BEN) as quick:
             quick.put_consent("p1", "treatment", granted=False)
         put_answer(slow)
 
-    with pytest.raises(ConsentRefusedError), store.work(ANNA) as work:
+    with pytest.raises(ConsentRefusedError), shared.work(ANNA) as work:
         answer_while_refused(work)
 
 

@@ -27,11 +27,10 @@ from posologist.serve.tables import answers, audit, audit_head, decisions
 from posologist.serve.transaction import Engines, row_of, without_data
 from posologist.serve.work import Work
 
-_BUSY_MS = 10_000
-_WAIT_S = 30
+_WAIT_S = 30  # for a connection, and for the lock of another writer
 _MIGRATION_LOCK = 0x706F736F  # PostgreSQL advisory lock: one process migrates at a time
 _ON_CONNECT = (
-    f"PRAGMA busy_timeout = {_BUSY_MS}",
+    f"PRAGMA busy_timeout = {_WAIT_S * 1000}",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",

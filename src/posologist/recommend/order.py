@@ -18,7 +18,7 @@ from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
 from posologist.recommend.case import Case, Hit
 from posologist.recommend.computed import off_computed
-from posologist.recommend.limits import amount_in, limits_for
+from posologist.recommend.limits import LimitOutcome, amount_in, limits_for
 from posologist.recommend.opened import NO_INDICATION, case_of
 from posologist.recommend.remarks import contradictions, doubtful_medicines, identity, unread_calls
 from posologist.recommend.screen import (
@@ -69,8 +69,10 @@ def screen_order(
         for drug in order.drugs:
             own = _own_hits(case, drug, order.regimen, medicines)
             hits.extend(own)
-            findings.extend(_too_high(case, drug, order.regimen, own, medicines))
-            findings.extend(_off_genes(case, drug, order.regimen, own, medicines))
+            if order.regimen is not None:
+                outcomes = _outcomes(case, drug, own, medicines)
+                findings.extend(_too_high(case, drug, order.regimen, outcomes))
+                findings.extend(_off_genes(case, drug, order.regimen, outcomes))
             findings.extend(_already_taken(case, drug))
             findings.extend(_boxed_warnings(case, drug))
     facts = {d: _facts_of(o.regimen) for o in read for d in o.drugs}
@@ -180,17 +182,21 @@ def _own_hits(case: Case, drug: DrugId, regimen: Regimen | None, medicines: tupl
     return drug_hits(case, case.knowledge.drugs[drug], case.subject(drug, medicines, plan_facts=_facts_of(regimen)))
 
 
-def _too_high(
-    case: Case, drug_id: DrugId, regimen: Regimen | None, hits: tuple[Hit, ...], medicines: tuple[DrugId, ...]
-) -> list[Finding]:
+def _outcomes(
+    case: Case, drug_id: DrugId, hits: tuple[Hit, ...], medicines: tuple[DrugId, ...]
+) -> tuple[LimitOutcome, ...]:
+    """What the drug's dose may be in this patient, for every use on file."""
+    drug = case.knowledge.drugs[drug_id]
+    asked = [case.for_indication(indication) for indication in dict.fromkeys(rule.indication for rule in drug.doses)]
+    return tuple(limits_for(one, drug, one.subject(drug_id, medicines), hits) for one in asked)
+
+
+def _too_high(case: Case, drug_id: DrugId, regimen: Regimen, outcomes: Sequence[LimitOutcome]) -> list[Finding]:
     """Whether the order exceeds the maximum of every use on file for this patient, each in its own unit."""
     drug = case.knowledge.drugs[drug_id]
-    if regimen is None:
-        return []
     exceeded: list[tuple[float, float, str, tuple[str, ...]]] = []
-    for indication in dict.fromkeys(rule.indication for rule in drug.doses):
-        asked = case.for_indication(indication)
-        limits = limits_for(asked, drug, asked.subject(drug_id, medicines), hits).limits
+    for outcome in outcomes:
+        limits = outcome.limits
         ordered = None if limits is None else amount_in(case, regimen, limits.unit)
         if limits is None or limits.max is None or ordered is None:
             continue
@@ -213,18 +219,15 @@ def _too_high(
     ]
 
 
-def _off_genes(
-    case: Case, drug_id: DrugId, regimen: Regimen | None, hits: tuple[Hit, ...], medicines: tuple[DrugId, ...]
-) -> list[Finding]:
+def _off_genes(case: Case, drug_id: DrugId, regimen: Regimen, outcomes: Sequence[LimitOutcome]) -> list[Finding]:
     """Whether the order of a drug to start lies outside the dose computed from the patient's genes, in every use."""
     drug = case.knowledge.drugs[drug_id]
-    if regimen is None or drug_id in case.present or case.knowledge.dosing_of(drug_id) is None:
+    if drug_id in case.present or case.knowledge.dosing_of(drug_id) is None:
         return []
     found: list[ComputedDose] = []
     ordered: dict[str, float] = {}
-    for indication in dict.fromkeys(rule.indication for rule in drug.doses):
-        asked = case.for_indication(indication)
-        computed = limits_for(asked, drug, asked.subject(drug_id, medicines), hits).computed
+    for outcome in outcomes:
+        computed = outcome.computed
         if computed is None or computed.low is None:
             continue
         amount = amount_in(case, regimen, computed.low.unit)

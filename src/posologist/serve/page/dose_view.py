@@ -1,0 +1,237 @@
+"""The dose control: doses between start and maximum, the curve of the one that is chosen, and what it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+from urllib.parse import urlencode
+
+from posologist.core.errors import PosologistError
+from posologist.core.evidence import Evidence
+from posologist.core.recommendation import NotChecked, Option, Start
+from posologist.core.regimen import Regimen, Target
+from posologist.core.simulation import DoseDocument, SimulationDocument
+from posologist.core.values import DrugId, Estimate, Quantity, Series
+from posologist.serve.charts import Aim
+from posologist.serve.words import unit
+from posologist.twin.orders import parse_regimen
+
+Levels = Literal["before", "after"]
+_CONCENTRATIONS = ("trough", "peak", "average", "cmin", "cmax", "concentration")
+_MEASURES = {
+    "peak": "Highest",
+    "trough": "Lowest",
+    "average": "Average",
+    "auc24": "Area under the curve in a day",
+    "ratio_to_typical": "Exposure against a typical patient",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DoseAsked:
+    """What the control was set to: a drug of the plan, a regimen, before or after levels."""
+
+    drug: str = ""
+    regimen: str = ""
+    levels: Levels = "before"
+
+
+@dataclass(frozen=True, slots=True)
+class DoseChoice:
+    """A dose that may be chosen; `text` is the whole regimen, `label` what is shown."""
+
+    text: str
+    label: str
+    chosen: bool
+    is_plan: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """An exposure at the dose that is chosen, and at the plan's."""
+
+    name: str
+    chosen: Estimate
+    plan: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class DoseView:
+    """The control for one drug of the plan in focus. `problem` says why no curve is there; it is never just empty."""
+
+    rank: int
+    drug: DrugId
+    drugs: tuple[tuple[DrugId, str, bool], ...]
+    start: Start
+    choices: tuple[DoseChoice, ...]
+    chosen: str
+    rest: str
+    maximum: Quantity | None
+    levels: Levels
+    levels_held: int
+    series: Series | None
+    plan_series: Series | None
+    measures: tuple[Measure, ...]
+    target: Target | None
+    aim: Aim | None
+    problem: NotChecked | None
+    evidence: Mapping[str, Evidence]
+
+    @property
+    def changed(self) -> bool:
+        """Whether another dose than the plan's is chosen."""
+        return self.chosen != self.start.regimen.text
+
+    @property
+    def order_text(self) -> str:
+        """The order that is made when the dose is changed."""
+        return f"{self.drug} {self.chosen}"
+
+
+def dose_view(
+    option: Option,
+    asked: DoseAsked,
+    *,
+    known: DoseDocument | None,
+    simulated: SimulationDocument | None = None,
+    levels_held: int = 0,
+    problem: NotChecked | None = None,
+) -> DoseView | None:
+    """The control of a plan; None where the plan starts nothing.
+
+    Parameters
+    ----------
+    known
+        Doses of the drug within this patient's limits; None where they cannot be told.
+    simulated
+        At the dose that is asked; None where it is the plan's own, before levels.
+    """
+    start = start_of(option, asked.drug)
+    if start is None:
+        return None
+    plan = start.regimen.text
+    choices = _choices(start, known, asked.regimen or plan)
+    chosen = next((choice.text for choice in choices if choice.chosen), plan)
+    series = start.exposure if simulated is None else simulated.outputs.get("concentration")
+    exposure = start.exposure_measures if simulated is None else simulated.exposure
+    target = known.target if known else None
+    return DoseView(
+        rank=option.rank,
+        drug=start.drug,
+        drugs=tuple(
+            (each.drug, f"?{urlencode({'plan': option.rank, 'drug': each.drug})}#dose", each is start)
+            for each in option.plan.start
+        ),
+        start=start,
+        choices=choices,
+        chosen=chosen,
+        rest=_rest(start),
+        maximum=start.regimen.maximum,
+        levels=asked.levels,
+        levels_held=levels_held,
+        series=None if problem else series,
+        plan_series=start.exposure if simulated is not None and _alike(start.exposure, series) else None,
+        measures=() if problem else _measures(exposure, start.exposure_measures if simulated is not None else {}),
+        target=target,
+        aim=_aim(target, series),
+        problem=problem or _no_curve(start, simulated, series),
+        evidence={**(known.evidence if known else {}), **(simulated.evidence if simulated else {})},
+    )
+
+
+def start_of(option: Option, drug: str) -> Start | None:
+    """The drug that is asked for, else the first that the plan starts."""
+    starts = option.plan.start
+    return next((start for start in starts if start.drug == drug), starts[0] if starts else None)
+
+
+def _choices(start: Start, known: DoseDocument | None, chosen: str) -> tuple[DoseChoice, ...]:
+    """The plan's dose and those above it within the maximum, from the smallest up, in products that exist."""
+    plan = start.regimen.text
+    texts = [plan, *(regimen.text for regimen in (known.regimens or known.unranked if known else ()))]
+    read = {text: regimen for text in dict.fromkeys(texts) if (regimen := _read(text, start.drug)) is not None}
+    own = read.get(plan)
+    if own is None:
+        return (DoseChoice(plan, plan, True, True),)
+    within = [text for text, regimen in read.items() if text == plan or _is_within(regimen, own, start)]
+    within.sort(key=lambda text: (_daily(read[text]), text))
+    if chosen not in within:
+        chosen = plan
+    same_way = len({(r.interval_h, r.route) for t, r in read.items() if t in within}) == 1
+    return tuple(
+        DoseChoice(text, _label(text) if same_way else text, text == chosen, text == plan) for text in within
+    )
+
+
+def _read(text: str, drug: DrugId) -> Regimen | None:
+    try:
+        return parse_regimen(text, drug=drug)
+    except PosologistError:  # not offered: its place between start and maximum cannot be told
+        return None
+
+
+def _daily(regimen: Regimen) -> float:
+    return regimen.dose_mg * 24.0 / regimen.interval_h
+
+
+def _is_within(regimen: Regimen, plan: Regimen, start: Start) -> bool:
+    top = start.regimen.maximum
+    if top is None or not top.unit.startswith("mg"):
+        return False
+    most = top.value if top.unit == "mg/day" else None
+    return most is not None and _daily(plan) <= _daily(regimen) <= most * (1 + 1e-9)
+
+
+def _label(text: str) -> str:
+    """The amount of a regimen: its first two words."""
+    return " ".join(text.split()[:2])
+
+
+def _rest(start: Start) -> str:
+    """What follows the amount: "orally once daily"."""
+    return " ".join(start.regimen.text.split()[2:])
+
+
+def _alike(one: Series | None, other: Series | None) -> bool:
+    return one is not None and other is not None and one.x == other.x and one.unit == other.unit
+
+
+def _measures(chosen: Mapping[str, Estimate], plan: Mapping[str, Estimate]) -> tuple[Measure, ...]:
+    return tuple(
+        Measure(name, chosen[key], plan.get(key) if _same_unit(chosen[key], plan.get(key)) else None)
+        for key, name in _MEASURES.items()
+        if key in chosen
+    )
+
+
+def _same_unit(one: Estimate, other: Estimate | None) -> bool:
+    return other is not None and one.unit == other.unit
+
+
+def _aim(target: Target | None, series: Series | None) -> Aim | None:
+    """The target as a band of the plot, where it is one of concentrations in the plot's unit."""
+    if target is None or series is None or target.measure not in _CONCENTRATIONS:
+        return None
+    return Aim(target.low, target.high) if unit(target.unit) == unit(series.unit) else None
+
+
+def _no_curve(start: Start, simulated: SimulationDocument | None, series: Series | None) -> NotChecked | None:
+    if series is not None:
+        return None
+    if simulated is not None and simulated.not_checked:
+        return simulated.not_checked[0]
+    return NotChecked(
+        what=f"concentration of {start.drug}", why=start.exposure_note or "no curve is held",
+        would_need="kinetics of the drug on file", drugs=(str(start.drug),),
+    )  # fmt: skip
+
+
+def without_problem(view: DoseView) -> DoseView:
+    """The view without its refusal, for what is still told beside it."""
+    return replace(view, problem=None)
+
+
+def choice_texts(choices: Sequence[DoseChoice]) -> tuple[str, ...]:
+    """The regimens that may be asked for."""
+    return tuple(choice.text for choice in choices)

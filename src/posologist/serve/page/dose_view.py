@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlencode
 
@@ -155,7 +155,7 @@ def _choices(start: Start, known: DoseDocument | None, chosen: str) -> tuple[Dos
     if own is None:
         return (DoseChoice(plan, plan, True, True),)
     within = [text for text, regimen in read.items() if text == plan or _is_within(regimen, own, start)]
-    within.sort(key=lambda text: (_daily(read[text]), text))
+    within.sort(key=lambda text: (read[text].per_day, text))
     if chosen not in within:
         chosen = plan
     same_way = len({(r.interval_h, r.route) for t, r in read.items() if t in within}) == 1
@@ -171,16 +171,12 @@ def _read(text: str, drug: DrugId) -> Regimen | None:
         return None
 
 
-def _daily(regimen: Regimen) -> float:
-    return regimen.dose_mg * 24.0 / regimen.interval_h
-
-
 def _is_within(regimen: Regimen, plan: Regimen, start: Start) -> bool:
+    """Whether a dose is at least the plan's and at most the maximum, per day."""
     top = start.regimen.maximum
-    if top is None or not top.unit.startswith("mg"):
+    if top is None or not regimen.unit == plan.unit == top.unit.removesuffix("/day"):
         return False
-    most = top.value if top.unit == "mg/day" else None
-    return most is not None and _daily(plan) <= _daily(regimen) <= most * (1 + 1e-9)
+    return plan.per_day <= regimen.per_day <= top.value * (1 + 1e-9)
 
 
 def _label(text: str) -> str:
@@ -225,13 +221,3 @@ def _no_curve(start: Start, simulated: SimulationDocument | None, series: Series
         what=f"concentration of {start.drug}", why=start.exposure_note or "no curve is held",
         would_need="kinetics of the drug on file", drugs=(str(start.drug),),
     )  # fmt: skip
-
-
-def without_problem(view: DoseView) -> DoseView:
-    """The view without its refusal, for what is still told beside it."""
-    return replace(view, problem=None)
-
-
-def choice_texts(choices: Sequence[DoseChoice]) -> tuple[str, ...]:
-    """The regimens that may be asked for."""
-    return tuple(choice.text for choice in choices)

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from posologist.core.evidence import Evidence
 from posologist.core.genotype import ExpressedPhenotype
-from posologist.core.recommendation import BannerFact, Finding, Monitoring, Option, Reason, Recommendation
+from posologist.core.recommendation import BannerFact, Finding, Monitoring, Option, Recommendation
 from posologist.core.values import Estimate, GeneSymbol
 from posologist.serve import blocks, words
 from posologist.serve.charts import common_axis, number
@@ -286,8 +286,3 @@ def expected_words(row: FollowUpRow) -> str:
 def reason_choices() -> tuple[tuple[ReasonCode, str], ...]:
     """The coded reasons to override, at most six, in the order in which they are offered."""
     return tuple((code, REASONS[code]) for code in REASON_CODES)
-
-
-def claims_of(view: AnswerView) -> tuple[Reason, ...]:
-    """Reasons of the plan in focus."""
-    return view.focus.reasons if view.focus else ()

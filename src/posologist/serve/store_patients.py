@@ -1,0 +1,152 @@
+"""Work on patients: records, genomes, measured values, consent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from sqlalchemy import exists, select
+
+from posologist.serve.refusals import NotFoundError, StoreError
+from posologist.serve.rows import ConsentRow, GenomeRow, MeasuredKind, MeasuredRow, PatientBrief, PatientRow
+from posologist.serve.tables import consents, contents, genomes, measured, patients
+from posologist.serve.transaction import Deed, Transaction, page_size, row_of
+
+_LONGEST_ID = 128
+
+
+class Patients(Transaction):
+    """What is held of patients. Every read leaves an access row and obeys the patient's consent."""
+
+    def put_patient(
+        self, patient_id: str, *, name: str, sex: str, birth_date: date | None, bundle: bytes, document: str
+    ) -> PatientRow:
+        """Hold a patient's record; a later record takes the place of the earlier one, which answers keep naming.
+
+        Raises
+        ------
+        StoreError
+            If the id is empty or too long.
+        ConsentRefusedError
+            If the patient is known and the consent does not cover the actor's purpose.
+        """
+        if not 0 < len(patient_id) <= _LONGEST_ID:
+            raise StoreError("the patient's id is empty or too long", where="Patient.id", hint="give up to 128 signs")
+        digest = hashlib.sha256(bundle).hexdigest()
+        connection = self.connection
+        known = connection.execute(select(patients.c.created_at).where(patients.c.id == patient_id)).scalar()
+        if known is not None:
+            self.check_patient(patient_id)
+        self.keep_content(digest, bundle)
+        row = PatientRow(
+            id=patient_id, name=name, sex=sex, birth_date=birth_date, document=document, digest=digest,
+            created_at=known or self.now, bundle=bundle,
+        )  # fmt: skip
+        values = {field: value for field, value in vars(row).items() if field != "bundle"}
+        self._put(known is not None, patients, patients.c.id == patient_id, values)
+        action = "U" if known is not None else "C"
+        self.record(action, "patient", patient_id, patient_id=patient_id, detail=f"record {digest}")
+        return row
+
+    def patient(self, patient_id: str) -> PatientRow:
+        """A patient with the record.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such patient.
+        ConsentRefusedError
+            If the consent does not cover the actor's purpose.
+        """
+        query = select(patients, contents.c.body.label("bundle")).join(contents)
+        found = self.reader.execute(query.where(patients.c.id == patient_id, self.allows(patients.c.id))).one_or_none()
+        if found is None:
+            self.check_patient(patient_id)
+            raise NotFoundError("no such patient", where="patient", hint="add the record first")
+        self.record("R", "patient", patient_id, patient_id=patient_id)
+        return row_of(PatientRow, found)
+
+    def patients(self, after: str | None = None, limit: int = 50) -> tuple[PatientBrief, ...]:
+        """Patients by id, those after an id; one whose consent does not cover the purpose is not among them."""
+        query = select(patients).where(self.allows(patients.c.id)).order_by(patients.c.id).limit(page_size(limit))
+        if after is not None:
+            query = query.where(patients.c.id > after)
+        found = tuple(row_of(PatientBrief, row) for row in self.reader.execute(query))
+        for row in found:
+            self.record("R", "patient", row.id, patient_id=row.id, detail="in a list")
+        return found
+
+    def put_genome(self, patient_id: str, *, profile: bytes, sample: str) -> GenomeRow:
+        """Hold a patient's phenotype document; a later one takes the place of the earlier."""
+        self.check_patient(patient_id)
+        digest = hashlib.sha256(profile).hexdigest()
+        self.keep_content(digest, profile)
+        row = GenomeRow(patient_id=patient_id, profile=profile, sample=sample, digest=digest, created_at=self.now)
+        known = self.connection.execute(select(exists().where(genomes.c.patient_id == patient_id))).scalar()
+        values = {field: value for field, value in vars(row).items() if field != "profile"}
+        self._put(bool(known), genomes, genomes.c.patient_id == patient_id, values)
+        self.record("U" if known else "C", "genome", digest, patient_id=patient_id)
+        return row
+
+    def genome(self, patient_id: str) -> GenomeRow | None:
+        """A patient's genes; None where none were given."""
+        self.check_patient(patient_id)
+        query = select(genomes, contents.c.body.label("profile")).join(contents)
+        found = self.reader.execute(
+            query.where(genomes.c.patient_id == patient_id, self.allows(genomes.c.patient_id))
+        ).one_or_none()
+        if found is None:
+            return None
+        self.record("R", "genome", found.digest, patient_id=patient_id)
+        return row_of(GenomeRow, found)
+
+    def put_measured(self, rows: Sequence[MeasuredRow]) -> int:
+        """Hold measured values; one that is held already (same id) is left as it is. How many were new."""
+        new = 0
+        for patient_id in dict.fromkeys(row.patient_id for row in rows):
+            self.check_patient(patient_id)
+        for row in rows:
+            if not self.connection.execute(select(exists().where(measured.c.id == row.id))).scalar():
+                self.insert(measured, dict(vars(row)))
+                self.record("C", row.kind, row.id, patient_id=row.patient_id)
+                new += 1
+        return new
+
+    def measured(self, patient_id: str, kind: MeasuredKind | None = None) -> tuple[MeasuredRow, ...]:
+        """What was measured and given, in the order of time, then of arrival."""
+        self.check_patient(patient_id)
+        query = select(measured).where(measured.c.patient_id == patient_id, self.allows(measured.c.patient_id))
+        if kind is not None:
+            query = query.where(measured.c.kind == kind)
+        ordered = query.order_by(measured.c.at, measured.c.what, measured.c.number)
+        found = tuple(row_of(MeasuredRow, row) for row in self.reader.execute(ordered))
+        self.record("R", "measured", kind or "all", patient_id=patient_id, detail=f"{len(found)} rows")
+        return found
+
+    def put_consent(self, patient_id: str, purpose: str, *, granted: bool) -> ConsentRow:
+        """Consent as the patient gave or refused it now; it counts from the next work on."""
+        if not self.connection.execute(select(exists().where(patients.c.id == patient_id))).scalar():
+            raise self.refuse(
+                NotFoundError("no such patient", where="patient", hint="add the record first"),
+                Deed("U", "consent", purpose, patient_id, "not found"),
+            )
+        row = ConsentRow(patient_id=patient_id, purpose=purpose, granted=granted, at=self.now)
+        self.insert(consents, dict(vars(row)))
+        said = "granted" if granted else "refused"
+        self.record("C", "consent", purpose, patient_id=patient_id, detail=said)
+        return row
+
+    def consents(self, patient_id: str) -> tuple[ConsentRow, ...]:
+        """Every consent of a patient, oldest first; it can be read whatever it says."""
+        query = select(consents).where(consents.c.patient_id == patient_id).order_by(consents.c.number)
+        found = tuple(row_of(ConsentRow, row) for row in self.reader.execute(query))
+        self.record("R", "consent", "all", patient_id=patient_id)
+        return found
+
+    def _put(self, known: bool, table: Any, this: Any, values: dict[str, Any]) -> None:
+        if known:
+            self.connection.execute(table.update().where(this).values(values))
+        else:
+            self.insert(table, values)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from posologist.serve.inputs import Absent, Build
-from posologist.serve.output import emit
+from posologist.serve.output import emit, json_text
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -44,4 +43,4 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout."
 
 def print_json(document: BaseModel) -> None:
     """A document as JSON on standard output."""
-    emit(json.dumps(document.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False))
+    emit(json_text(document))

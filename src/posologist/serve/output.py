@@ -1,6 +1,22 @@
-"""Standard output, and the reader who leaves early."""
+"""Documents as bytes, standard output, and the reader who leaves early."""
 
 from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+def json_text(document: BaseModel) -> str:
+    """A document as every door gives it: command line, REST and store."""
+    return json.dumps(document.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
+
+
+def json_bytes(document: BaseModel) -> bytes:
+    """A document as `--json` writes it on standard output, with the end of its line."""
+    return (json_text(document) + "\n").encode("utf-8", "surrogatepass")
 
 
 class ReaderGoneError(Exception):

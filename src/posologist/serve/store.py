@@ -1,9 +1,9 @@
 """The store: one database, SQLite by default or PostgreSQL by URL, with the same tables and the same code.
 
-    store = Store("sqlite:///posologist.db")
-    store.migrate()
-    with store.work(Actor("anna", "prescriber")) as work:
-        work.patient("p1")
+store = Store("sqlite:///posologist.db")
+store.migrate()
+with store.work(Actor("anna", "prescriber")) as work:
+    work.patient("p1")
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Store:
         If the URL is none of these.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, url: str | URL, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.url = database_url(url)
         self._clock = clock
         self._engines = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url)
@@ -75,6 +75,11 @@ class Store:
         """The file of a SQLite database; None in memory and for PostgreSQL."""
         name = self.url.database
         return Path(name) if self.is_sqlite and name and name != ":memory:" else None
+
+    @property
+    def now(self) -> datetime:
+        """The time of the store's clock."""
+        return self._clock()
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
@@ -160,7 +165,7 @@ class Store:
             self._engines.writer.dispose()
 
 
-def database_url(text_: str) -> URL:
+def database_url(given: str | URL) -> URL:
     """A database's URL, checked; PostgreSQL is reached by psycopg.
 
     Raises
@@ -170,7 +175,7 @@ def database_url(text_: str) -> URL:
     """
     hint = "write sqlite:///FILE or postgresql://USER@HOST/NAME"
     try:
-        url = make_url(text_)
+        url = make_url(given)
     except (ArgumentError, ValueError) as error:
         raise StoreError("not a database's URL", where="--database", hint=hint) from error
     if url.drivername in ("sqlite", "sqlite+pysqlite"):

@@ -142,9 +142,13 @@ class Answers(Transaction):
             raise ConflictError("the follow-up is another one's", where="follow-up", hint="use its own id")
         else:
             self.connection.execute(follow_ups.update().where(this).values(vars(row)))
-        action = "C" if known is None else "U"
-        self.record(action, "follow-up", row.id, patient_id=row.patient_id, detail=row.status)
+        self.record("C" if known is None else "U", "follow-up", row.id, patient_id=row.patient_id, detail=row.status)
         return row
+
+    def schedule(self, row: FollowUpRow) -> FollowUpRow:
+        """Hold a follow-up; one that is held already stays as it is now."""
+        known = self.connection.execute(select(follow_ups).where(follow_ups.c.id == row.id)).one_or_none()
+        return self.put_follow_up(row) if known is None else row_of(FollowUpRow, known)
 
     def follow_ups(
         self,

@@ -46,8 +46,9 @@ class Patients(Transaction):
         )  # fmt: skip
         values = {field: value for field, value in vars(row).items() if field != "bundle"}
         self._put(known is not None, patients, patients.c.id == patient_id, values)
-        action = "U" if known is not None else "C"
-        self.record(action, "patient", patient_id, patient_id=patient_id, detail=f"record {digest}")
+        self.record(
+            "C" if known is None else "U", "patient", patient_id, patient_id=patient_id, detail=f"record {digest}"
+        )
         return row
 
     def patient(self, patient_id: str) -> PatientRow:

@@ -98,6 +98,10 @@ class Transaction:
             self._append(waiting)
         return self._writing
 
+    def rest(self) -> None:
+        """Give the reading connection back while something is computed."""
+        self._release_reader()
+
     def record(
         self, action: AuditAction, entity_type: str, entity_id: str, *, patient_id: str = "", detail: str = ""
     ) -> None:

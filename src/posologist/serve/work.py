@@ -83,14 +83,15 @@ class Work(Patients, Answers):
         """
         connection, name = self.connection, _hashed(jti)
         connection.execute(delete(seen_tokens).where(seen_tokens.c.expires <= self.now))
-        if expires <= self.now or connection.execute(select(seen_tokens.c.jti).where(seen_tokens.c.jti == name)).first():
+        if (
+            expires <= self.now
+            or connection.execute(select(seen_tokens.c.jti).where(seen_tokens.c.jti == name)).first()
+        ):
             return True
         self.insert(seen_tokens, {"jti": name, "expires": expires})
         return False
 
-    def audit_rows(
-        self, *, after: int = 0, limit: int = 50, patient_id: str | None = None
-    ) -> tuple[AuditRow, ...]:
+    def audit_rows(self, *, after: int = 0, limit: int = 50, patient_id: str | None = None) -> tuple[AuditRow, ...]:
         """Rows of the audit chain after a number; reading them leaves a row of its own."""
         query = select(audit).where(audit.c.seq > after).order_by(audit.c.seq).limit(page_size(limit))
         if patient_id is not None:

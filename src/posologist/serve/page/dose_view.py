@@ -159,9 +159,7 @@ def _choices(start: Start, known: DoseDocument | None, chosen: str) -> tuple[Dos
     if chosen not in within:
         chosen = plan
     same_way = len({(r.interval_h, r.route) for t, r in read.items() if t in within}) == 1
-    return tuple(
-        DoseChoice(text, _label(text) if same_way else text, text == chosen, text == plan) for text in within
-    )
+    return tuple(DoseChoice(text, _label(text) if same_way else text, text == chosen, text == plan) for text in within)
 
 
 def _read(text: str, drug: DrugId) -> Regimen | None:

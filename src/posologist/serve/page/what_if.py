@@ -1,4 +1,4 @@
-"""What another dose of a plan's drug would do in this patient: the same curve as the plan's, at the dose that is asked."""
+"""What another dose of a plan's drug would do in this patient: the plan's curve, at the dose that is asked."""
 
 from __future__ import annotations
 
@@ -55,10 +55,11 @@ def what_if(
     others = [*option.plan.keep, *(start.drug for start in option.plan.start)]
     medicines: tuple[DrugId, ...] = (*(d for d in dict.fromkeys(others) if d != drug), drug)
     parsed = parse_regimen(regimen, drug=drug)
-    if after_levels:
-        model, curve, told = _by_levels(case, question, patient, parsed, medicines)
-    else:
-        model, curve, told = "", curve_of(case, medicines, parsed), exposure_of(case, medicines, parsed)
+    model, curve, told = (
+        _by_levels(case, question, patient, parsed, medicines)
+        if after_levels
+        else ("", curve_of(case, medicines, parsed), exposure_of(case, medicines, parsed))
+    )
     document = SimulationDocument(
         drug=drug, model=model, patient=patient.id, regimen=parsed.text,
         outputs={} if isinstance(curve, MissingKinetics) else {"concentration": curve}, parameters={},

@@ -14,6 +14,7 @@ from posologist.core.evaluation import CheckBin
 from posologist.core.values import Estimate, Series
 
 _BAR_WIDTH, _BAR_HEIGHT, _BAR_MIDDLE = 210, 16, 8
+PAIR_WIDTH = 150
 _PART_WIDTH, _PART_HEIGHT = 90, 12
 _CURVE_WIDTH, _CURVE_HEIGHT = 368, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 22
@@ -50,9 +51,9 @@ def common_axis(estimates: Sequence[Estimate]) -> tuple[float, float]:
     return low - air, high + air
 
 
-def _on_bar(value: float, axis: tuple[float, float]) -> float:
+def _on_bar(value: float, axis: tuple[float, float], width: int = _BAR_WIDTH) -> float:
     low, high = axis
-    return 4 + (_BAR_WIDTH - 8) * (value - low) / (high - low)
+    return 4 + (width - 8) * (value - low) / (high - low)
 
 
 def round_ticks(low: float, high: float) -> list[float]:
@@ -63,14 +64,15 @@ def round_ticks(low: float, high: float) -> list[float]:
     return [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def axis_scale(axis: tuple[float, float]) -> str:
+def axis_scale(axis: tuple[float, float], width: int = _BAR_WIDTH) -> str:
     """The scale that stands once above all interval bars."""
+    places = [(value, f"{_on_bar(value, axis, width):.1f}") for value in round_ticks(*axis)]
     ticks = "".join(
-        f'<line class="axis" x1="{_on_bar(value, axis):.1f}" x2="{_on_bar(value, axis):.1f}" y1="13" y2="17"/>'
-        f'<text class="tick" x="{_on_bar(value, axis):.1f}" y="10" text-anchor="middle">{number(value)}</text>'
-        for value in round_ticks(*axis)
+        f'<line class="axis" x1="{x}" x2="{x}" y1="13" y2="17"/>'
+        f'<text class="tick" x="{x}" y="10" text-anchor="middle">{number(value)}</text>'
+        for value, x in places
     )
-    box = f'width="{_BAR_WIDTH}" height="17" viewBox="0 0 {_BAR_WIDTH} 17"'
+    box = f'width="{width}" height="17" viewBox="0 0 {width} 17"'
     return f'<svg class="bar" {box} aria-hidden="true">{ticks}</svg>'
 
 
@@ -105,7 +107,7 @@ def pair_bar(benefit: Estimate, harm: Estimate, axis: tuple[float, float]) -> st
     """Benefit over harm on one common axis with its zero line; told apart by shape, not only by colour."""
     rows = []
     for estimate, css, y in ((benefit, "gain", 9), (harm, "cost", 27)):
-        low, high, value = (_on_bar(v, axis) for v in (estimate.low, estimate.high, estimate.value))
+        low, high, value = (_on_bar(v, axis, PAIR_WIDTH) for v in (estimate.low, estimate.high, estimate.value))
         mark = (
             f'<circle class="dot" cx="{value:.1f}" cy="{y}" r="4.5"/>'
             if css == "gain"
@@ -114,9 +116,9 @@ def pair_bar(benefit: Estimate, harm: Estimate, axis: tuple[float, float]) -> st
         )
         rows.append(f'<g class="{css}"><line class="span" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>{mark}</g>')
     label = escape(f"Benefit {interval(benefit)}; harm {interval(harm)}")
-    zero = _on_bar(0.0, axis)
+    zero = _on_bar(0.0, axis, PAIR_WIDTH)
     return (
-        f'<svg class="pair" width="{_BAR_WIDTH}" height="36" viewBox="0 0 {_BAR_WIDTH} 36" role="img" '
+        f'<svg class="pair" width="{PAIR_WIDTH}" height="36" viewBox="0 0 {PAIR_WIDTH} 36" role="img" '
         f'aria-label="{label}"><line class="zero" x1="{zero:.1f}" x2="{zero:.1f}" y1="0" y2="36"/>{"".join(rows)}</svg>'
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlencode
@@ -66,6 +66,7 @@ class DoseView:
     start: Start
     choices: tuple[DoseChoice, ...]
     chosen: str
+    amount_unit: str
     rest: str
     maximum: Quantity | None
     levels: Levels
@@ -113,6 +114,7 @@ def dose_view(
     plan = start.regimen.text
     choices = _choices(start, known, asked.regimen or plan)
     chosen = next((choice.text for choice in choices if choice.chosen), plan)
+    bare = choices[0].label != choices[0].text
     series = start.exposure if simulated is None else simulated.outputs.get("concentration")
     exposure = start.exposure_measures if simulated is None else simulated.exposure
     target = known.target if known else None
@@ -126,7 +128,8 @@ def dose_view(
         start=start,
         choices=choices,
         chosen=chosen,
-        rest=_rest(start),
+        amount_unit=plan.split()[1] if bare else "",
+        rest=" ".join(plan.split()[2:]) if bare else "",
         maximum=start.regimen.maximum,
         levels=asked.levels,
         levels_held=levels_held,
@@ -158,8 +161,14 @@ def _choices(start: Start, known: DoseDocument | None, chosen: str) -> tuple[Dos
     within.sort(key=lambda text: (read[text].per_day, text))
     if chosen not in within:
         chosen = plan
-    same_way = len({(r.interval_h, r.route) for t, r in read.items() if t in within}) == 1
-    return tuple(DoseChoice(text, _label(text) if same_way else text, text == chosen, text == plan) for text in within)
+    bare = _one_unit(start, tuple(read[text] for text in within))
+    return tuple(DoseChoice(text, text.split()[0] if bare else text, text == chosen, text == plan) for text in within)
+
+
+def _one_unit(start: Start, regimens: Sequence[Regimen]) -> bool:
+    """Whether the doses differ in nothing but their number, so that unit and rhythm can stand once above them."""
+    words = start.regimen.text.split()
+    return len(words) > 2 and all(regimen.text.split()[1:] == words[1:] for regimen in regimens)
 
 
 def _read(text: str, drug: DrugId) -> Regimen | None:
@@ -175,16 +184,6 @@ def _is_within(regimen: Regimen, plan: Regimen, start: Start) -> bool:
     if top is None or not regimen.unit == plan.unit == top.unit.removesuffix("/day"):
         return False
     return plan.per_day <= regimen.per_day <= top.value * (1 + 1e-9)
-
-
-def _label(text: str) -> str:
-    """The amount of a regimen: its first two words."""
-    return " ".join(text.split()[:2])
-
-
-def _rest(start: Start) -> str:
-    """What follows the amount: "orally once daily"."""
-    return " ".join(start.regimen.text.split()[2:])
 
 
 def _alike(one: Series | None, other: Series | None) -> bool:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from posologist.core.values import Estimate, Series
 from posologist.serve import blocks
-from posologist.serve.charts import Aim, axis_scale, curve, pair_bar
+from posologist.serve.charts import PAIR_WIDTH, Aim, axis_scale, curve, pair_bar
 from posologist.serve.doors import Doors
 from posologist.serve.page.views import AnswerView, Visitor, expected_words, follow_up_state, reason_choices
 from posologist.serve.style import environment
@@ -96,7 +96,7 @@ def _pair(benefit: Estimate, harm: Estimate, axis: tuple[float, float]) -> Marku
 
 
 def _scale(axis: tuple[float, float]) -> Markup:
-    return Markup(axis_scale(axis))
+    return Markup(axis_scale(axis, PAIR_WIDTH))
 
 
 def _curve_with(series: Series, title: str, other: Series | None, aim: Aim | None) -> Markup:

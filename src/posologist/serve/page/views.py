@@ -83,11 +83,12 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True)
 class PlansView:
-    """The ranked plans on one axis; `ties` are the ranks that cannot be told apart from the first."""
+    """The ranked plans on one axis; `scale` says what it counts, `ties` which ranks cannot be told apart."""
 
     rows: tuple[PlanRow, ...]
     yardstick: Option | None
     axis: tuple[float, float]
+    scale: str
     ties: tuple[int, ...]
 
 
@@ -227,8 +228,18 @@ def _plans(document: Recommendation, focus: Option | None) -> PlansView:
         ),
         yardstick=document.yardstick,
         axis=common_axis(estimates) if estimates else (-1.0, 1.0),
+        scale=scale_words(options[0].benefit.unit, options[0].risk.unit) if options else "",
         ties=tuple(sorted(ties)),
     )
+
+
+def scale_words(benefit: str, harm: str) -> str:
+    """What benefit and harm count, with what they share said once: "Per 1,000 patients: benefit = ..., harm = ...."."""
+    one, _, per_one = benefit.partition(" per ")
+    other, _, per_other = harm.partition(" per ")
+    if per_one and per_one == per_other:
+        return f"Per {per_one}: benefit = {one}, harm = {other}."
+    return f"Benefit: {benefit}. Harm: {harm}."
 
 
 def _grounds(document: Recommendation, focus: Option) -> Grounds:

@@ -228,7 +228,7 @@ def _plans(document: Recommendation, focus: Option | None) -> PlansView:
         ),
         yardstick=document.yardstick,
         axis=common_axis(estimates) if estimates else (-1.0, 1.0),
-        scale=scale_words(options[0].benefit.unit, options[0].risk.unit) if options else "",
+        scale=scale_words(shown[0].benefit.unit, shown[0].risk.unit) if shown else "",
         ties=tuple(sorted(ties)),
     )
 

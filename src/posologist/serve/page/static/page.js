@@ -102,22 +102,28 @@
   const columns = (d) => [d.x, d.low || d.y, d.high || d.y, d.other || d.y.map(() => null), d.y];
   function options(figure, data, width) {
     const ink = token("--muted"), line = token("--accent"), grid = token("--line"), unit = figure.dataset.unit;
+    const read = one(".reading", figure), show = (value) => Number(value.toPrecision(3));
+    const tell = (u) => {
+      const at = u.cursor.idx;
+      const band = data.low && at != null ? ` (${show(data.low[at])} to ${show(data.high[at])})` : "";
+      const plan = data.other && at != null ? `; plan ${show(data.other[at])}` : "";
+      read.textContent = at == null ? "Point at the curve to read it" : `${data.x[at]} h: ${show(data.y[at])}${band} ${unit}${plan}`;
+    };
     const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "11px Inter" };
-    const say = (u, value) => (value == null ? "" : `${Number(value.toPrecision(3))} ${unit}`);
     return {
       width, height: 168, padding: [8, 10, 0, 0],
       scales: { x: { time: false }, y: { range: (u, low, high) => [0, Math.max(high, (data.aim && data.aim[1]) || 0) * 1.05] } },
-      cursor: { y: false, points: { size: 7 } },
+      legend: { show: false }, cursor: { y: false, points: { size: 7 } },
       axes: [{ ...axis, size: 24, incrs: [6, 12, 24, 48, 96, 168] }, { ...axis, size: 44 }],
       bands: [{ series: [2, 1], fill: token("--band") }],
       series: [
-        { label: "Hours", value: (u, value) => (value == null ? "" : `${value}`) },
-        { label: "Low", stroke: token("--band"), width: 0, points: { show: false }, value: say },
-        { label: "High", stroke: token("--band"), width: 0, points: { show: false }, value: say },
-        { label: "Plan", stroke: ink, width: 1.5, dash: [5, 4], points: { show: false }, show: Boolean(data.other), value: say },
-        { label: "Median", stroke: line, width: 2, points: { show: false }, value: say },
+        {},
+        { stroke: token("--band"), width: 0, points: { show: false } },
+        { stroke: token("--band"), width: 0, points: { show: false } },
+        { stroke: ink, width: 1.5, dash: [5, 4], points: { show: false }, show: Boolean(data.other) },
+        { stroke: line, width: 2, points: { show: false } },
       ],
-      hooks: { drawClear: [(u) => aim(u, data.aim)] },
+      hooks: { drawClear: [(u) => aim(u, data.aim)], setCursor: [tell], ready: [tell] },
     };
   }
   function aim(u, band) {

@@ -300,7 +300,7 @@ class _Pages:
             row, genome = work.patient(patient_id), work.genome(patient_id)
             answers = work.answers(patient_id, kind="recommendation", limit=10)
         knowledge = self._service.knowledge
-        choices = sorted((held.id, held.name.capitalize()) for held in knowledge.indications.values())
+        choices = sorted((held.id, held.name[:1].upper() + held.name[1:]) for held in knowledge.indications.values())
         return _page(
             "patient.html.j2", status, visitor=who.visitor, here="patients", patient=row, genome=genome,
             answers=answers, indications=choices, indication=indication, as_of=as_of, problem=problem,

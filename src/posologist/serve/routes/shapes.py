@@ -213,9 +213,8 @@ class ObservationsIn(_In):
 
 
 class AddedOut(_Out):
-    """How many values were given, and how many of them were new."""
+    """How many of the values were new."""
 
-    given: int
     new: int
 
 

@@ -37,7 +37,7 @@ class Problem(BaseModel):
     """An error, RFC 9457."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [
-        {"type": "about:blank", "title": "Unprocessable Content", "status": 422, "code": "input",
+        {"type": "about:blank", "title": "Unprocessable Entity", "status": 422, "code": "input",
          "detail": "indication: no indication 'gout'", "where": "indication", "hint": "there are: hypertension, ...",
          "request_id": "3b0f6f0d5f7c4e3f8e8f5a1b2c3d4e5f"}
     ]})  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from posologist.serve.rows import (
     AnswerBrief,
@@ -34,18 +34,14 @@ _MOST_ROWS = 1000
 
 
 def _iso(given: object) -> object:
-    if isinstance(given, str) and (len(given) < 16 or given[4:5] != "-"):
+    """A time as text with a day and an hour; numbers, which pydantic would take for seconds, are refused."""
+    if not isinstance(given, str) or len(given) < 16 or given[4] != "-" or not "1900" <= given[:4] <= "2200":
         raise ValueError("write a time as 2026-11-20T14:30:00Z")
     return given
 
 
-def _after_1800(at: datetime) -> datetime:
-    if at.year < 1800:
-        raise ValueError("the time is before 1800")
-    return at
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_after_1800)]
+Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2200, 12, 31))]
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_iso)]
 
 
 class _In(BaseModel):
@@ -140,7 +136,7 @@ class RecommendIn(_In):
     """What is treated, as `posologist recommend` takes it."""
 
     indication: Line
-    as_of: date | None = None
+    as_of: Day | None = None
     guideline: Literal["US25", "ESC24"] | None = None
     harm_aversion: float | None = Field(default=None, ge=0.5, le=10)
 
@@ -149,7 +145,7 @@ class ScreenIn(_In):
     """What is to be ordered, as `posologist screen` takes it."""
 
     orders: tuple[Line, ...] = Field(min_length=1, max_length=50)
-    as_of: date | None = None
+    as_of: Day | None = None
 
 
 class DoseIn(_In):
@@ -162,7 +158,7 @@ class DoseIn(_In):
     covariates: dict[Line, float] = Field(default={}, max_length=20)
     mic: float | None = Field(default=None, ge=1e-6, le=1e6)
     at: Moment | None = None
-    as_of: date | None = None
+    as_of: Day | None = None
 
 
 class LevelIn(_In):
@@ -278,7 +274,7 @@ class PlannedIn(_In):
     """What is to be looked at, when, and what is then expected."""
 
     what: Line
-    due: date
+    due: Day
     kind: Annotated[str, StringConstraints(min_length=1, max_length=32, pattern="^[a-z-]+$")] = "monitoring"
     expected_low: float | None = None
     expected_high: float | None = None

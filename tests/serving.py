@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fastapi import FastAPI
@@ -52,7 +53,7 @@ class Served:
     accounts: Accounts
     clock: Clock
     client: TestClient
-    tokens: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str]
 
     def ask(
         self, method: str, path: str, *, role: str = "prescriber", headers: Mapping[str, str] | None = None, **more: Any
@@ -70,16 +71,29 @@ class Served:
         return str(done.json()["id"])
 
 
+@cache
+def _prepared() -> tuple[bytes, dict[str, str]]:
+    """A database with one account of each role, whose id is the role, and their tokens; made once."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "prepared.db"
+        store = Store(f"sqlite:///{path}", clock=Clock())
+        store.migrate()
+        accounts = Accounts(store)
+        tokens = {}
+        for role in ROLES:
+            accounts.add(role, name=f"Test {role}", role=role, password=PASSWORD)
+            tokens[role] = accounts.issue_token(role, lasts=timedelta(days=30)).token
+        store.close()
+        return path.read_bytes(), tokens
+
+
 def a_server(folder: Path, *, limits: Limits | None = None, bounds: Bounds | None = None, **more: Any) -> Served:
-    """A server with one account of each role, whose id is the role."""
+    """A server over a store in this folder."""
+    content, tokens = _prepared()
+    (folder / "served.db").write_bytes(content)
     clock = Clock()
     store = Store(f"sqlite:///{folder / 'served.db'}", clock=clock)
-    store.migrate()
     accounts = Accounts(store)
     app = create_app(Service(store, knowledge(), bounds=bounds), accounts=accounts, limits=limits, **more)
     client = TestClient(app, base_url="https://testserver", raise_server_exceptions=False)
-    served = Served(app, store, accounts, clock, client)
-    for role in ROLES:
-        accounts.add(role, name=f"Test {role}", role=role, password=PASSWORD)
-        served.tokens[role] = accounts.issue_token(role, lasts=timedelta(days=30)).token
-    return served
+    return Served(app, store, accounts, clock, client, tokens)

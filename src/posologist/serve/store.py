@@ -248,10 +248,15 @@ def _told_wrongly(connection: Connection, row: AuditRow) -> str:
         return f"the {row.entity_type} that it tells of is not there"
     if row.entity_type == "answer":
         made = answer_id(
-            found.kind, found.patient_id, versions=found.versions, request=bytes(found.request),
-            document=bytes(found.document),
+            str(found.kind), str(found.patient_id), versions=str(found.versions), request=_as_bytes(found.request),
+            document=_as_bytes(found.document),
         )  # fmt: skip
         same = made == row.entity_id and found.patient_id == row.patient_id
     else:
         same = decision_digest(row_of(DecisionRow, found)) == row.detail
     return "" if same else f"the {row.entity_type} that it tells of was changed"
+
+
+def _as_bytes(found: object) -> bytes:
+    """A column of bytes, which somebody may have written a text into."""
+    return found if isinstance(found, bytes) else str(found).encode("utf-8", "surrogatepass")

@@ -56,13 +56,15 @@ def _copy(source: Path, to: Path) -> Verified:
     part = to.with_name(to.name + ".part")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600))
-        with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as held:
-            with closing(sqlite3.connect(part)) as copy:
-                held.backup(copy, pages=_PAGES)
-                sound = [row[0] for row in copy.execute("PRAGMA integrity_check(1)")]
+        readable = f"{source.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(readable, uri=True)) as held, closing(sqlite3.connect(part)) as copy:
+            held.backup(copy, pages=_PAGES)
+            sound = [row[0] for row in copy.execute("PRAGMA integrity_check(1)")]
         if sound != ["ok"]:
             raise StoreError("the file is damaged", where=str(source), hint="use another backup")
         found = _verified(part, source)
+        with closing(sqlite3.connect(part)) as copy:
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, and reading it leaves none beside it
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
         os.close(os.open(to, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # nobody else takes the name

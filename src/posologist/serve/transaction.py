@@ -157,7 +157,9 @@ class Transaction:
         ConsentRefusedError
             If the consent does not cover the actor's purpose.
         """
-        held = self.reader.execute(select(self.allows(patients.c.id)).where(patients.c.id == patient_id)).scalar()
+        held = self.reader.execute(
+            select(self.allows(patients.c.id)).where(patients.c.id == plain(patient_id))
+        ).scalar()
         if held is None:
             deed = Deed("R", "patient", patient_id, patient_id, "not found")
             raise self.refuse(NotFoundError("no such patient", where="patient", hint="add the record first"), deed)

@@ -156,7 +156,7 @@ def test_a_key_whose_request_failed_may_be_used_again(served: Served, patient: s
     failed = served.ask("POST", f"/patients/{patient}/dose", json={"drug": "no such drug"}, headers=key)
     again = served.ask("POST", f"/patients/{patient}/dose", json={"drug": "no such drug"}, headers=key)
 
-    assert (failed.status_code, again.status_code) == (422, 422)
+    assert (failed.status_code, again.status_code) == (404, 404)
     assert failed.json()["detail"] == again.json()["detail"]
 
 
@@ -281,7 +281,6 @@ def test_a_vcf_of_several_samples_needs_the_name_of_one(served: Served, tmp_path
         (b'{"indication": "hyper\\u0000tension"}', "indication"),
         (b'{"indication": "\\ud800"}', "body"),
         (b'{"indication": "' + b"x" * 3000 + b'"}', "indication"),
-        (b'{"indication": "gout"}', ""),
     ],
 )
 def test_a_body_that_is_not_as_written_down_is_a_problem(served: Served, patient: str, body: bytes, where: str) -> None:
@@ -306,6 +305,7 @@ def test_a_body_that_is_not_as_written_down_is_a_problem(served: Served, patient
         ("GET", "/patients?limit=0", 422),
         ("POST", "/patients", 415),
         ("GET", "/patients/nobody/phenotype", 404),
+        ("POST", "/patients/nobody/recommend", 415),
     ],
 )
 def test_what_is_not_there_is_a_problem(served: Served, method: str, path: str, status: int) -> None:

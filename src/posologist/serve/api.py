@@ -121,6 +121,8 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
             public = RULES[(method.upper(), path)] is PUBLIC
             operation["security"] = [] if public else [{"token": []}, {"session": []}]
             told = _ALWAYS if public else _ALWAYS | _SIGNED_IN
+            if path.endswith("/sessions"):
+                told = told | {"401": "account or password is wrong"}
             if "{" in path or "current" in path:
                 told = told | {"404": "there is none"}
             if "requestBody" in operation:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from posologist.core.recommendation import Recommendation, Screening
 from posologist.core.simulation import DoseDocument
 from posologist.serve.access import API
-from posologist.serve.routes.asking import Asker, Here, Key, described, is_unchanged, json_body, once, reply
+from posologist.serve.routes.asking import Asker, Here, Key, described, is_unchanged, json_body, named, once, reply
 from posologist.serve.routes.paging import Limit, NumberCursor, next_of
 from posologist.serve.routes.patients import PatientId
 from posologist.serve.routes.shapes import AnswerOut, AnswersOut, DoseIn, RecommendIn, ReplayOut, ScreenIn
@@ -53,6 +53,7 @@ def recommend(
     """Ranked plans; the bytes of `posologist recommend --json`."""
 
     def make() -> Response:
+        named(here.service.knowledge.indication, body.indication, "indication")
         row = here.service.recommend(
             who, patient_id, body.indication, as_of=body.as_of, guideline=body.guideline,
             harm_aversion=body.harm_aversion,
@@ -95,6 +96,9 @@ def dose(
     """Regimens of one drug, with the levels and doses that are held; the bytes of `posologist dose --json`."""
 
     def make() -> Response:
+        named(here.service.knowledge.drug, body.drug, "drug")
+        if body.indication is not None:
+            named(here.service.knowledge.indication, body.indication, "indication")
         row = here.service.dose(
             who, patient_id, body.drug, as_of=body.as_of, at=body.at, model=body.model, target=body.target,
             indication=body.indication, covariates=body.covariates, mic=body.mic,

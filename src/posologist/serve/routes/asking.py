@@ -18,6 +18,7 @@ from posologist.serve.access import PUBLIC, RULES
 from posologist.serve.accounts import Accounts, check_csrf
 from posologist.serve.metrics import Metrics
 from posologist.serve.problems import first_of
+from posologist.serve.refusals import NotFoundError
 from posologist.serve.refused import ForbiddenError, TooMuchError, UnauthorisedError
 from posologist.serve.rows import AccountRow, Actor
 from posologist.serve.security import Limiter
@@ -201,6 +202,20 @@ def is_unchanged(request: Request, etag: str) -> bool:
     """Whether the caller holds this version already (If-None-Match)."""
     given = request.headers.get("if-none-match", "")
     return etag in (part.strip().removeprefix("W/") for part in given.split(",")) or given.strip() == "*"
+
+
+def named(look_up: Callable[[str], object], name: str, where: str) -> None:
+    """Refuse a name that our knowledge does not hold.
+
+    Raises
+    ------
+    NotFoundError
+        With the nearest names.
+    """
+    try:
+        look_up(name)
+    except InputError as error:
+        raise NotFoundError(error.message, where=where, hint=error.hint) from None
 
 
 def described(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:

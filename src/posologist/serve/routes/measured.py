@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from posologist.serve.access import API
 from posologist.serve.measuring import Measurement
-from posologist.serve.routes.asking import Asker, Here, Key, described, json_body, once, reply
+from posologist.serve.refusals import NotFoundError
+from posologist.serve.routes.asking import Asker, Here, Key, described, json_body, named, once, reply
 from posologist.serve.routes.patients import PatientId
 from posologist.serve.routes.shapes import (
     AddedOut,
@@ -77,6 +78,8 @@ def add_levels(
     def make() -> Response:
         if isinstance(body, bytes):
             return _told(here.service.add_levels(who, patient_id, body, document=document))
+        for analyte in {row.analyte for row in body.levels}:
+            named(here.service.knowledge.drug, analyte, "analyte")
         rows = [Measurement("level", row.at, row.analyte, row.value, row.unit) for row in body.levels]
         return _told(here.service.add_measured(who, patient_id, rows))
 
@@ -101,6 +104,8 @@ def add_administrations(
     def make() -> Response:
         if isinstance(body, bytes):
             return _told(here.service.add_events(who, patient_id, body, document=document))
+        for drug in {row.drug for row in body.administrations}:
+            named(here.service.knowledge.drug, drug, "drug")
         rows = [
             Measurement("administration", row.at, row.drug, row.amount, row.unit, row.route, row.duration_h)
             for row in body.administrations
@@ -123,8 +128,14 @@ def add_observations(
     key: Key = None,
 ) -> Response:
     """Holds measured values; one that is held already counts once."""
-    rows = [Measurement("observation", row.at, row.key, row.value, row.unit) for row in body.observations]
-    return once(request, who, key, lambda: _told(here.service.add_measured(who, patient_id, rows)))
+
+    def make() -> Response:
+        for unknown in {row.key for row in body.observations} - set(here.service.knowledge.codes.analytes):
+            raise NotFoundError(f"no key '{unknown}'", where="key", hint="write e.g. sbp, creatinine, potassium")
+        rows = [Measurement("observation", row.at, row.key, row.value, row.unit) for row in body.observations]
+        return _told(here.service.add_measured(who, patient_id, rows))
+
+    return once(request, who, key, make)
 
 
 @routes.get("/patients/{patient_id}/measured", response_model=MeasuredListOut)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from posologist.serve.rows import (
     AnswerBrief,
@@ -29,19 +38,45 @@ _PLAIN = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]*$"
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PLAIN)]
 Free = Annotated[str, StringConstraints(max_length=2000, pattern=_PLAIN)]
 Unit = Annotated[str, StringConstraints(max_length=40, pattern=_PLAIN)]
+GivenUnit = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_PLAIN)]
 AnswerId = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 _MOST_ROWS = 1000
 
 
-def _iso(given: object) -> object:
-    """A time as text with a day and an hour; numbers, which pydantic would take for seconds, are refused."""
-    if not isinstance(given, str) or len(given) < 16 or given[4] != "-" or not "1900" <= given[:4] <= "2200":
-        raise ValueError("write a time as 2026-11-20T14:30:00Z")
-    return given
+_DAY = (
+    r"(?:(?:19|20)[0-9]{2}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    r"|02-(?:0[1-9]|1[0-9]|2[0-8]))|(?:19(?:0[48]|[2468][048]|[13579][26])|20(?:[02468][048]|[13579][26]))-02-29)"
+)
+_HOUR = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.][0-9]{1,6})?)?"
+_OFFSET = r"(?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9])"
+DAY, MOMENT = f"^{_DAY}$", f"^{_DAY}T{_HOUR}{_OFFSET}$"
+"""A day and a time from 1900 to 2099, as the OpenAPI document states them."""
 
 
-Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2200, 12, 31))]
-Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_iso)]
+def _written(pattern: str, example: str) -> Callable[[object], object]:
+    known = re.compile(pattern[1:-1])
+
+    def check(given: object) -> object:
+        if given is None or isinstance(given, date) or (isinstance(given, str) and known.fullmatch(given)):
+            return given
+        raise ValueError(f"write it as {example}")
+
+    return check
+
+
+def _whole(given: object) -> object:
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+Day = Annotated[
+    date, BeforeValidator(_written(DAY, "2026-11-20")),
+    WithJsonSchema({"type": "string", "pattern": DAY, "description": "a day, YYYY-MM-DD", "examples": ["2026-11-20"]}),
+]  # fmt: skip
+Moment = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_written(MOMENT, "2026-11-20T14:30:00Z")),
+    WithJsonSchema({"type": "string", "pattern": MOMENT, "description": "a time with its offset",
+                    "examples": ["2026-11-20T14:30:00Z"]}),
+]  # fmt: skip
 
 
 class _In(BaseModel):
@@ -71,7 +106,7 @@ class SessionOut(_Out):
 class TokenIn(_In):
     """How long a new token is valid."""
 
-    days: int = Field(default=30, ge=1, le=365)
+    days: Annotated[int, BeforeValidator(_whole)] = Field(default=30, ge=1, le=365)
 
 
 class TokenOut(_Out):
@@ -155,7 +190,7 @@ class DoseIn(_In):
     indication: Line | None = None
     target: Line | None = None
     model: Line | None = None
-    covariates: dict[Line, float] = Field(default={}, max_length=20)
+    covariates: dict[str, float] = Field(default={}, max_length=20)
     mic: float | None = Field(default=None, ge=1e-6, le=1e6)
     at: Moment | None = None
     as_of: Day | None = None
@@ -167,7 +202,7 @@ class LevelIn(_In):
     at: Moment
     analyte: Line
     value: float = Field(ge=0)
-    unit: Unit
+    unit: GivenUnit
 
 
 class LevelsIn(_In):
@@ -182,7 +217,7 @@ class AdministrationIn(_In):
     at: Moment
     drug: Line
     amount: float = Field(gt=0)
-    unit: Unit
+    unit: GivenUnit
     route: Unit = ""
     duration_h: float = Field(default=0.0, ge=0)
 
@@ -285,7 +320,7 @@ class DecisionIn(_In):
     """What is done with an answer; an override carries one of the six coded reasons."""
 
     action: DecisionAction
-    rank: int | None = Field(default=None, ge=1, le=1000)
+    rank: Annotated[int | None, BeforeValidator(_whole)] = Field(default=None, ge=1, le=1000)
     reason: ReasonCode | None = None
     will_monitor: bool = False
     note: Free = ""

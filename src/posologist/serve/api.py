@@ -123,7 +123,7 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
             told = _ALWAYS if public else _ALWAYS | _SIGNED_IN
             if path.endswith("/sessions"):
                 told = told | {"401": "account or password is wrong"}
-            if "{" in path or "current" in path:
+            if "{" in path or "current" in path or (method, path) == ("post", f"{API}/patients"):
                 told = told | {"404": "there is none"}
             if "requestBody" in operation:
                 told = told | {"408": "too slow", "413": "too large", "415": "another media type"}

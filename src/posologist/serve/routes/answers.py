@@ -39,7 +39,7 @@ def document(row: AnswerRow, *, status: int = 200) -> Document:
 
 
 @routes.post(
-    "/patients/{patient_id}/recommend", response_model=Recommendation, response_class=Document,
+    "/patients/{patient_id}/recommend", response_model=Recommendation,
     openapi_extra=described(RecommendIn, _EXAMPLES["recommend"]),
 )  # fmt: skip
 def recommend(
@@ -64,7 +64,7 @@ def recommend(
 
 
 @routes.post(
-    "/patients/{patient_id}/screen", response_model=Screening, response_class=Document,
+    "/patients/{patient_id}/screen", response_model=Screening,
     openapi_extra=described(ScreenIn, _EXAMPLES["screen"]),
 )  # fmt: skip
 def screen(
@@ -82,7 +82,7 @@ def screen(
 
 
 @routes.post(
-    "/patients/{patient_id}/dose", response_model=DoseDocument, response_class=Document,
+    "/patients/{patient_id}/dose", response_model=DoseDocument,
     openapi_extra=described(DoseIn, _EXAMPLES["dose"]),
 )  # fmt: skip
 def dose(
@@ -126,7 +126,7 @@ def list_answers(
 
 
 @routes.get(
-    "/answers/{answer_id}", response_class=Document, response_model=Recommendation | Screening | DoseDocument,
+    "/answers/{answer_id}", response_model=Recommendation | Screening | DoseDocument,
     responses={304: {"description": "not changed"}},
 )  # fmt: skip
 def one_answer(request: Request, who: Asker, here: Here, answer_id: AnswerPath) -> Response:

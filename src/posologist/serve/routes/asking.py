@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Header
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -71,7 +73,8 @@ def actor(
     TooMuchError
         If the account asks too often, or the address was refused too often.
     """
-    allowed = RULES[(request.method, request.scope["route"].path)]
+    route = request.scope["route"]
+    allowed = RULES[(request.method, route.path)]
     here, origin = door(request), address(request)
     request_id: str = request.state.request_id
     if allowed is PUBLIC:
@@ -84,8 +87,24 @@ def actor(
     here.asking.take(account.id)
     if account.role not in allowed:
         raise ForbiddenError(f"the role '{account.role}' may not do this", where="role", hint="ask who has the role")
+    _check_query(request, route)
     asked = "audit" if account.role == "auditor" else used_for
     return Actor(account.id, account.role, purpose=asked, request_id=request_id)
+
+
+def _check_query(request: Request, route: APIRoute) -> None:
+    """Refuse a parameter that is not known, which would be passed over in silence, or given twice."""
+    known = _parameters(route.dependant)
+    for name in request.query_params:
+        if name not in known:
+            hint = f"this address takes {', '.join(sorted(known)) or 'none'}"
+            raise InputError("the parameter is not known", where=name[:100], hint=hint)
+        if len(request.query_params.getlist(name)) > 1:
+            raise InputError("the parameter is given twice", where=name, hint="give it once")
+
+
+def _parameters(part: Dependant) -> set[str]:
+    return {field.alias for field in part.query_params}.union(*map(_parameters, part.dependencies))
 
 
 def _account(request: Request, accounts: Accounts) -> AccountRow:

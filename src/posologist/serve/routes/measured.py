@@ -14,7 +14,7 @@ from starlette.responses import Response
 from posologist.serve.access import API
 from posologist.serve.measuring import Measurement
 from posologist.serve.refusals import NotFoundError
-from posologist.serve.routes.asking import Asker, Here, Key, described, json_body, named, once, reply
+from posologist.serve.routes.asking import Asker, Door, Here, Key, described, json_body, named, once, reply
 from posologist.serve.routes.patients import PatientId
 from posologist.serve.routes.shapes import (
     AddedOut,
@@ -24,7 +24,7 @@ from posologist.serve.routes.shapes import (
     MeasuredOut,
     ObservationsIn,
 )
-from posologist.serve.rows import MeasuredKind
+from posologist.serve.rows import Actor, MeasuredKind
 
 routes = APIRouter(prefix=API, tags=["measured values"])
 M = TypeVar("M", bound=BaseModel)
@@ -76,6 +76,7 @@ def add_levels(
     """Holds drug levels, as JSON or as the command line's CSV; one that is held already counts once."""
 
     def make() -> Response:
+        _check(here, who, patient_id)
         if isinstance(body, bytes):
             return _told(here.service.add_levels(who, patient_id, body, document=document))
         for analyte in {row.analyte for row in body.levels}:
@@ -102,6 +103,7 @@ def add_administrations(
     """Holds doses that were given, as JSON or as the command line's CSV; one that is held already counts once."""
 
     def make() -> Response:
+        _check(here, who, patient_id)
         if isinstance(body, bytes):
             return _told(here.service.add_events(who, patient_id, body, document=document))
         for drug in {row.drug for row in body.administrations}:
@@ -130,6 +132,7 @@ def add_observations(
     """Holds measured values; one that is held already counts once."""
 
     def make() -> Response:
+        _check(here, who, patient_id)
         for unknown in {row.key for row in body.observations} - set(here.service.knowledge.codes.analytes):
             raise NotFoundError(f"no key '{unknown}'", where="key", hint="write e.g. sbp, creatinine, potassium")
         rows = [Measurement("observation", row.at, row.key, row.value, row.unit) for row in body.observations]
@@ -144,6 +147,11 @@ def list_measured(who: Asker, here: Here, patient_id: PatientId, kind: MeasuredK
     with here.service.store.work(who) as work:
         rows = work.measured(patient_id, kind)
     return reply(MeasuredListOut(measured=tuple(map(MeasuredOut.of, rows))))
+
+
+def _check(here: Door, who: Actor, patient_id: str) -> None:
+    with here.service.store.work(who) as work:
+        work.check_patient(patient_id)
 
 
 def _told(new: int) -> Response:

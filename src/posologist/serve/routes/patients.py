@@ -23,55 +23,12 @@ from posologist.serve.routes.asking import (
     reply,
 )
 from posologist.serve.routes.paging import IdCursor, Limit, id_after, id_cursor, next_of
-from posologist.serve.routes.shapes import DAY, ConsentIn, ConsentOut, ConsentsOut, PatientOut, PatientsOut
+from posologist.serve.routes.record_shape import BUNDLE, check_bundle
+from posologist.serve.routes.shapes import ConsentIn, ConsentOut, ConsentsOut, PatientOut, PatientsOut
 
 routes = APIRouter(prefix=API, tags=["patients"])
 PatientId = Annotated[str, Path(min_length=1, max_length=128, description="The Patient resource's id.")]
 _BUNDLE_TYPES = ("application/fhir+json", "application/json", "application/fhir+ndjson", "application/x-ndjson")
-_EXAMPLE = {
-    "resourceType": "Bundle", "type": "collection",
-    "entry": [
-        {"resource": {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1958-04-01"}},
-    ],
-}  # fmt: skip
-_ID = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}
-_PATIENT = {
-    "type": "object", "required": ["resourceType", "id"], "description": "FHIR R4 Patient",
-    "properties": {
-        "resourceType": {"const": "Patient"}, "id": _ID, "birthDate": {"type": "string", "pattern": DAY},
-        "gender": {"enum": ["male", "female", "other", "unknown"]},
-    },
-}  # fmt: skip
-_ENTRY = {
-    "type": "object", "required": ["resource"],
-    "properties": {
-        "resource": {
-            "type": "object", "required": ["resourceType"], "description": "Any other resource of the record",
-            "properties": {
-                "resourceType": {"enum": [
-                    "Observation", "Condition", "MedicationRequest", "MedicationStatement", "AllergyIntolerance",
-                ]},
-            },
-        },
-    },
-}  # fmt: skip
-_SCHEMA = {
-    "type": "object", "required": ["resourceType", "type", "entry"], "description": "FHIR R4 Bundle of one patient",
-    "properties": {
-        "resourceType": {"const": "Bundle"},
-        "type": {"enum": ["collection", "batch", "transaction", "searchset", "document"]},
-        "entry": {
-            "type": "array", "minItems": 1, "items": _ENTRY,
-            "prefixItems": [{"type": "object", "required": ["resource"], "properties": {"resource": _PATIENT}}],
-        },
-    },
-}  # fmt: skip
-_BUNDLE = {
-    "requestBody": {
-        "required": True, "description": "A FHIR R4 Bundle, or resources as NDJSON, of one patient, in any order.",
-        "content": {"application/fhir+json": {"schema": _SCHEMA, "example": _EXAMPLE}},
-    }
-}  # fmt: skip
 
 
 async def bundle(request: Request) -> bytes:
@@ -82,7 +39,7 @@ async def bundle(request: Request) -> bytes:
     return raw
 
 
-@routes.post("/patients", status_code=201, response_model=PatientOut, openapi_extra=_BUNDLE)
+@routes.post("/patients", status_code=201, response_model=PatientOut, openapi_extra=BUNDLE)
 def add_patient(
     request: Request,
     who: Asker,
@@ -99,6 +56,8 @@ def add_patient(
     """Holds a patient's record; a later one takes the place of the earlier one, which answers keep naming."""
 
     def make() -> Response:
+        if "ndjson" not in request.headers["content-type"]:
+            check_bundle(raw, patient_id=patient_id, document=document)
         row = here.service.add_patient(who, raw, document=document, patient_id=patient_id)
         headers = {"Location": f"{API}/patients/{row.id}", "ETag": f'"{row.digest}"'}
         return reply(PatientOut.of(row), 201, headers)

@@ -57,9 +57,9 @@ def _written(pattern: str, example: str) -> Callable[[object], object]:
     known = re.compile(pattern[1:-1])
 
     def check(given: object) -> object:
-        if given is None or isinstance(given, date) or (isinstance(given, str) and known.fullmatch(given)):
-            return given
-        raise ValueError(f"write it as {example}")
+        if not isinstance(given, str) or not known.fullmatch(given):
+            raise ValueError(f"write it as {example}")
+        return given
 
     return check
 
@@ -69,7 +69,7 @@ def _whole(given: object) -> object:
 
 
 Day = Annotated[
-    date, BeforeValidator(_written(DAY, "2026-11-20")),
+    date, Field(strict=False), BeforeValidator(_written(DAY, "2026-11-20")),
     WithJsonSchema({"type": "string", "pattern": DAY, "description": "a day, YYYY-MM-DD", "examples": ["2026-11-20"]}),
 ]  # fmt: skip
 Moment = Annotated[

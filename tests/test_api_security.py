@@ -40,7 +40,7 @@ CLOSED = sorted(rule for rule, roles in RULES.items() if roles is not PUBLIC)
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    return a_server(tmp_path_factory.mktemp("security"), limits=Limits(refused_rate=1000, refused_burst=100_000))
+    return a_server(tmp_path_factory.mktemp("security"), limits=Limits(rate=1e6, burst=10**6))
 
 
 @pytest.fixture
@@ -235,10 +235,16 @@ def test_guessing_passwords_is_slowed_down(tmp_path: Path) -> None:
 
 
 def test_guessing_tokens_is_slowed_down(tmp_path: Path) -> None:
-    served = a_server(tmp_path, limits=Limits(refused_rate=0.001, refused_burst=2))
+    served = a_server(tmp_path, limits=Limits(rate=0.001, burst=2))
     statuses = [served.client.get("/api/v1/patients").status_code for _ in range(4)]
 
     assert statuses == [401, 401, 429, 429]
+
+
+def test_an_address_tells_every_method_that_it_takes(served: Served) -> None:
+    told = served.client.options("/api/v1/sessions/current")
+
+    assert (told.status_code, told.headers["allow"]) == (405, "DELETE, GET")
 
 
 def test_an_account_that_asks_too_often_is_told_to_wait(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from posologist.core.errors import KnowledgeError, NumericsError, PosologistError
+from posologist.serve.access import methods_at
 from posologist.serve.refusals import ConflictError, ConsentRefusedError, NotFoundError, StoreError
 from posologist.serve.refused import ForbiddenError, TooMuchError, UnauthorisedError
 
@@ -108,6 +109,9 @@ async def on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     found = problem(error.status_code, str(error.detail), request_id=request.state.request_id)
     found.headers.update(error.headers or {})
+    methods = methods_at(request.url.path)
+    if error.status_code == 405 and methods:
+        found.headers["Allow"] = ", ".join(methods)
     return found
 
 

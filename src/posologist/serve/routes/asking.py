@@ -71,18 +71,18 @@ def actor(
     ForbiddenError
         If the role may not, or a signed-in browser's request does not carry the form's token.
     TooMuchError
-        If the account asks too often, or the address was refused too often.
+        If the account asks too often, or the address is refused too often.
     """
     route = request.scope["route"]
     allowed = RULES[(request.method, route.path)]
-    here, origin = door(request), address(request)
+    here = door(request)
     request_id: str = request.state.request_id
     if allowed is PUBLIC:
         return Actor("anonymous", "system", purpose="operations", request_id=request_id)
     try:
         account = _account(request, here.accounts)
     except UnauthorisedError:
-        here.refusing.take(origin)
+        here.asking.take(f"address {address(request)}")
         raise
     here.asking.take(account.id)
     if account.role not in allowed:

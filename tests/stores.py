@@ -90,7 +90,7 @@ def _postgresql() -> str:
         server.psql("SELECT pg_reload_conf();")
         return str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://")
     except Exception as error:
-        if os.environ.get("CI"):
+        if os.environ.get("POSOLOGIST_NO_SKIP"):
             raise
         pytest.skip(f"no PostgreSQL can be started here: {type(error).__name__}: {error}")
 

@@ -590,6 +590,33 @@ def test_a_token_is_taken_once_and_an_expired_one_never(store: Store, clock: Clo
 # --- several at once
 
 
+def test_others_write_while_an_answer_is_computed(store: Store) -> None:
+    with_patients(store)
+    with store.work(ANNA) as slow:
+        slow.patient("p1")
+        slow.rest()
+        with store.work(BEN) as quick:
+            put_answer(quick, request=b"quick")
+        put_answer(slow, request=b"slow")
+
+    with store.work(ANNA) as work:
+        assert len(work.answers("p1")) == 2
+    assert store.verify().whole
+
+
+def test_a_consent_refused_while_an_answer_is_computed_keeps_it_from_being_held(shared: Store) -> None:
+    with_patients(shared)
+
+    def answer_while_refused(slow: Work) -> None:
+        slow.patient("p1")
+        with shared.work(BEN) as quick:
+            quick.put_consent("p1", "treatment", granted=False)
+        put_answer(slow)
+
+    with pytest.raises(ConsentRefusedError), shared.work(ANNA) as work:
+        answer_while_refused(work)
+
+
 def test_threads_that_write_at_once_make_one_chain(store: Store) -> None:
     with_patients(store)
     failed: list[BaseException] = []

@@ -211,6 +211,12 @@ def _postgresql(url: URL) -> Engines:
     engine = create_engine(
         url, pool_size=16, max_overflow=48, pool_timeout=_WAIT_S, pool_pre_ping=True, hide_parameters=True
     )
+
+    def connected(connection: Any, record: object) -> None:
+        connection.execute(f"SET lock_timeout = '{_WAIT_S}s'")  # as long as for a connection of the pool
+        connection.commit()
+
+    event.listen(engine, "connect", connected)
     return Engines(engine.execution_options(isolation_level="REPEATABLE READ"), engine)
 
 

@@ -72,7 +72,9 @@ def _copy(source: Path, to: Path) -> Verified:
     except FileExistsError as error:
         raise taken from error
     except sqlite3.Error as error:
-        raise StoreError("is no SQLite database", where=str(source), hint="give a file of `store backup`") from error
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        what = "is no SQLite database" if name == "SQLITE_NOTADB" else f"cannot be copied: {name}"
+        raise StoreError(what, where=str(source), hint="give a file of `store backup`") from error
     except OSError as error:
         raise StoreError(f"cannot be written: {error.strerror}", where=str(to), hint="check the path") from error
     finally:

@@ -51,6 +51,10 @@ class Patients(Transaction):
         )
         return row
 
+    def knows(self, patient_id: str) -> bool:
+        """Whether a patient of this id is held; nothing of the patient is read."""
+        return bool(self.reader.execute(select(exists().where(patients.c.id == plain(patient_id)))).scalar())
+
     def patient(self, patient_id: str) -> PatientRow:
         """A patient with the record.
 
@@ -68,6 +72,7 @@ class Patients(Transaction):
         if found is None:
             self.check_patient(patient_id)
             raise NotFoundError("no such patient", where="patient", hint="add the record first")
+        self._allowed.add(patient_id)
         self.record("R", "patient", patient_id, patient_id=patient_id)
         return row_of(PatientRow, found)
 
@@ -137,6 +142,7 @@ class Patients(Transaction):
             )
         row = ConsentRow(patient_id=patient_id, purpose=purpose, granted=granted, at=self.now)
         self.insert(consents, dict(vars(row)))
+        self._allowed.clear()
         said = "granted" if granted else "refused"
         self.record("C", "consent", purpose, patient_id=patient_id, detail=said)
         return row

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check bench bench-genome fuzz kill-test clean
+.PHONY: demo test lint check bench bench-genome bench-serve load-test fuzz kill-test clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("posologist needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -36,6 +36,12 @@ bench: $(VENV)/.test  ## speed, never as a timed test
 
 bench-genome: $(VENV)/.test  ## genomes: one patient, a whole genome, a hundred thousand samples; PYPGX=... beside it
 	$(BIN)/python benchmarks/genome.py
+
+bench-serve: $(VENV)/.test  ## requests a second over HTTP
+	$(BIN)/python benchmarks/serve.py
+
+load-test: $(VENV)/.test  ## ten minutes of load: flat memory, no error
+	$(BIN)/python benchmarks/serve.py --minutes 10
 
 fuzz: $(VENV)/.test  ## a hundred thousand mutated VCFs, all genes
 	POSOLOGIST_MUTATED_FILES=100000 $(BIN)/python -m pytest tests/test_genome_laws.py -k mutated

@@ -15,6 +15,7 @@ import uvicorn
 from posologist.core.errors import InputError
 from posologist.serve.accounts import DEVELOPER, Accounts
 from posologist.serve.api import create_app
+from posologist.serve.hook_desk import hooks_in_development, hooks_of_site, site_file
 from posologist.serve.inputs import knowledge_of
 from posologist.serve.logs import tell, write_to_stderr
 from posologist.serve.service import Service
@@ -46,7 +47,12 @@ def run(store: Store, *, host: str, port: int, knowledge: Sequence[Path] = ()) -
     rxnorm = next((found for folder in knowledge if (found := load_rxnorm(folder)) is not None), None)
     service = Service(store, knowledge_of(knowledge), rxnorm=rxnorm)
     hosts = _LOOPBACK if develops else tuple(filter(None, os.environ.get("POSOLOGIST_HOSTS", "").lower().split(",")))
-    app = create_app(service, accounts=accounts, mode="development" if develops else "production", hosts=hosts)
+    site = site_file(os.environ)
+    own = f"http://{host}:{port}"
+    hooks = hooks_of_site(site) if site else hooks_in_development(own) if develops else None
+    app = create_app(
+        service, accounts=accounts, mode="development" if develops else "production", hosts=hosts, hooks=hooks
+    )
     write_to_stderr()
     if develops:
         password = accounts.new_developer()

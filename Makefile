@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check bench bench-genome fuzz clean
+.PHONY: demo test lint check bench bench-genome bench-serve load-test fuzz kill-test clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("posologist needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -37,8 +37,17 @@ bench: $(VENV)/.test  ## speed, never as a timed test
 bench-genome: $(VENV)/.test  ## genomes: one patient, a whole genome, a hundred thousand samples; PYPGX=... beside it
 	$(BIN)/python benchmarks/genome.py
 
+bench-serve: $(VENV)/.test  ## requests a second over HTTP
+	$(BIN)/python benchmarks/serve.py
+
+load-test: $(VENV)/.test  ## ten minutes of load: flat memory, no error
+	$(BIN)/python benchmarks/serve.py --minutes 10
+
 fuzz: $(VENV)/.test  ## a hundred thousand mutated VCFs, all genes
 	POSOLOGIST_MUTATED_FILES=100000 $(BIN)/python -m pytest tests/test_genome_laws.py -k mutated
+
+kill-test: $(VENV)/.test  ## a thousand writers killed at any moment: nothing that was acknowledged is lost
+	POSOLOGIST_KILLS=1000 $(BIN)/python -m pytest tests/test_store.py -k killed_at_any_moment_loses_nothing_that
 
 clean:
 	rm -rf $(VENV) demo.html .pytest_cache .mypy_cache .ruff_cache

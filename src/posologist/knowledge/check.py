@@ -22,6 +22,7 @@ from posologist.core.errors import KnowledgeError
 from posologist.core.indication import Indication, Score
 from posologist.core.statement import Statement
 from posologist.core.values import Value
+from posologist.knowledge.contextual import load_contextual
 from posologist.knowledge.dosing import dose_example_error
 from posologist.knowledge.expression import Expression, expression
 from posologist.knowledge.load import Combination, Knowledge, load_knowledge
@@ -71,6 +72,7 @@ def check_folders(*extra: Path, inside: Path | None = None) -> tuple[Problem, ..
     """
     try:
         knowledge = load_knowledge(*extra)
+        load_contextual(knowledge)
     except KnowledgeError as error:
         advice = f"; {error.hint}" if error.hint else ""
         return (Problem(file=error.where, where="file", what=f"{error.message}{advice}"),)

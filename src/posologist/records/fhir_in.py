@@ -196,7 +196,7 @@ class _Document:
         self._codes = knowledge.codes
         self._as_of = as_of
         self._resolver = Resolver(knowledge, rxnorm)
-        self._groups = AllergyGroups(knowledge)
+        self._groups = knowledge.remember("allergy groups", lambda: AllergyGroups(knowledge))
         self._references = References([entry for entry in entries if entry.kind in ("Medication", "Observation")])
         self._owners = {address: e for e in entries if e.kind == "Patient" for address in addresses(e)}
         self._by_identifier = {

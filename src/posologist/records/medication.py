@@ -45,14 +45,19 @@ def index_of(knowledge: Knowledge) -> NameIndex:
     )
 
 
+def _drugs_by_code(knowledge: Knowledge) -> tuple[dict[str, DrugId], dict[str, DrugId]]:
+    """Drugs by RxNorm ingredient and by ATC code."""
+    rxnorm = {drug.rxcui: drug.id for drug in knowledge.drugs.values() if drug.rxcui}
+    return rxnorm, _unique({drug.id: drug.atc for drug in knowledge.drugs.values() if drug.atc})
+
+
 class Resolver:
     """Resolves codes and words against one knowledge base; answers are kept, since records repeat themselves."""
 
     def __init__(self, knowledge: Knowledge, rxnorm: RxNormMap | None = None) -> None:
         self.index: NameIndex = index_of(knowledge)
         self._map = rxnorm
-        self._by_rxcui = {drug.rxcui: drug.id for drug in knowledge.drugs.values() if drug.rxcui}
-        self._by_atc = _unique({drug.id: drug.atc for drug in knowledge.drugs.values() if drug.atc})
+        self._by_rxcui, self._by_atc = knowledge.remember("drugs by code", lambda: _drugs_by_code(knowledge))
         self._answers: dict[tuple[tuple[Code, ...], str], Resolution] = {}
 
     def resolve(self, codes: Sequence[Code], text: str) -> Resolution:

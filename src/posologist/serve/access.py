@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from posologist.serve.rows import Role
 
 API = "/api/v1"
@@ -48,3 +50,10 @@ RULES: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", f"{API}/health/ready"): PUBLIC,
     ("GET", f"{API}/metrics"): _WATCHES,
 }
+
+_PLACES = {path: re.compile(re.sub(r"{\w+}", "[^/]+", path)) for _, path in RULES}
+
+
+def methods_at(path: str) -> tuple[str, ...]:
+    """The methods that an address of the API takes; none where it is not the API's."""
+    return tuple(sorted({method for method, template in RULES if _PLACES[template].fullmatch(path)}))

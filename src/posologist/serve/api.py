@@ -18,6 +18,8 @@ from posologist.core.errors import PosologistError
 from posologist.core.version import VERSION
 from posologist.serve.access import API, PUBLIC, RULES
 from posologist.serve.accounts import Accounts
+from posologist.serve.hook_desk import hook_calls
+from posologist.serve.hooks.routes import HooksSettings, hooks_router
 from posologist.serve.metrics import Metrics
 from posologist.serve.problems import MEDIA_TYPE, Problem, on_http, on_invalid, on_own
 from posologist.serve.routes import answers, decisions, genomes, measured, operations, patients, sessions
@@ -38,6 +40,7 @@ def create_app(
     mode: Mode = "production",
     limits: Limits | None = None,
     hosts: Iterable[str] = (),
+    hooks: HooksSettings | None = None,
 ) -> FastAPI:
     """The application over one service.
 
@@ -47,6 +50,8 @@ def create_app(
         In production browsers are told to come by https only.
     hosts
         Names under which the server may be addressed; empty: any.
+    hooks
+        What the site sets for CDS Hooks; None: no hook is served.
 
     Raises
     ------
@@ -69,10 +74,13 @@ def create_app(
     for subject in _ROUTES:
         app.include_router(subject.routes, dependencies=[Depends(actor)])
     check_access(app)
-    uploads = (
+    uploads = [
         (f"{API}/patients", service.bounds.bundle_bytes),
         (f"{API}/patients/[^/]+/genome", service.bounds.vcf_bytes),
-    )
+    ]
+    if hooks is not None:
+        app.include_router(hooks_router(hook_calls(service), hooks))
+        uploads.append(("/cds-services/.*", hooks.most_bytes))
     app.add_middleware(
         Guard, metrics=metrics, limits=bounds, uploads=uploads, hosts=tuple(hosts), https_only=mode == "production"
     )
@@ -118,10 +126,14 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     problem = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
+            if (method.upper(), path) not in RULES:
+                continue
             public = RULES[(method.upper(), path)] is PUBLIC
             operation["security"] = [] if public else [{"token": []}, {"session": []}]
             told = _ALWAYS if public else _ALWAYS | _SIGNED_IN
-            if "{" in path or "current" in path:
+            if path.endswith("/sessions"):
+                told = told | {"401": "account or password is wrong"}
+            if "{" in path or "current" in path or (method, path) == ("post", f"{API}/patients"):
                 told = told | {"404": "there is none"}
             if "requestBody" in operation:
                 told = told | {"408": "too slow", "413": "too large", "415": "another media type"}

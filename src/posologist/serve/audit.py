@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -102,7 +102,7 @@ def verify_rows(
     """
     breaks: list[Break] = []
     last, count, missed_mark = START, 0, written_down is not None and written_down.seq > 0
-    for row in rows:
+    for row in _readable(rows, breaks):
         count += 1
         breaks += _breaks_at(row, last, holds)
         if written_down is not None and row.seq == written_down.seq:
@@ -117,6 +117,17 @@ def verify_rows(
     if missed_mark and written_down is not None and written_down.seq > last.seq:
         breaks.append(Break(written_down.seq, "the row that was written down is not there"))
     return Verified(count, last, tuple(breaks[:_MOST_BREAKS]))
+
+
+def _readable(rows: Iterable[AuditRow], breaks: list[Break]) -> Iterator[AuditRow]:
+    """The rows up to one that cannot be read as one."""
+    seq = 0
+    try:
+        for row in rows:
+            seq = row.seq
+            yield row
+    except (ValueError, TypeError):
+        breaks.append(Break(seq + 1, "cannot be read"))
 
 
 def _breaks_at(row: AuditRow, last: Head, holds: Callable[[AuditRow], str]) -> list[Break]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 from posologist.core.errors import InputError
 from posologist.serve.cli_options import JsonOption
 from posologist.serve.output import emit
+from posologist.serve.secret import secret
 
 if TYPE_CHECKING:
     from posologist.serve.audit import Verified
@@ -38,8 +40,8 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Walks the chain of audit rows, answers and decisions; exit code 1 if anything was changed, added or removed."""
-    held = store_of(database)
-    found = held.verify(None if head is None else _head(head))
+    with closing(store_of(database)) as held:
+        found = held.verify(None if head is None else _head(head))
     if as_json:
         emit(json.dumps(_document(found), indent=1))
     else:
@@ -59,7 +61,8 @@ def backup(
     """Copies the database at one moment, also while it is served, and verifies the copy."""
     from posologist.serve.store_copy import backup as copy
 
-    found = copy(store_of(database), to)
+    with closing(store_of(database)) as held:
+        found = copy(held, to)
     emit(f"{to}: {found.rows} audit rows, end {found.last.seq}:{found.last.hash}")
 
 
@@ -71,8 +74,8 @@ def restore(
     """Makes a database from a backup that verifies; never writes over one that is there."""
     from posologist.serve.store_copy import restore as copy
 
-    held = store_of(database)
-    found = copy(held, source)
+    with closing(store_of(database)) as held:
+        found = copy(held, source)
     emit(f"{held}: {found.rows} audit rows, end {found.last.seq}:{found.last.hash}")
 
 
@@ -91,7 +94,7 @@ def store_of(database: str) -> Store:
             raise
         hint = "install it: pip install 'posologist[serve]'"
         raise InputError(f"{error.name} is not installed", where="--database", hint=hint) from error
-    return Store(database)
+    return Store((secret("POSOLOGIST_DATABASE") or database) if database == DATABASE else database)
 
 
 def _head(text: str) -> Head:

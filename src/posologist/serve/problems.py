@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from posologist.core.errors import KnowledgeError, NumericsError, PosologistError
+from posologist.serve.access import methods_at
 from posologist.serve.refusals import ConflictError, ConsentRefusedError, NotFoundError, StoreError
 from posologist.serve.refused import ForbiddenError, TooMuchError, UnauthorisedError
 
@@ -37,7 +38,7 @@ class Problem(BaseModel):
     """An error, RFC 9457."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [
-        {"type": "about:blank", "title": "Unprocessable Content", "status": 422, "code": "input",
+        {"type": "about:blank", "title": "Unprocessable Entity", "status": 422, "code": "input",
          "detail": "indication: no indication 'gout'", "where": "indication", "hint": "there are: hypertension, ...",
          "request_id": "3b0f6f0d5f7c4e3f8e8f5a1b2c3d4e5f"}
     ]})  # fmt: skip
@@ -108,6 +109,9 @@ async def on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     found = problem(error.status_code, str(error.detail), request_id=request.state.request_id)
     found.headers.update(error.headers or {})
+    methods = methods_at(request.url.path)
+    if error.status_code == 405 and methods:
+        found.headers["Allow"] = ", ".join(methods)
     return found
 
 

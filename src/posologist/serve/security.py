@@ -50,9 +50,9 @@ class Limits:
     body_bytes
         Of a request to an address that `Guard` is given no other bound for.
     rate, burst
-        Requests a second of one account, and how many at once.
+        Requests a second of one account, or refused ones of one address, and how many at once.
     refused_rate, refused_burst
-        Refused sign-ins and tokens a second from one address.
+        Refused passwords a second, of one account and from one address.
     chunk_s
         How long the next part of a request's body may take (s).
     """
@@ -89,7 +89,7 @@ class Limiter:
             while len(self._held) > _MOST_ADDRESSES:
                 self._held.popitem(last=False)
         if left < 1:
-            raise TooMuchError("too many requests", status=429, hint="wait a second")
+            raise TooMuchError("too many requests", status=429, hint="wait a moment")
 
     def check(self, name: str) -> None:
         """Refuse who has none left, without counting; raises as `take` does."""

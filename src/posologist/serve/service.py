@@ -6,7 +6,6 @@ question, and can be given again (`replay`). What is read of a patient is read b
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -33,12 +32,14 @@ from posologist.serve.asked import (
     question_bytes,
     read_person,
     read_question,
+    sha256,
     up_to,
 )
 from posologist.serve.deciding import Decided, Planned, decision_of, follow_ups_of, monitoring_of
 from posologist.serve.inputs import settings_of
 from posologist.serve.measuring import Measurement, entered, events_in, events_out, levels_in, levels_out, noted_out
 from posologist.serve.output import json_bytes
+from posologist.serve.receiving import Bounds, file_digest, size_of, without_token
 from posologist.serve.remembering import Remembered
 from posologist.serve.rows import Actor, AnswerRow, DecisionAction, FollowUpRow, MeasuredRow, PatientRow, ReasonCode
 from posologist.serve.store import Store
@@ -46,18 +47,6 @@ from posologist.serve.transaction import plain
 
 R = TypeVar("R", LevelRow, EventRow)
 _REMEMBERED = 256  # records and genomes as read
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """The largest inputs that are read."""
-
-    bundle_bytes: int = 64 * 2**20
-    vcf_bytes: int = 4 * 2**30
-    table_bytes: int = 2**20
-    rows: int = 10_000
-    orders: int = 50
-    text: int = 2_000
 
 
 @dataclass(frozen=True)
@@ -119,7 +108,7 @@ class Service:
         InputError
             If it is too large, no FHIR R4 JSON, or holds no patient or several and none was chosen.
         """
-        self._check_size(len(bundle), self.bounds.bundle_bytes, document)
+        self.bounds.check_size("bundle_bytes", len(bundle), document)
         who = read_patient(
             bundle, knowledge=self.knowledge, patient_id=patient_id, document=document, rxnorm=self.rxnorm
         )
@@ -149,9 +138,10 @@ class Service:
         """
         from posologist.genome.document import call_genome
 
-        for path, most in ((vcf, self.bounds.vcf_bytes), (outside_calls, self.bounds.table_bytes)):
-            if path is not None:
-                self._check_size(_size(path), most, path.name)
+        if vcf is not None:
+            self.bounds.check_size("vcf_bytes", size_of(vcf), vcf.name)
+        if outside_calls is not None:
+            self.bounds.check_size("table_bytes", size_of(outside_calls), outside_calls.name)
         with self.store.work(actor) as work:
             row = work.patient(patient_id)
         who = self._patient(_person(row, (), None), row.bundle)
@@ -161,8 +151,8 @@ class Service:
         )  # fmt: skip
         document = json_bytes(profile)
         question = Phenotype(
-            patient_id=patient_id, vcf=_file_digest(vcf), name="" if vcf is None else vcf.name,
-            outside_calls=_file_digest(outside_calls), sample=sample, absent=absent, build=build,
+            patient_id=patient_id, vcf=file_digest(vcf), name="" if vcf is None else vcf.name,
+            outside_calls=file_digest(outside_calls), sample=sample, absent=absent, build=build,
             settings=self.settings,
         )  # fmt: skip
         with self.store.work(actor) as work:
@@ -195,7 +185,7 @@ class Service:
         PosologistError
             As `recommend` does; `ConsentRefusedError`, `NotFoundError` as the store does.
         """
-        self._check_text(indication, "indication")
+        self.bounds.check_text(indication, "indication")
         chosen = settings_of(None, guideline=guideline, harm_aversion=harm_aversion)
         settings = self.settings.model_copy(update={name: getattr(chosen, name) for name in chosen.model_fields_set})
 
@@ -219,7 +209,7 @@ class Service:
         if not 0 < len(orders) <= self.bounds.orders:
             raise InputError(f"{len(orders)} orders", where="orders", hint=f"give 1 to {self.bounds.orders}")
         for order in orders:
-            self._check_text(order, "orders")
+            self.bounds.check_text(order, "orders")
 
         def question(held: _Held, settings: Settings) -> Screen:
             return Screen(person=held.person, profile=held.profile, settings=settings, orders=tuple(orders))
@@ -248,7 +238,7 @@ class Service:
             As `dose` does.
         """
         for name, text in (("drug", drug), ("target", target), ("indication", indication), ("model", model)):
-            self._check_text(text or "", name)
+            self.bounds.check_text(text or "", name)
         now = at or datetime.combine(as_of or self.store.now.date(), time.max, UTC)
 
         def question(held: _Held, settings: Settings) -> Dose:
@@ -269,22 +259,22 @@ class Service:
         InputError
             As `entered` does, or if there are too many.
         """
-        self._check_rows(len(given))
+        self.bounds.check_rows(len(given))
         rows = entered(patient_id, given, knowledge=self.knowledge, now=self.store.now)
         return self._put_measured(actor, rows)
 
     def add_levels(self, actor: Actor, patient_id: str, table: bytes, *, document: str = "levels.csv") -> int:
         """Hold the levels of a CSV (time, value, unit, analyte); how many were new."""
-        self._check_size(len(table), self.bounds.table_bytes, document)
+        self.bounds.check_size("table_bytes", len(table), document)
         levels = read_levels(table, document=document)
-        self._check_rows(len(levels))
+        self.bounds.check_rows(len(levels))
         return self._put_measured(actor, levels_in(patient_id, levels, knowledge=self.knowledge, now=self.store.now))
 
     def add_events(self, actor: Actor, patient_id: str, table: bytes, *, document: str = "events.csv") -> int:
         """Hold the administrations of a CSV (time, amount, unit, route, duration_h, drug); how many were new."""
-        self._check_size(len(table), self.bounds.table_bytes, document)
+        self.bounds.check_size("table_bytes", len(table), document)
         events = read_events(table, document=document)
-        self._check_rows(len(events))
+        self.bounds.check_rows(len(events))
         return self._put_measured(actor, events_in(patient_id, events, knowledge=self.knowledge, now=self.store.now))
 
     def decide(
@@ -315,8 +305,8 @@ class Service:
         InputError
             If the rank is not in the answer, an override has no reason, or "will monitor" says neither what nor when.
         """
-        self._check_text(note, "note")
-        self._check_text(order_text, "order")
+        self.bounds.check_text(note, "note")
+        self.bounds.check_text(order_text, "order")
         with self.store.work(actor) as work:
             answer = work.answer(answer_id)
             row = decision_of(
@@ -328,6 +318,31 @@ class Service:
                 raise InputError("nothing to monitor", where="planned", hint="say what is looked at, and on which day")
             held = work.put_decision(row)
             return Decided(held, tuple(work.schedule(each) for each in follow_ups_of(held, plan)))
+
+    def keep_cards(
+        self, actor: Actor, patient_id: str, request: bytes, cards: bytes, *, as_of: date, document: str = "hook.json"
+    ) -> AnswerRow:
+        """Hold the cards that a hook gave, with its request but without the access token in it.
+
+        A patient who is not known is held by what the request brought; a record that is held is never replaced by it.
+
+        Raises
+        ------
+        InputError
+            If the request is no JSON object, or too large.
+        """
+        self.bounds.check_size("bundle_bytes", len(request), document)
+        kept = without_token(request, document)
+        with self.store.work(actor) as work:
+            if not work.knows(patient_id):
+                who = self._patient(_person_of(patient_id, kept, document), kept)
+                work.put_patient(
+                    patient_id, name=plain(who.name), sex=who.sex or "", birth_date=who.birth_date, bundle=kept,
+                    document=document,
+                )  # fmt: skip
+            return work.put_answer(
+                "cards", patient_id, as_of=as_of, request=kept, document=cards, versions=_versions(self.versions)
+            )
 
     def follow_ups(
         self,
@@ -355,7 +370,7 @@ class Service:
             if answer.kind in ("cards", "phenotype"):
                 lacking = "the VCF is not kept" if answer.kind == "phenotype" else "cards are made by the hooks"
                 return Replayed(answer, None, f"not computed: {lacking}; the stored bytes are what was answered")
-            held, here = Versions.model_validate_json(answer.versions), self._own_versions()
+            held, here = Versions.model_validate_json(answer.versions), self.versions
             if (held.posologist, held.knowledge) != (here.posologist, here.knowledge):
                 said = f"made with posologist {held.posologist}, knowledge {held.knowledge}"
                 return Replayed(
@@ -424,39 +439,19 @@ class Service:
             return False
         return True
 
-    def _own_versions(self) -> Versions:
+    @property
+    def versions(self) -> Versions:
+        """Of the code and the knowledge that answer now."""
         return Versions(posologist=VERSION, knowledge=self.knowledge.version)
-
-    def _check_size(self, size: int, most: int, name: str) -> None:
-        if size > most:
-            raise InputError(f"{size} bytes; at most {most} are read", where=name, hint="give a smaller file")
-
-    def _check_rows(self, count: int) -> None:
-        if count > self.bounds.rows:
-            raise InputError(f"{count} rows", where="measured", hint=f"give at most {self.bounds.rows} at once")
-
-    def _check_text(self, text: str, name: str) -> None:
-        if len(text) > self.bounds.text:
-            raise InputError(f"{len(text)} signs", where=name, hint=f"give at most {self.bounds.text}")
 
 
 def _person(row: PatientRow, rows: Sequence[MeasuredRow], as_of: date | None) -> Person:
     return Person(id=row.id, record=row.digest, document=row.document, as_of=as_of, observations=noted_out(rows))
 
 
+def _person_of(patient_id: str, record: bytes, document: str) -> Person:
+    return Person(id=patient_id, record=sha256(record), document=document)
+
+
 def _versions(versions: Versions) -> str:
     return versions.model_dump_json()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path.name, hint="check the path") from error
-
-
-def _file_digest(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -211,6 +211,12 @@ def _postgresql(url: URL) -> Engines:
     engine = create_engine(
         url, pool_size=16, max_overflow=48, pool_timeout=_WAIT_S, pool_pre_ping=True, hide_parameters=True
     )
+
+    def connected(connection: Any, record: object) -> None:
+        connection.execute(f"SET lock_timeout = '{_WAIT_S}s'")  # as long as for a connection of the pool
+        connection.commit()
+
+    event.listen(engine, "connect", connected)
     return Engines(engine.execution_options(isolation_level="REPEATABLE READ"), engine)
 
 
@@ -248,10 +254,15 @@ def _told_wrongly(connection: Connection, row: AuditRow) -> str:
         return f"the {row.entity_type} that it tells of is not there"
     if row.entity_type == "answer":
         made = answer_id(
-            found.kind, found.patient_id, versions=found.versions, request=bytes(found.request),
-            document=bytes(found.document),
+            str(found.kind), str(found.patient_id), versions=str(found.versions), request=_as_bytes(found.request),
+            document=_as_bytes(found.document),
         )  # fmt: skip
         same = made == row.entity_id and found.patient_id == row.patient_id
     else:
         same = decision_digest(row_of(DecisionRow, found)) == row.detail
     return "" if same else f"the {row.entity_type} that it tells of was changed"
+
+
+def _as_bytes(found: object) -> bytes:
+    """A column of bytes, which somebody may have written a text into."""
+    return found if isinstance(found, bytes) else str(found).encode("utf-8", "surrogatepass")

@@ -17,7 +17,7 @@ from posologist.serve.rows import (
     FollowUpRow,
 )
 from posologist.serve.tables import answers, decisions, follow_ups
-from posologist.serve.transaction import Deed, Transaction, page_size, row_of
+from posologist.serve.transaction import Deed, Transaction, page_size, plain, row_of
 
 _BRIEF = [column for column in answers.c if column.name not in ("request", "document")]
 
@@ -61,6 +61,7 @@ class Answers(Transaction):
         ConsentRefusedError
             If the consent of its patient does not cover the actor's purpose.
         """
+        number = plain(number)
         query = select(answers).where(answers.c.id == number)
         found = self.reader.execute(query.where(self.allows(answers.c.patient_id))).one_or_none()
         if found is None:

@@ -56,13 +56,15 @@ def _copy(source: Path, to: Path) -> Verified:
     part = to.with_name(to.name + ".part")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600))
-        with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as held:
-            with closing(sqlite3.connect(part)) as copy:
-                held.backup(copy, pages=_PAGES)
-                sound = [row[0] for row in copy.execute("PRAGMA integrity_check(1)")]
+        readable = f"{source.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(readable, uri=True)) as held, closing(sqlite3.connect(part)) as copy:
+            held.backup(copy, pages=_PAGES)
+            sound = [row[0] for row in copy.execute("PRAGMA integrity_check(1)")]
         if sound != ["ok"]:
             raise StoreError("the file is damaged", where=str(source), hint="use another backup")
         found = _verified(part, source)
+        with closing(sqlite3.connect(part)) as copy:
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, and reading it leaves none beside it
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
         os.close(os.open(to, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # nobody else takes the name
@@ -70,7 +72,9 @@ def _copy(source: Path, to: Path) -> Verified:
     except FileExistsError as error:
         raise taken from error
     except sqlite3.Error as error:
-        raise StoreError("is no SQLite database", where=str(source), hint="give a file of `store backup`") from error
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        what = "is no SQLite database" if name == "SQLITE_NOTADB" else f"cannot be copied: {name}"
+        raise StoreError(what, where=str(source), hint="give a file of `store backup`") from error
     except OSError as error:
         raise StoreError(f"cannot be written: {error.strerror}", where=str(to), hint="check the path") from error
     finally:

@@ -12,7 +12,7 @@ from sqlalchemy import exists, select
 from posologist.serve.refusals import NotFoundError, StoreError
 from posologist.serve.rows import ConsentRow, GenomeRow, MeasuredKind, MeasuredRow, PatientBrief, PatientRow
 from posologist.serve.tables import consents, contents, genomes, measured, patients
-from posologist.serve.transaction import Deed, Transaction, page_size, row_of
+from posologist.serve.transaction import Deed, Transaction, is_storable, page_size, plain, row_of
 
 _LONGEST_ID = 128
 
@@ -32,8 +32,8 @@ class Patients(Transaction):
         ConsentRefusedError
             If the patient is known and the consent does not cover the actor's purpose.
         """
-        if not 0 < len(patient_id) <= _LONGEST_ID:
-            raise StoreError("the patient's id is empty or too long", where="Patient.id", hint="give up to 128 signs")
+        if not 0 < len(patient_id) <= _LONGEST_ID or not is_storable(patient_id):
+            raise StoreError("the patient's id cannot be held", where="Patient.id", hint="give 1 to 128 plain signs")
         digest = hashlib.sha256(bundle).hexdigest()
         connection = self.connection
         known = connection.execute(select(patients.c.created_at).where(patients.c.id == patient_id)).scalar()
@@ -51,6 +51,10 @@ class Patients(Transaction):
         )
         return row
 
+    def knows(self, patient_id: str) -> bool:
+        """Whether a patient of this id is held; nothing of the patient is read."""
+        return bool(self.reader.execute(select(exists().where(patients.c.id == plain(patient_id)))).scalar())
+
     def patient(self, patient_id: str) -> PatientRow:
         """A patient with the record.
 
@@ -62,10 +66,13 @@ class Patients(Transaction):
             If the consent does not cover the actor's purpose.
         """
         query = select(patients, contents.c.body.label("bundle")).join(contents)
-        found = self.reader.execute(query.where(patients.c.id == patient_id, self.allows(patients.c.id))).one_or_none()
+        found = self.reader.execute(
+            query.where(patients.c.id == plain(patient_id), self.allows(patients.c.id))
+        ).one_or_none()
         if found is None:
             self.check_patient(patient_id)
             raise NotFoundError("no such patient", where="patient", hint="add the record first")
+        self._allowed.add(patient_id)
         self.record("R", "patient", patient_id, patient_id=patient_id)
         return row_of(PatientRow, found)
 
@@ -73,7 +80,7 @@ class Patients(Transaction):
         """Patients by id, those after an id; one whose consent does not cover the purpose is not among them."""
         query = select(patients).where(self.allows(patients.c.id)).order_by(patients.c.id).limit(page_size(limit))
         if after is not None:
-            query = query.where(patients.c.id > after)
+            query = query.where(patients.c.id > plain(after))
         found = tuple(row_of(PatientBrief, row) for row in self.reader.execute(query))
         for row in found:
             self.record("R", "patient", row.id, patient_id=row.id, detail="in a list")
@@ -128,13 +135,14 @@ class Patients(Transaction):
 
     def put_consent(self, patient_id: str, purpose: str, *, granted: bool) -> ConsentRow:
         """Consent as the patient gave or refused it now; it counts from the next work on."""
-        if not self.connection.execute(select(exists().where(patients.c.id == patient_id))).scalar():
+        if not self.connection.execute(select(exists().where(patients.c.id == plain(patient_id)))).scalar():
             raise self.refuse(
                 NotFoundError("no such patient", where="patient", hint="add the record first"),
                 Deed("U", "consent", purpose, patient_id, "not found"),
             )
         row = ConsentRow(patient_id=patient_id, purpose=purpose, granted=granted, at=self.now)
         self.insert(consents, dict(vars(row)))
+        self._allowed.clear()
         said = "granted" if granted else "refused"
         self.record("C", "consent", purpose, patient_id=patient_id, detail=said)
         return row

@@ -53,6 +53,7 @@ class Transaction:
         self._reading: Connection | None = None
         self._writing: Connection | None = None
         self._head: Head | None = None
+        self._allowed: set[str] = set()  # whose consent was looked up, by what is read now
         self._waiting: list[Deed] = []
         self._to_tell: list[Deed] = []  # reads and refusals, which stay when the work fails
 
@@ -88,6 +89,7 @@ class Transaction:
         if self._writing is None:
             self._release_reader()
             opened = self._writing = self._engines.writer.connect()
+            self._allowed.clear()
             found = opened.execute(
                 select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.id == 1).with_for_update()
             ).one_or_none()
@@ -100,6 +102,7 @@ class Transaction:
 
     def rest(self) -> None:
         """Give the reading connection back while something is computed."""
+        self._allowed.clear()
         self._release_reader()
 
     def record(
@@ -157,7 +160,11 @@ class Transaction:
         ConsentRefusedError
             If the consent does not cover the actor's purpose.
         """
-        held = self.reader.execute(select(self.allows(patients.c.id)).where(patients.c.id == patient_id)).scalar()
+        if patient_id in self._allowed:
+            return
+        held = self.reader.execute(
+            select(self.allows(patients.c.id)).where(patients.c.id == plain(patient_id))
+        ).scalar()
         if held is None:
             deed = Deed("R", "patient", patient_id, patient_id, "not found")
             raise self.refuse(NotFoundError("no such patient", where="patient", hint="add the record first"), deed)
@@ -169,6 +176,7 @@ class Transaction:
                     hint="ask the patient; in an emergency state the purpose 'emergency', which is recorded",
                 ), deed,
             )  # fmt: skip
+        self._allowed.add(patient_id)
 
     def content(self, digest: str) -> bytes:
         """The document with this sha256."""

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from posologist.core.recommendation import Recommendation, Screening
 from posologist.core.simulation import DoseDocument
 from posologist.serve.access import API
-from posologist.serve.routes.asking import Asker, Here, Key, described, is_unchanged, json_body, once, reply
+from posologist.serve.routes.asking import Asker, Here, Key, described, is_unchanged, json_body, named, once, reply
 from posologist.serve.routes.paging import Limit, NumberCursor, next_of
 from posologist.serve.routes.patients import PatientId
 from posologist.serve.routes.shapes import AnswerOut, AnswersOut, DoseIn, RecommendIn, ReplayOut, ScreenIn
@@ -39,7 +39,7 @@ def document(row: AnswerRow, *, status: int = 200) -> Document:
 
 
 @routes.post(
-    "/patients/{patient_id}/recommend", response_model=Recommendation, response_class=Document,
+    "/patients/{patient_id}/recommend", response_model=Recommendation,
     openapi_extra=described(RecommendIn, _EXAMPLES["recommend"]),
 )  # fmt: skip
 def recommend(
@@ -53,6 +53,7 @@ def recommend(
     """Ranked plans; the bytes of `posologist recommend --json`."""
 
     def make() -> Response:
+        named(here.service.knowledge.indication, body.indication, "indication")
         row = here.service.recommend(
             who, patient_id, body.indication, as_of=body.as_of, guideline=body.guideline,
             harm_aversion=body.harm_aversion,
@@ -63,7 +64,7 @@ def recommend(
 
 
 @routes.post(
-    "/patients/{patient_id}/screen", response_model=Screening, response_class=Document,
+    "/patients/{patient_id}/screen", response_model=Screening,
     openapi_extra=described(ScreenIn, _EXAMPLES["screen"]),
 )  # fmt: skip
 def screen(
@@ -81,7 +82,7 @@ def screen(
 
 
 @routes.post(
-    "/patients/{patient_id}/dose", response_model=DoseDocument, response_class=Document,
+    "/patients/{patient_id}/dose", response_model=DoseDocument,
     openapi_extra=described(DoseIn, _EXAMPLES["dose"]),
 )  # fmt: skip
 def dose(
@@ -95,6 +96,9 @@ def dose(
     """Regimens of one drug, with the levels and doses that are held; the bytes of `posologist dose --json`."""
 
     def make() -> Response:
+        named(here.service.knowledge.drug, body.drug, "drug")
+        if body.indication is not None:
+            named(here.service.knowledge.indication, body.indication, "indication")
         row = here.service.dose(
             who, patient_id, body.drug, as_of=body.as_of, at=body.at, model=body.model, target=body.target,
             indication=body.indication, covariates=body.covariates, mic=body.mic,
@@ -122,7 +126,7 @@ def list_answers(
 
 
 @routes.get(
-    "/answers/{answer_id}", response_class=Document, response_model=Recommendation | Screening | DoseDocument,
+    "/answers/{answer_id}", response_model=Recommendation | Screening | DoseDocument,
     responses={304: {"description": "not changed"}},
 )  # fmt: skip
 def one_answer(request: Request, who: Asker, here: Here, answer_id: AnswerPath) -> Response:

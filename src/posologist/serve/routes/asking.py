@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Header
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +20,7 @@ from posologist.serve.access import PUBLIC, RULES
 from posologist.serve.accounts import Accounts, check_csrf
 from posologist.serve.metrics import Metrics
 from posologist.serve.problems import first_of
+from posologist.serve.refusals import NotFoundError
 from posologist.serve.refused import ForbiddenError, TooMuchError, UnauthorisedError
 from posologist.serve.rows import AccountRow, Actor
 from posologist.serve.security import Limiter
@@ -68,23 +71,40 @@ def actor(
     ForbiddenError
         If the role may not, or a signed-in browser's request does not carry the form's token.
     TooMuchError
-        If the account asks too often, or the address was refused too often.
+        If the account asks too often, or the address is refused too often.
     """
-    allowed = RULES[(request.method, request.scope["route"].path)]
-    here, origin = door(request), address(request)
+    route = request.scope["route"]
+    allowed = RULES[(request.method, route.path)]
+    here = door(request)
     request_id: str = request.state.request_id
     if allowed is PUBLIC:
         return Actor("anonymous", "system", purpose="operations", request_id=request_id)
     try:
         account = _account(request, here.accounts)
     except UnauthorisedError:
-        here.refusing.take(origin)
+        here.asking.take(f"address {address(request)}")
         raise
     here.asking.take(account.id)
     if account.role not in allowed:
         raise ForbiddenError(f"the role '{account.role}' may not do this", where="role", hint="ask who has the role")
+    _check_query(request, route)
     asked = "audit" if account.role == "auditor" else used_for
     return Actor(account.id, account.role, purpose=asked, request_id=request_id)
+
+
+def _check_query(request: Request, route: APIRoute) -> None:
+    """Refuse a parameter that is not known, which would be passed over in silence, or given twice."""
+    known = _parameters(route.dependant)
+    for name in request.query_params:
+        if name not in known:
+            hint = f"this address takes {', '.join(sorted(known)) or 'none'}"
+            raise InputError("the parameter is not known", where=name[:100], hint=hint)
+        if len(request.query_params.getlist(name)) > 1:
+            raise InputError("the parameter is given twice", where=name, hint="give it once")
+
+
+def _parameters(part: Dependant) -> set[str]:
+    return {field.alias for field in part.query_params}.union(*map(_parameters, part.dependencies))
 
 
 def _account(request: Request, accounts: Accounts) -> AccountRow:
@@ -201,6 +221,20 @@ def is_unchanged(request: Request, etag: str) -> bool:
     """Whether the caller holds this version already (If-None-Match)."""
     given = request.headers.get("if-none-match", "")
     return etag in (part.strip().removeprefix("W/") for part in given.split(",")) or given.strip() == "*"
+
+
+def named(look_up: Callable[[str], object], name: str, where: str) -> None:
+    """Refuse a name that our knowledge does not hold.
+
+    Raises
+    ------
+    NotFoundError
+        With the nearest names.
+    """
+    try:
+        look_up(name)
+    except InputError as error:
+        raise NotFoundError(error.message, where=where, hint=error.hint) from None
 
 
 def described(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:

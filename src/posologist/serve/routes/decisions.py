@@ -16,6 +16,7 @@ from posologist.serve.routes.asking import Asker, Door, Here, Key, described, js
 from posologist.serve.routes.paging import DayCursor, Limit, day_after, day_cursor, next_of
 from posologist.serve.routes.patients import PatientId
 from posologist.serve.routes.shapes import (
+    Day,
     DecidedOut,
     DecisionIn,
     DecisionOut,
@@ -26,7 +27,7 @@ from posologist.serve.routes.shapes import (
 from posologist.serve.rows import Actor
 
 routes = APIRouter(prefix=API, tags=["decisions"])
-DueBefore = Annotated[date | None, Query(description="Only what is due before this day.")]
+DueBefore = Annotated[Day | None, Query(description="Only what is due before this day.")]
 _EXAMPLE = {
     "action": "override", "reason": "will-monitor", "will_monitor": True, "note": "INR in three days",
     "planned": [{"what": "INR", "due": "2026-11-23", "expected_low": 2, "expected_high": 3, "unit": "{INR}"}],

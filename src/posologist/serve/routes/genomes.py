@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from posologist.core.errors import InputError
 from posologist.core.genotype import GeneticProfile
 from posologist.serve.access import API
 from posologist.serve.refusals import NotFoundError
@@ -52,7 +53,6 @@ async def uploaded(request: Request, name: VcfName = "genome.vcf") -> AsyncItera
 
 @routes.post(
     "/patients/{patient_id}/genome", status_code=201, response_model=GeneticProfile, openapi_extra=_BODY,
-    response_class=Document,
 )  # fmt: skip
 def add_genome(
     request: Request,
@@ -68,13 +68,17 @@ def add_genome(
     """Calls the genes and holds them for the patient; the bytes of `posologist phenotype --json`."""
 
     def make() -> Response:
-        row = here.service.add_genome(who, patient_id, vcf, sample=sample, absent=absent, build=build)
+        try:
+            row = here.service.add_genome(who, patient_id, vcf, sample=sample, absent=absent, build=build)
+        except InputError as error:
+            error.where = error.where.replace(f"{vcf.parent}/", "")  # where it lies here is not the caller's matter
+            raise
         return document(row, status=201)
 
     return once(request, who, key, make)
 
 
-@routes.get("/patients/{patient_id}/phenotype", response_model=GeneticProfile, response_class=Document)
+@routes.get("/patients/{patient_id}/phenotype", response_model=GeneticProfile)
 def phenotype(who: Asker, here: Here, patient_id: PatientId) -> Response:
     """The patient's genes as `posologist phenotype --json` prints them."""
     found = here.service.phenotype(who, patient_id)

@@ -23,25 +23,12 @@ from posologist.serve.routes.asking import (
     reply,
 )
 from posologist.serve.routes.paging import IdCursor, Limit, id_after, id_cursor, next_of
+from posologist.serve.routes.record_shape import BUNDLE, check_bundle
 from posologist.serve.routes.shapes import ConsentIn, ConsentOut, ConsentsOut, PatientOut, PatientsOut
 
 routes = APIRouter(prefix=API, tags=["patients"])
 PatientId = Annotated[str, Path(min_length=1, max_length=128, description="The Patient resource's id.")]
 _BUNDLE_TYPES = ("application/fhir+json", "application/json", "application/fhir+ndjson", "application/x-ndjson")
-_EXAMPLE = {
-    "resourceType": "Bundle", "type": "collection",
-    "entry": [
-        {"resource": {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1958-04-01"}},
-    ],
-}  # fmt: skip
-_BUNDLE = {
-    "requestBody": {
-        "required": True, "description": "A FHIR R4 Bundle, or resources as NDJSON, of one patient.",
-        "content": {
-            "application/fhir+json": {"schema": {"type": "object", "additionalProperties": True}, "example": _EXAMPLE}
-        },
-    }
-}  # fmt: skip
 
 
 async def bundle(request: Request) -> bytes:
@@ -52,7 +39,7 @@ async def bundle(request: Request) -> bytes:
     return raw
 
 
-@routes.post("/patients", status_code=201, response_model=PatientOut, openapi_extra=_BUNDLE)
+@routes.post("/patients", status_code=201, response_model=PatientOut, openapi_extra=BUNDLE)
 def add_patient(
     request: Request,
     who: Asker,
@@ -69,6 +56,8 @@ def add_patient(
     """Holds a patient's record; a later one takes the place of the earlier one, which answers keep naming."""
 
     def make() -> Response:
+        if "ndjson" not in request.headers["content-type"]:
+            check_bundle(raw, patient_id=patient_id, document=document)
         row = here.service.add_patient(who, raw, document=document, patient_id=patient_id)
         headers = {"Location": f"{API}/patients/{row.id}", "ETag": f'"{row.digest}"'}
         return reply(PatientOut.of(row), 201, headers)

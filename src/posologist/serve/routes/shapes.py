@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from posologist.serve.rows import (
     AnswerBrief,
@@ -29,23 +38,45 @@ _PLAIN = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]*$"
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PLAIN)]
 Free = Annotated[str, StringConstraints(max_length=2000, pattern=_PLAIN)]
 Unit = Annotated[str, StringConstraints(max_length=40, pattern=_PLAIN)]
+GivenUnit = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_PLAIN)]
 AnswerId = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 _MOST_ROWS = 1000
 
 
-def _iso(given: object) -> object:
-    if isinstance(given, str) and (len(given) < 16 or given[4:5] != "-"):
-        raise ValueError("write a time as 2026-11-20T14:30:00Z")
-    return given
+_DAY = (
+    r"(?:(?:19|20)[0-9]{2}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    r"|02-(?:0[1-9]|1[0-9]|2[0-8]))|(?:19(?:0[48]|[2468][048]|[13579][26])|20(?:[02468][048]|[13579][26]))-02-29)"
+)
+_HOUR = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.][0-9]{1,6})?)?"
+_OFFSET = r"(?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9])"
+DAY, MOMENT = f"^{_DAY}$", f"^{_DAY}T{_HOUR}{_OFFSET}$"
+"""A day and a time from 1900 to 2099, as the OpenAPI document states them."""
 
 
-def _after_1800(at: datetime) -> datetime:
-    if at.year < 1800:
-        raise ValueError("the time is before 1800")
-    return at
+def _written(pattern: str, example: str) -> Callable[[object], object]:
+    known = re.compile(pattern[1:-1])
+
+    def check(given: object) -> object:
+        if not isinstance(given, str) or not known.fullmatch(given):
+            raise ValueError(f"write it as {example}")
+        return given
+
+    return check
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_after_1800)]
+def _whole(given: object) -> object:
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+Day = Annotated[
+    date, Field(strict=False), BeforeValidator(_written(DAY, "2026-11-20")),
+    WithJsonSchema({"type": "string", "pattern": DAY, "description": "a day, YYYY-MM-DD", "examples": ["2026-11-20"]}),
+]  # fmt: skip
+Moment = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_written(MOMENT, "2026-11-20T14:30:00Z")),
+    WithJsonSchema({"type": "string", "pattern": MOMENT, "description": "a time with its offset",
+                    "examples": ["2026-11-20T14:30:00Z"]}),
+]  # fmt: skip
 
 
 class _In(BaseModel):
@@ -75,7 +106,7 @@ class SessionOut(_Out):
 class TokenIn(_In):
     """How long a new token is valid."""
 
-    days: int = Field(default=30, ge=1, le=365)
+    days: Annotated[int, BeforeValidator(_whole)] = Field(default=30, ge=1, le=365)
 
 
 class TokenOut(_Out):
@@ -140,7 +171,7 @@ class RecommendIn(_In):
     """What is treated, as `posologist recommend` takes it."""
 
     indication: Line
-    as_of: date | None = None
+    as_of: Day | None = None
     guideline: Literal["US25", "ESC24"] | None = None
     harm_aversion: float | None = Field(default=None, ge=0.5, le=10)
 
@@ -149,7 +180,7 @@ class ScreenIn(_In):
     """What is to be ordered, as `posologist screen` takes it."""
 
     orders: tuple[Line, ...] = Field(min_length=1, max_length=50)
-    as_of: date | None = None
+    as_of: Day | None = None
 
 
 class DoseIn(_In):
@@ -159,10 +190,10 @@ class DoseIn(_In):
     indication: Line | None = None
     target: Line | None = None
     model: Line | None = None
-    covariates: dict[Line, float] = Field(default={}, max_length=20)
+    covariates: dict[str, float] = Field(default={}, max_length=20)
     mic: float | None = Field(default=None, ge=1e-6, le=1e6)
     at: Moment | None = None
-    as_of: date | None = None
+    as_of: Day | None = None
 
 
 class LevelIn(_In):
@@ -171,7 +202,7 @@ class LevelIn(_In):
     at: Moment
     analyte: Line
     value: float = Field(ge=0)
-    unit: Unit
+    unit: GivenUnit
 
 
 class LevelsIn(_In):
@@ -186,7 +217,7 @@ class AdministrationIn(_In):
     at: Moment
     drug: Line
     amount: float = Field(gt=0)
-    unit: Unit
+    unit: GivenUnit
     route: Unit = ""
     duration_h: float = Field(default=0.0, ge=0)
 
@@ -213,9 +244,8 @@ class ObservationsIn(_In):
 
 
 class AddedOut(_Out):
-    """How many values were given, and how many of them were new."""
+    """How many of the values were new."""
 
-    given: int
     new: int
 
 
@@ -279,7 +309,7 @@ class PlannedIn(_In):
     """What is to be looked at, when, and what is then expected."""
 
     what: Line
-    due: date
+    due: Day
     kind: Annotated[str, StringConstraints(min_length=1, max_length=32, pattern="^[a-z-]+$")] = "monitoring"
     expected_low: float | None = None
     expected_high: float | None = None
@@ -290,7 +320,7 @@ class DecisionIn(_In):
     """What is done with an answer; an override carries one of the six coded reasons."""
 
     action: DecisionAction
-    rank: int | None = Field(default=None, ge=1, le=1000)
+    rank: Annotated[int | None, BeforeValidator(_whole)] = Field(default=None, ge=1, le=1000)
     reason: ReasonCode | None = None
     will_monitor: bool = False
     note: Free = ""

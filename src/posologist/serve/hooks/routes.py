@@ -1,0 +1,276 @@
+"""CDS Hooks over HTTP: a router for discovery, the three hooks, and feedback. Refusals are problem documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from posologist.core.errors import InputError
+from posologist.core.genotype import GeneticProfile
+from posologist.core.settings import Settings
+from posologist.knowledge.load import Knowledge
+from posologist.serve.hooks.answers import Desk, answer
+from posologist.serve.hooks.cards import Dealt, Place
+from posologist.serve.hooks.discovery import PREFETCH, discovery, service_id
+from posologist.serve.hooks.feedback import CardDecision, Scheduled, parse_feedback, scheduled
+from posologist.serve.hooks.fhir_access import FhirAccess, Transport, fetch_missing, over_network
+from posologist.serve.hooks.memory import DealtCards
+from posologist.serve.hooks.requests import HOOKS, HookName, HookRequest, parse_request
+from posologist.serve.hooks.schema import CARDS_SCHEMA, FEEDBACK_SCHEMA, request_schema
+from posologist.serve.hooks.tokens import Caller, FetchKeys, Issuer, Seen, TokenRefused, verify
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class HooksSettings:
+    """What a site sets. Without `issuers` nobody can sign; `signed` True then refuses every hook.
+
+    `signed_feedback` False accepts feedback without a token too, on cards that were dealt lately and on no others: some
+    clients sign their hooks only. `origins` are the browser origins that may call; "*" stands for any, for use on
+    one's own machine.
+    """
+
+    base_url: str
+    origins: frozenset[str] = frozenset()
+    signed: bool = True
+    signed_feedback: bool = True
+    issuers: Mapping[str, Issuer] = field(default_factory=dict)
+    access: FhirAccess = field(default_factory=FhirAccess)
+    place: Place = field(default_factory=Place)
+    advice: Settings = field(default_factory=Settings)
+    most_bytes: int = 16_000_000
+
+
+def _no_genome(patient_id: str) -> GeneticProfile | None:
+    return None
+
+
+def _not_kept(
+    caller: Caller | None, request: HookRequest, asked: bytes, cards: Sequence[Dealt], document: bytes
+) -> None:
+    return None
+
+
+def _not_decided(caller: Caller | None, decision: CardDecision, card: Dealt | None, steps: Sequence[Scheduled]) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class HookCalls:
+    """What the hooks need of the rest of the service. `seen` must remember token ids across restarts.
+
+    `keep` stores an answer and `decided` a decision with what it schedules; both may raise, and the client then gets
+    an error rather than an answer that is not on record.
+    """
+
+    knowledge: Knowledge
+    seen: Seen
+    genome: Callable[[str], GeneticProfile | None] = _no_genome
+    keep: Callable[[Caller | None, HookRequest, bytes, Sequence[Dealt], bytes], None] = _not_kept
+    decided: Callable[[Caller | None, CardDecision, Dealt | None, Sequence[Scheduled]], None] = _not_decided
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    today: Callable[[], date] = date.today
+    transport: Transport = over_network
+    fetch_keys: FetchKeys | None = None
+    cards: DealtCards = field(default_factory=DealtCards)
+
+
+def hooks_router(calls: HookCalls, settings: HooksSettings) -> APIRouter:
+    """The routes under `/cds-services`."""
+    router = APIRouter(tags=["CDS Hooks"])
+    house = _House(calls, settings)
+
+    @router.get("/cds-services", summary="The services offered, with their prefetch templates")
+    def services(request: Request) -> Response:
+        return house.reply(request, 200, discovery())
+
+    for hook in HOOKS:
+        path = f"/cds-services/{service_id(hook)}"
+        router.post(
+            path,
+            summary=f"Cards for {hook}",
+            responses=_answers(CARDS_SCHEMA),
+            openapi_extra=_body(request_schema(hook)),
+        )(_posted(house, hook, house.cards))
+        router.post(
+            f"{path}/feedback",
+            summary=f"What became of cards of {hook}",
+            responses=_answers({"type": "object", "required": ["feedback"]}),
+            openapi_extra=_body(FEEDBACK_SCHEMA),
+        )(_posted(house, hook, house.feedback))
+
+    @router.post("/cds-services/{service:path}", include_in_schema=False)
+    def unknown(service: str, request: Request) -> Response:
+        return house.problem(request, 404, "There is no such service", "see GET /cds-services")
+
+    @router.options("/cds-services", include_in_schema=False)
+    @router.options("/cds-services/{path:path}", include_in_schema=False)
+    def preflight(request: Request) -> Response:
+        return house.preflight(request)
+
+    return router
+
+
+_PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
+
+
+def _answers(schema: Body) -> dict[int | str, dict[str, Any]]:
+    return {
+        200: {"content": {"application/json": {"schema": schema}}},
+        400: {"description": "The request is not as CDS Hooks says", **_PROBLEM},
+        401: {"description": "The request is not signed by a known client", **_PROBLEM},
+        413: {"description": "The request is too large", **_PROBLEM},
+    }
+
+
+def _body(schema: Body) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _posted(
+    house: _House, hook: HookName, do: Callable[[HookName, bytes, Caller | None], Body]
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def posted(request: Request) -> Response:
+        return await house.serve(request, hook, do)
+
+    return posted
+
+
+class _Refused(Exception):
+    """An answer other than 200."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(title)
+        self.status = status
+        self.title = title
+        self.detail = detail
+
+
+class _House:
+    """One router's calls and settings, and the ways from a request to a response."""
+
+    def __init__(self, calls: HookCalls, settings: HooksSettings) -> None:
+        self._calls = calls
+        self._settings = settings
+
+    async def serve(
+        self, request: Request, hook: HookName, do: Callable[[HookName, bytes, Caller | None], Body]
+    ) -> Response:
+        """Checks who calls, reads the body, and answers; every refusal is a problem document."""
+        try:
+            lenient = request.url.path.endswith("/feedback") and not self._settings.signed_feedback
+            caller = await run_in_threadpool(self._caller, request, lenient)
+            body = await self._body(request)
+            return self.reply(request, 200, await run_in_threadpool(do, hook, body, caller))
+        except _Refused as refused:
+            return self.problem(request, refused.status, refused.title, refused.detail)
+        except InputError as error:
+            return self.problem(request, 400, "The request is not as CDS Hooks says", str(error))
+        except ClientDisconnect:
+            return Response(status_code=400)
+
+    def cards(self, hook: HookName, body: bytes, caller: Caller | None) -> Body:
+        """The cards of one request; kept before they are given out."""
+        calls, settings = self._calls, self._settings
+        request = parse_request(body, hook=hook)
+        fetched = fetch_missing(request, PREFETCH, settings.access, calls.transport)
+        completed = replace(request, prefetch=fetched.prefetch)
+        now = calls.now()
+        desk = Desk(calls.knowledge, settings.advice, settings.place, calls.today())
+        dealt = answer(
+            completed,
+            desk,
+            genome=calls.genome(request.patient_id),
+            missing=fetched.missing,
+            shown=calls.cards.shown_before(request, now),
+        )
+        document = {"cards": [d.card.model_dump(mode="json", by_alias=True, exclude_none=True) for d in dealt]}
+        calls.keep(caller, completed, body, dealt, _bytes(document))
+        calls.cards.keep(request, dealt, now)
+        return document
+
+    def feedback(self, hook: HookName, body: bytes, caller: Caller | None) -> Body:
+        """Decisions on cards, and what "will monitor" schedules."""
+        calls, told = self._calls, []
+        for decision in parse_feedback(body):
+            card = calls.cards.find(decision.card, calls.now())
+            steps = scheduled(decision, card) if card is not None else ()
+            if card is not None or caller is not None or not self._settings.signed:
+                calls.decided(caller, decision, card, steps)
+            told.append(
+                {
+                    "card": decision.card,
+                    "known": card is not None,
+                    "scheduled": [step.model_dump(mode="json", exclude_none=True) for step in steps],
+                }
+            )
+        return {"feedback": told}
+
+    def _caller(self, request: Request, lenient: bool) -> Caller | None:
+        settings, calls = self._settings, self._calls
+        if not settings.signed or (lenient and "authorization" not in request.headers):
+            return None
+        try:
+            return verify(
+                request.headers.get("authorization", ""),
+                audience=settings.base_url.rstrip("/") + request.url.path.removeprefix(request.scope["root_path"]),
+                issuers=settings.issuers,
+                now=calls.now(),
+                seen=calls.seen,
+                fetch_keys=calls.fetch_keys,
+            )
+        except TokenRefused as refused:
+            raise _Refused(401, "The request is not signed by a known client", str(refused)) from refused
+
+    async def _body(self, request: Request) -> bytes:
+        read = bytearray()
+        async for chunk in request.stream():
+            read += chunk
+            if len(read) > self._settings.most_bytes:
+                raise _Refused(413, "The request is too large", f"at most {self._settings.most_bytes} bytes are read")
+        return bytes(read)
+
+    def reply(self, request: Request, status: int, content: Body) -> Response:
+        """A JSON answer with the headers that a browser asks for."""
+        return Response(
+            _bytes(content), status_code=status, media_type="application/json", headers=self._headers(request)
+        )
+
+    def problem(self, request: Request, status: int, title: str, detail: str) -> Response:
+        """A refusal as a problem document."""
+        content = {"type": "about:blank", "title": title, "status": status, "detail": detail[:500]}
+        headers = self._headers(request) | ({"WWW-Authenticate": "Bearer"} if status == 401 else {})
+        return Response(_bytes(content), status_code=status, media_type="application/problem+json", headers=headers)
+
+    def preflight(self, request: Request) -> Response:
+        """The answer to a browser that asks whether it may call."""
+        headers = self._headers(request)
+        if "Access-Control-Allow-Origin" in headers:
+            headers |= {
+                "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+                "Access-Control-Allow-Headers": "Authorization, Content-Type, Accept",
+                "Access-Control-Max-Age": "600",
+            }
+            if request.headers.get("access-control-request-private-network") == "true":
+                headers["Access-Control-Allow-Private-Network"] = "true"  # a page of the internet calls this machine
+        return Response(status_code=204, headers=headers)
+
+    def _headers(self, request: Request) -> dict[str, str]:
+        headers = {"Cache-Control": "no-store", "Vary": "Origin"}
+        origin = request.headers.get("origin", "")
+        if origin and {origin, "*"} & self._settings.origins:
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Expose-Headers"] = "X-Request-Id"
+        return headers
+
+
+def _bytes(content: Body) -> bytes:
+    return json.dumps(content, ensure_ascii=True, allow_nan=False).encode()

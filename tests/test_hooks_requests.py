@@ -1,0 +1,631 @@
+"""CDS Hooks requests, feedback, FHIR access: what clients were seen to send is read, anything else is a problem."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hooks import (
+    NOW,
+    Json,
+    assert_valid_answer,
+    cards_of,
+    client,
+    hook_of_file,
+    medicine,
+    order_request,
+    person,
+    real_files,
+    real_request,
+)
+from posologist.core.errors import InputError
+from posologist.serve.hooks.discovery import PREFETCH, service_id
+from posologist.serve.hooks.feedback import parse_feedback, scheduled
+from posologist.serve.hooks.fhir_access import Fetched, FhirAccess, fetch_missing, over_network
+from posologist.serve.hooks.requests import HOOKS, parse_request
+from posologist.serve.hooks.routes import HooksSettings
+from shared import shared_data
+
+WARFARIN = medicine("855295", "Warfarin Sodium 10 MG")
+IBUPROFEN = medicine("197805", "Ibuprofen 400 MG Oral Tablet")
+
+
+def posted(door: TestClient, document: Any, hook: str = "order-sign") -> Any:
+    """The response to a document posted to the service of a hook."""
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return door.post(f"/cds-services/posologist-{hook}", content=body)
+
+
+# ------------------------------------------------------------------------------------------------------- real traffic
+
+
+@pytest.mark.parametrize("path", real_files(), ids=lambda path: path.stem)
+def test_every_real_request_is_answered_with_valid_cards_and_never_with_none(path: Path) -> None:
+    document = json.loads(path.read_text(encoding="utf-8"))
+
+    response = posted(client(), document, hook_of_file(document))
+
+    assert response.status_code == 200
+    assert_valid_answer(response.json())
+    assert response.json()["cards"]
+
+
+SPEC_REQUESTS = ("examples-L0010-request", "spec-L0168-request", "quickstart-L0116-request")
+SPEC_CONTEXTS = {
+    "order-select-L0046-context": "order-select",
+    "order-sign-L0047-context": "order-sign",
+    "order-review-L0031-context": "order-sign",
+    "medication-prescribe-L0032-context": "order-sign",
+    "medication-prescribe-L0177-context": "order-sign",
+}
+
+
+@pytest.mark.parametrize("name", SPEC_REQUESTS)
+def test_a_request_of_the_specification_is_answered(name: str) -> None:
+    document = real_request(f"{name}.json", "spec")
+
+    response = posted(client(), document, hook_of_file(document))
+
+    assert response.status_code == 200
+    assert_valid_answer(response.json())
+    assert response.json()["cards"]
+
+
+@pytest.mark.parametrize("name", sorted(SPEC_CONTEXTS))
+def test_a_context_of_the_specification_is_answered(name: str) -> None:
+    document = {"hook": SPEC_CONTEXTS[name], "hookInstance": "x", **real_request(f"{name}.json", "spec")}
+
+    response = posted(client(), document, SPEC_CONTEXTS[name])
+
+    assert response.status_code == 200
+    assert_valid_answer(response.json())
+    assert response.json()["cards"]
+
+
+def test_a_request_without_what_the_hook_requires_is_refused() -> None:
+    response = posted(client(), real_request("spec-L1066-request.json", "spec"), "patient-view")
+
+    assert response.status_code == 400
+    assert "patientId" in response.json()["detail"]
+
+
+def test_the_sandbox_order_that_names_no_medicine_is_told_as_not_checked() -> None:
+    cards = cards_of(real_request("order-sign.json", "captured-from-sandbox"))
+
+    assert [d.card.indicator for d in cards] == ["warning"]
+    assert cards[0].card.summary.startswith("Could not check")
+    assert "names no medicine" in str(cards[0].card.detail)
+
+
+# ---------------------------------------------------------------------------------------------------- broken requests
+
+BROKEN: list[tuple[str, Any, str]] = [
+    ("nothing", b"", "not JSON"),
+    ("no JSON", b"{", "not JSON"),
+    ("no UTF-8", b'{"hook": "\xff"}', "UTF-8"),
+    ("a list", [], "object"),
+    ("not a number", b'{"hook": NaN}', "JSON"),
+    ("nested", b"[" * 100_000, "deep"),
+    ("nested objects", b'{"a":' * 90 + b"1" + b"}" * 90, "deep"),
+    ("no hook", {"hookInstance": "x", "context": {}}, "hook"),
+    ("unknown hook", {"hook": "appointment-book", "hookInstance": "x", "context": {}}, "not served"),
+    ("another hook", {"hook": "patient-view", "hookInstance": "x", "context": {"patientId": "p"}}, "not served"),
+    ("no instance", {"hook": "order-sign", "context": {"patientId": "p"}}, "hookInstance"),
+    ("no context", {"hook": "order-sign", "hookInstance": "x"}, "context"),
+    ("context is a list", {"hook": "order-sign", "hookInstance": "x", "context": []}, "context"),
+    ("no patient", {"hook": "order-sign", "hookInstance": "x", "context": {"draftOrders": {}}}, "patientId"),
+    ("patient is a number", {"hook": "order-sign", "hookInstance": "x", "context": {"patientId": 1}}, "patientId"),
+    ("patient is empty", {"hook": "order-sign", "hookInstance": "x", "context": {"patientId": "Patient/"}}, "empty"),
+    ("no orders", {"hook": "order-sign", "hookInstance": "x", "context": {"patientId": "p"}}, "draftOrders"),
+    *(
+        (f"orders are {orders!r}"[:40], {"hook": "order-sign", "hookInstance": "x",
+         "context": {"patientId": "p", "draftOrders": orders}}, "draftOrders")
+        for orders in (1, "x", {"entry": {}}, {"entry": [1]}, {"entry": [{"resource": {}}]}, [None], [{}] * 101)
+    ),
+    ("prefetch is a list", order_request(IBUPROFEN, prefetch=[]), "prefetch"),
+    ("prefetch without a type", order_request(IBUPROFEN, prefetch={"a": {"b": 1}}), "prefetch.a"),
+    ("server is a number", order_request(IBUPROFEN, fhirServer=1), "fhirServer"),
+    ("token is a list", order_request(IBUPROFEN, fhirAuthorization={"access_token": []}), "access_token"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("what, document, told", BROKEN, ids=[row[0] for row in BROKEN])
+def test_a_broken_request_is_a_problem_that_says_where(what: str, document: Any, told: str) -> None:
+    response = posted(client(), document)
+
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert told in response.json()["detail"]
+
+
+def test_order_select_without_selections_is_refused() -> None:
+    document = order_request(IBUPROFEN, hook="order-select")
+    del document["context"]["selections"]
+
+    assert posted(client(), document, "order-select").status_code == 400
+
+
+def test_an_unknown_service_is_not_found_and_a_large_body_is_refused() -> None:
+    small = HooksSettings(base_url="http://testserver", signed=False, most_bytes=100)
+
+    assert client().post("/cds-services/other", content=b"{}").status_code == 404
+    assert posted(client(small), order_request(IBUPROFEN)).status_code == 413
+
+
+@pytest.mark.parametrize("orders", [{}, {"resourceType": "Bundle", "entry": []}, []])
+def test_a_request_without_an_order_is_told_as_not_checked(orders: Any) -> None:
+    document = order_request(IBUPROFEN, person(), WARFARIN)
+    document["context"]["draftOrders"] = orders
+
+    cards = cards_of(document)
+
+    assert [d.card.indicator for d in cards] == ["warning"]
+    assert "no medicine" in cards[0].card.summary
+
+
+def test_an_order_that_is_no_medicine_is_told_as_not_checked() -> None:
+    imaging = {"resourceType": "ServiceRequest", "id": "s", "status": "draft", "subject": {"reference": "Patient/p"}}
+
+    cards = cards_of(order_request(imaging, person(), WARFARIN))
+
+    assert "ServiceRequest" in cards[0].card.summary
+
+
+def test_a_medicine_that_nobody_knows_is_told_as_not_checked() -> None:
+    cards = cards_of(order_request(medicine("99999999", "Xyzzyline 5 MG Oral Tablet"), person(), WARFARIN))
+
+    assert cards[-1].card.indicator == "warning"
+    assert "Xyzzyline" in str(cards[-1].card.detail)
+
+
+def test_a_record_in_another_release_is_told_and_the_rest_is_read() -> None:
+    newer = {"resourceType": "MedicationUsage", "id": "u", "subject": {"reference": "Patient/p"}}
+
+    cards = cards_of(order_request(IBUPROFEN, person(), WARFARIN, newer))
+
+    assert cards[0].card.summary.startswith("ibuprofen with warfarin")
+    assert "MedicationUsage" in str(cards[-1].card.detail)
+
+
+def test_a_patient_who_has_died_is_not_screened_in_silence() -> None:
+    cards = cards_of(order_request(IBUPROFEN, person(deceasedBoolean=True), WARFARIN))
+
+    assert [d.card.indicator for d in cards] == ["warning"]
+    assert "died" in str(cards[0].card.detail)
+
+
+def test_the_record_of_another_patient_is_not_read_as_this_one() -> None:
+    other = medicine("855295", "Warfarin Sodium 10 MG", patient="q")
+
+    cards = cards_of(order_request({**IBUPROFEN, "subject": {"reference": "Patient/p"}}, person(), other))
+
+    assert not any("warfarin" in d.card.summary for d in cards)
+
+
+def test_a_record_that_is_partly_unreadable_is_a_warning() -> None:
+    broken = {**WARFARIN, "medicationCodeableConcept": "warfarin"}
+
+    cards = cards_of(order_request(IBUPROFEN, person(), broken))
+
+    assert cards[-1].card.indicator == "warning"
+    assert "MedicationRequest: not in the shape of FHIR R4" in str(cards[-1].card.detail)
+
+
+def test_only_the_selected_orders_are_judged_and_the_others_count_as_taken() -> None:
+    warfarin = {**WARFARIN, "id": "w"}
+    document = order_request([{**IBUPROFEN, "id": "i"}, warfarin], person(), hook="order-select")
+    document["context"]["selections"] = ["MedicationRequest/i"]
+
+    cards = cards_of(document)
+
+    assert cards[0].card.summary.startswith("ibuprofen with warfarin")
+    assert not any(d.card.summary.startswith("warfarin") for d in cards)
+
+
+def test_a_selected_order_that_is_no_medicine_is_told_beside_drafts_that_are() -> None:
+    imaging = {"resourceType": "ServiceRequest", "id": "s", "subject": {"reference": "Patient/p"}}
+    document = order_request([imaging, IBUPROFEN], person(), WARFARIN, hook="order-select")
+    document["context"]["selections"] = ["https://ehr.example/fhir/ServiceRequest/s"]
+
+    cards = cards_of(document)
+
+    assert [d.card.summary[:34] for d in cards] == ["Could not check: the request holds"]
+
+
+def test_an_empty_search_is_a_list_that_is_empty() -> None:
+    document = order_request(IBUPROFEN, person(), WARFARIN)
+    without = cards_of(document)[-1].card.detail
+    empty = {"resourceType": "Bundle", "type": "searchset", "total": 0}
+
+    document["prefetch"] |= {"conditions": empty, "allergies": empty}
+
+    assert "problem list" in str(without)
+    assert "problem list" not in str(cards_of(document)[-1].card.detail)
+    assert "allergy list" not in str(cards_of(document)[-1].card.detail)
+
+
+# --------------------------------------------------------------------------------------------------------------- fuzz
+
+_WRONG: list[Any] = [
+    None, True, 0, -1, 1e308, "", "x", "\ud800", "\x00", "2026-13-45", "9" * 5000, "<script>alert(1)</script>", [], {},
+    [[]], [None], ["MedicationRequest/x"], {"a": None}, {"resourceType": "Bundle"}, {"resourceType": 1},
+]  # fmt: skip
+
+
+def _places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    inner = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    for key, value in inner:
+        yield (*path, key)
+        yield from _places(value, (*path, key))
+
+
+def _mutated(document: Json, place: tuple[Any, ...], what: Any) -> None:
+    holder: Any = document
+    for key in place[:-1]:
+        holder = holder[key]
+    if what == "remove":
+        del holder[place[-1]]
+    else:
+        holder[place[-1]] = copy.deepcopy(what)
+
+
+@st.composite
+def mutated_requests(draw: st.DrawFn) -> Json:
+    """A real request with one to four members replaced or removed."""
+    path = draw(st.sampled_from(real_files()))
+    document: Json = json.loads(path.read_text(encoding="utf-8"))
+    for _ in range(draw(st.integers(1, 4))):
+        places = list(_places(document))
+        _mutated(document, draw(st.sampled_from(places)), draw(st.sampled_from([*_WRONG, "remove"])))
+    return document
+
+
+_DOOR: list[TestClient] = []
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(mutated_requests())
+def test_a_mutated_request_is_answered_with_cards_or_refused_never_an_error_and_never_silence(document: Json) -> None:
+    if not _DOOR:
+        _DOOR.append(client())
+    named = document.get("hook")
+    hook = {"medication-prescribe": "order-sign"}.get(str(named), named)
+
+    response = posted(_DOOR[0], document, hook if hook in HOOKS else "order-sign")
+
+    assert response.status_code in (200, 400)
+    if response.status_code == 200:
+        assert_valid_answer(response.json())
+        assert response.json()["cards"]
+        assert b"<script" not in json.dumps([{**c, "suggestions": []} for c in response.json()["cards"]]).encode()
+    else:
+        assert response.headers["content-type"] == "application/problem+json"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=400))
+def test_bytes_that_are_no_request_are_refused(body: bytes) -> None:
+    with pytest.raises(InputError):
+        parse_request(body, hook="order-sign")
+
+
+# ----------------------------------------------------------------------------------------------------------- feedback
+
+
+def test_the_feedback_of_the_sandbox_is_read() -> None:
+    root = shared_data("ehr", "cds-hooks", "captured-from-sandbox")
+
+    (accepted,) = parse_feedback((root / "feedback-accepted.json").read_bytes())
+    (overridden,) = parse_feedback((root / "feedback-overridden.json").read_bytes())
+
+    assert (accepted.action, accepted.suggestions) == ("accept", ("22222222-2222-4222-8222-222222222222",))
+    assert (overridden.action, overridden.reason, overridden.will_monitor) == ("override", None, False)
+    assert accepted.at.isoformat() == "2026-11-20T06:16:20.079000+00:00"
+
+
+def override(card: str, code: str, **members: Any) -> Json:
+    """Feedback that overrides a card with a reason."""
+    reason = {"reason": {"code": code}, **members}
+    entry = {
+        "card": card,
+        "outcome": "overridden",
+        "overrideReason": reason,
+        "outcomeTimestamp": "2026-11-20T10:00:00Z",
+    }
+    return {"feedback": [entry]}
+
+
+def test_will_monitor_returns_what_to_schedule_with_its_day() -> None:
+    told: list[Any] = []
+    door = client(decided=lambda caller, decision, card, steps: told.append((decision, card, steps)))
+    cyclosporine = medicine("835925", "cyclosporine, modified 50 MG Oral Capsule")
+    digoxin = medicine("197604", "Digoxin 0.125 MG Oral Tablet")
+    card = posted(door, order_request(cyclosporine, person(), digoxin)).json()["cards"][0]
+
+    response = door.post(
+        "/cds-services/posologist-order-sign/feedback", json=override(card["uuid"], "will-monitor", userComment="ok")
+    )
+
+    (answer,) = response.json()["feedback"]
+    assert answer["scheduled"][0]["what"] == "digoxin level (trough)"
+    assert answer["scheduled"][0]["due"] == "2026-11-21"
+    assert told[0][0].will_monitor
+    assert told[0][0].note == "ok"
+    assert told[0][1].drugs == ("cyclosporine", "digoxin")
+    assert told[0][2][0].what == "digoxin level (trough)"
+
+
+def test_another_reason_schedules_nothing_and_a_foreign_reason_is_kept_as_words() -> None:
+    (own,) = parse_feedback(json.dumps(override("11111111-1111-4111-8111-111111111111", "patient-preference")).encode())
+    (foreign,) = parse_feedback(json.dumps(override("11111111-1111-4111-8111-111111111111", "d7ecf885")).encode())
+    card = cards_of(order_request(IBUPROFEN, person(), WARFARIN))[0]
+
+    assert own.reason == "patient-preference"
+    assert scheduled(own, card) == ()
+    assert (foreign.reason, foreign.note) == (None, "[d7ecf885]")
+
+
+def test_will_monitor_without_a_stated_day_schedules_without_inventing_one() -> None:
+    (decision,) = parse_feedback(json.dumps(override("11111111-1111-4111-8111-111111111111", "will-monitor")).encode())
+    card = cards_of(order_request(IBUPROFEN, person(), WARFARIN))[-1]
+
+    assert [step.due for step in scheduled(decision, card)] == [None]
+
+
+_OK = {"card": "11111111-1111-4111-8111-111111111111", "outcome": "overridden", "outcomeTimestamp": "2026-11-20"}
+BROKEN_FEEDBACK: list[Any] = [
+    {}, [], {"feedback": {}}, {"feedback": []}, {"feedback": [1]}, {"feedback": [{**_OK, "card": "x"}]},
+    {"feedback": [{**_OK, "card": 1}]}, {"feedback": [{**_OK, "outcome": "ignored"}]},
+    {"feedback": [{**_OK, "outcome": "accepted"}]}, {"feedback": [{**_OK, "outcomeTimestamp": "soon"}]},
+    {"feedback": [{**_OK, "outcomeTimestamp": None}]}, {"feedback": [{**_OK, "overrideReason": "x"}]},
+    {"feedback": [{**_OK, "overrideReason": {"reason": "x"}}]}, {"feedback": [_OK] * 101},
+    {"feedback": [{**_OK, "outcome": "accepted", "acceptedSuggestions": [{"id": "x"}]}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("document", BROKEN_FEEDBACK, ids=range(len(BROKEN_FEEDBACK)))
+def test_broken_feedback_is_a_problem(document: Any) -> None:
+    response = client().post("/cds-services/posologist-order-sign/feedback", json=document)
+
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+# -------------------------------------------------------------------------------------------------------- FHIR access
+
+
+class Server:
+    """A FHIR server of the test: answers by address, and keeps what it was asked."""
+
+    def __init__(self, pages: Mapping[str, Any]) -> None:
+        self.pages = pages
+        self.asked: list[tuple[str, Mapping[str, str]]] = []
+
+    def __call__(self, url: str, headers: Mapping[str, str], timeout_s: float, most_bytes: int) -> tuple[int, bytes]:
+        self.asked.append((url, headers))
+        found = self.pages.get(url)
+        if isinstance(found, Exception):
+            raise found
+        return (404, b"") if found is None else (200, json.dumps(found).encode())
+
+
+HERE = "https://ehr.example/fhir"
+TEMPLATES = {"medications": PREFETCH["medications"]}
+FIRST = f"{HERE}/MedicationRequest?patient=p&_count=200"
+
+
+def fetched(server: Server, *, base: str = HERE, allowed: str = HERE, clock: Any = lambda: 0.0) -> Fetched:
+    """What is fetched for an order of patient `p` without prefetch."""
+    document = order_request(IBUPROFEN, fhirServer=base, fhirAuthorization={"access_token": "secret"})
+    request = parse_request(json.dumps({**document, "prefetch": {}}).encode(), hook="order-sign")
+    return fetch_missing(request, TEMPLATES, FhirAccess(servers=frozenset({allowed})), server, clock)
+
+
+def page(*resources: Json, following: str = "") -> Json:
+    """One page of a search."""
+    link = [{"relation": "next", "url": following}] if following else []
+    return {"resourceType": "Bundle", "link": link, "entry": [{"resource": r} for r in resources]}
+
+
+def test_what_the_prefetch_lacks_is_fetched_page_by_page_with_the_token() -> None:
+    server = Server({FIRST: page(WARFARIN, following=f"{HERE}?page=2"), f"{HERE}?page=2": page(IBUPROFEN)})
+
+    found = fetched(server)
+
+    assert found.missing == ()
+    assert found.prefetch["medications"] == [server.pages[FIRST], server.pages[f"{HERE}?page=2"]]
+    assert [headers["Authorization"] for _, headers in server.asked] == ["Bearer secret", "Bearer secret"]
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "https://evil.example/fhir", "http://ehr.example/fhir", "https://ehr.example/fhir2", "https://ehr.example:8443/fhir",
+        "https://ehr.example@evil.example/fhir", "file:///etc/passwd", "https://ehr.example/fhir/../admin",
+    ],
+)  # fmt: skip
+def test_a_server_that_is_not_on_the_list_is_never_called(base: str) -> None:
+    server = Server({})
+
+    found = fetched(server, base=base)
+
+    assert server.asked == []
+    assert "allow-list" in found.missing[0].what
+
+
+@pytest.mark.parametrize(
+    "following", ["https://evil.example/fhir?page=2", f"{HERE}/../admin", "//evil.example/fhir", f"{HERE}2/x"]
+)
+def test_a_next_page_elsewhere_is_not_followed(following: str) -> None:
+    server = Server({FIRST: page(WARFARIN, following=following)})
+
+    found = fetched(server)
+
+    assert len(server.asked) == 1
+    assert "another server" in found.missing[0].why
+    assert "medications" not in found.prefetch
+
+
+@pytest.mark.parametrize(
+    "answer", [TimeoutError(), OSError(), {"resourceType": "OperationOutcome"}, [], {"a": 1}, None]
+)
+def test_a_server_that_fails_is_told_as_not_checked(answer: Any) -> None:
+    found = fetched(Server({FIRST: answer}))
+
+    assert "medications" not in found.prefetch
+    assert "could not be fetched" in found.missing[0].why
+
+
+def test_endless_pages_and_a_slow_server_end() -> None:
+    ticks = iter(range(0, 1000, 3))
+    endless = Server({FIRST: page(following=FIRST)})
+
+    assert "more than 10 pages" in fetched(endless).missing[0].why
+    assert (
+        "no time was left" in fetched(Server({FIRST: page(following=FIRST)}), clock=lambda: next(ticks)).missing[0].why
+    )
+
+
+def test_the_pddi_requests_reach_no_network_and_still_get_their_cards() -> None:
+    server = Server({})
+
+    response = posted(client(transport=server), real_request("warfarin-nsaids-order-sign-no-coordination.json"))
+
+    assert server.asked == []
+    assert response.json()["cards"][0]["indicator"] == "critical"
+
+
+def test_a_record_from_an_allowed_server_is_screened() -> None:
+    server = Server({FIRST: page(WARFARIN)})
+    house = HooksSettings(base_url="http://testserver", signed=False, access=FhirAccess(servers=frozenset({HERE})))
+    document = {**order_request(IBUPROFEN, fhirServer=HERE), "prefetch": None}
+
+    cards = posted(client(house, transport=server), document).json()["cards"]
+
+    assert cards[0]["summary"].startswith("ibuprofen with warfarin")
+    assert "conditions: everything that rests on it" in cards[-1]["detail"]
+
+
+class Slow(BaseHTTPRequestHandler):
+    """A server on this machine that redirects, or drips its answer."""
+
+    def do_GET(self) -> None:
+        """Answers by path."""
+        if self.path == "/redirect":
+            self.send_response(302)
+            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(20 if self.path == "/drip" else 1):
+                self.wfile.write(b"{}" + b" " * 1000)
+                time.sleep(0.05 if self.path == "/drip" else 0)
+
+    def log_message(self, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def slow() -> Iterator[str]:
+    """Address of a `Slow` server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_network_is_read_with_a_limit_of_time_and_size_and_without_redirects(slow: str) -> None:
+    assert over_network(f"{slow}/x", {}, 2.0, 10_000)[0] == 200
+    assert len(over_network(f"{slow}/x", {}, 2.0, 10)[1]) > 10
+    assert over_network(f"{slow}/redirect", {}, 2.0, 10_000)[0] == 302
+    with pytest.raises(OSError):
+        over_network(f"{slow}/drip", {}, 0.2, 100_000)
+    with pytest.raises(OSError):
+        over_network("file:///etc/hostname", {}, 2.0, 100)
+
+
+# ------------------------------------------------------------------------------------------------- discovery and CORS
+
+
+def test_discovery_offers_the_three_hooks_with_templates_that_name_the_patient() -> None:
+    services = client().get("/cds-services").json()["services"]
+
+    assert [service["hook"] for service in services] == list(HOOKS)
+    assert [service["id"] for service in services] == [service_id(hook) for hook in HOOKS]
+    for service in services:
+        assert service["description"]
+        assert all("{{context.patientId}}" in template for template in service["prefetch"].values())
+
+
+def test_only_a_listed_origin_may_call_from_a_browser() -> None:
+    house = HooksSettings(base_url="http://testserver", signed=False, origins=frozenset({"https://sandbox.example"}))
+    door = client(house)
+
+    ours = door.options("/cds-services/posologist-order-sign", headers={"Origin": "https://sandbox.example"})
+    theirs = door.options("/cds-services/posologist-order-sign", headers={"Origin": "https://evil.example"})
+    refused = door.post("/cds-services/x", content=b"", headers={"Origin": "https://sandbox.example"})
+
+    assert ours.headers["Access-Control-Allow-Origin"] == "https://sandbox.example"
+    assert "Authorization" in ours.headers["Access-Control-Allow-Headers"]
+    assert "Access-Control-Allow-Origin" not in theirs.headers
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://sandbox.example"
+
+
+def test_any_origin_may_call_where_the_site_says_so() -> None:
+    door = client(HooksSettings(base_url="http://testserver", signed=False, origins=frozenset({"*"})))
+
+    response = door.get("/cds-services", headers={"Origin": "http://127.0.0.1:8099"})
+
+    assert response.headers["Access-Control-Allow-Origin"] == "http://127.0.0.1:8099"
+
+
+def test_an_answer_that_cannot_be_kept_is_not_given() -> None:
+    def full(*args: Any) -> None:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        posted(client(keep=full), order_request(IBUPROFEN, person(), WARFARIN))
+
+
+def test_an_order_dated_in_the_future_is_judged_today() -> None:
+    old = {**WARFARIN, "authoredOn": "2019-01-01"}
+
+    cards = cards_of(order_request({**IBUPROFEN, "authoredOn": "2026-11-21"}, person(), old))
+
+    assert {d.on for d in cards} == {date(2026, 11, 20)}
+
+
+def test_a_record_without_a_list_of_medicines_is_a_warning_and_an_empty_list_is_none() -> None:
+    document = order_request(IBUPROFEN, person())
+    listed = {**document, "prefetch": {**document["prefetch"], "medications": {"resourceType": "Bundle", "total": 0}}}
+
+    without, empty = cards_of(document), cards_of(listed)
+
+    assert without[-1].card.indicator == "warning"
+    assert "medication list" in str(without[-1].card.detail)
+    assert "medication list" not in str(empty[-1].card.detail)
+
+
+def test_the_day_of_an_undated_order_is_today() -> None:
+    cards = cards_of(order_request(IBUPROFEN, person(), WARFARIN), today=date(2027, 1, 2))
+
+    assert {d.on for d in cards} == {date(2027, 1, 2)}
+    assert NOW.year == 2026

@@ -36,7 +36,7 @@ class Answers(Transaction):
         versions: str,
     ) -> AnswerRow:
         """Hold an answer once: the same content has the same id and is not stored again."""
-        self.check_patient(patient_id)
+        self.check_writable(patient_id)
         number = answer_id(kind, patient_id, versions=versions, request=request, document=document)
         known = self.connection.execute(select(answers).where(answers.c.id == number)).one_or_none()
         if known is not None:
@@ -106,7 +106,7 @@ class Answers(Transaction):
             raise StoreError("the reason is not coded", where="reason", hint=f"one of {', '.join(REASON_CODES)}")
         if row.action == "override" and row.reason is None:
             raise StoreError("an override has no reason", where="reason", hint=f"one of {', '.join(REASON_CODES)}")
-        self.check_patient(row.patient_id)
+        self.check_writable(row.patient_id)
         of_patient = exists().where(answers.c.id == row.answer_id, answers.c.patient_id == row.patient_id)
         if not self.connection.execute(select(of_patient)).scalar():
             raise self.refuse(
@@ -134,7 +134,7 @@ class Answers(Transaction):
 
     def put_follow_up(self, row: FollowUpRow) -> FollowUpRow:
         """Hold a follow-up, or what became of it."""
-        self.check_patient(row.patient_id)
+        self.check_writable(row.patient_id)
         this = follow_ups.c.id == row.id
         known = self.connection.execute(select(follow_ups).where(this)).one_or_none()
         if known is None:

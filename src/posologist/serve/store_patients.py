@@ -38,7 +38,7 @@ class Patients(Transaction):
         connection = self.connection
         known = connection.execute(select(patients.c.created_at).where(patients.c.id == patient_id)).scalar()
         if known is not None:
-            self.check_patient(patient_id)
+            self.check_writable(patient_id)
         self.keep_content(digest, bundle)
         row = PatientRow(
             id=patient_id, name=name, sex=sex, birth_date=birth_date, document=document, digest=digest,
@@ -88,7 +88,7 @@ class Patients(Transaction):
 
     def put_genome(self, patient_id: str, *, profile: bytes, sample: str) -> GenomeRow:
         """Hold a patient's phenotype document; a later one takes the place of the earlier."""
-        self.check_patient(patient_id)
+        self.check_writable(patient_id)
         digest = hashlib.sha256(profile).hexdigest()
         self.keep_content(digest, profile)
         row = GenomeRow(patient_id=patient_id, profile=profile, sample=sample, digest=digest, created_at=self.now)
@@ -114,7 +114,7 @@ class Patients(Transaction):
         """Hold measured values; one that is held already (same id) is left as it is. How many were new."""
         new = 0
         for patient_id in dict.fromkeys(row.patient_id for row in rows):
-            self.check_patient(patient_id)
+            self.check_writable(patient_id)
         for row in rows:
             if not self.connection.execute(select(exists().where(measured.c.id == row.id))).scalar():
                 self.insert(measured, dict(vars(row)))

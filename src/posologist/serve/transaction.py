@@ -86,6 +86,10 @@ class Transaction:
     @property
     def connection(self) -> Connection:
         """The connection that writes; from now on no other work can write until this one ends."""
+        return self._writing or self.take_lock()
+
+    def take_lock(self) -> Connection:
+        """Begin to write: the queue for the end of the audit chain; the connection that writes."""
         if self._writing is None:
             self._release_reader()
             opened = self._writing = self._engines.writer.connect()
@@ -177,6 +181,11 @@ class Transaction:
                 ), deed,
             )  # fmt: skip
         self._allowed.add(patient_id)
+
+    def check_writable(self, patient_id: str) -> None:
+        """The same, under the lock: what was allowed when this work read may be refused by now."""
+        self.take_lock()
+        self.check_patient(patient_id)
 
     def content(self, digest: str) -> bytes:
         """The document with this sha256."""

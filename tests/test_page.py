@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator
 from datetime import date
 from functools import lru_cache
@@ -12,7 +11,9 @@ from importlib.resources import files
 
 import pytest
 from fastapi import FastAPI
+from starlette.testclient import TestClient
 
+from page_app import PASSWORD, page_app
 from page_cases import CASES, SCRIPT, TODAY, VISITOR, founding, nothing_recommended, shown
 from posologist.core.recommendation import Recommendation
 from posologist.core.regimen import Target
@@ -25,12 +26,6 @@ from posologist.serve.page.views import answer_view, focused, reason_choices, sc
 from posologist.serve.words import lower_first
 from test_report import read
 from tracing import page_text, text_faults
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # this version of starlette deprecates httpx
-    from starlette.testclient import TestClient
-
-from page_app import PASSWORD, page_app
 
 KEY = (EvidenceKey("setting:0"),)
 PLAN_DOSE = "valsartan 160 mg orally once daily"

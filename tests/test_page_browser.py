@@ -131,6 +131,8 @@ def test_d_leads_to_the_dose_and_the_arrows_change_it_at_once(page: Page) -> Non
     page.wait_for_selector("#dose >> text=The ranking above is for the plan’s dose")
 
     assert "dose=120" in page.url
+    assert focused(page) == "dose-2"
+    assert page.is_visible("#decide button:has-text('Accept with valsartan 120 mg')")
     assert page.input_value("#dose input[name=dose]:checked").startswith("120 mg")
     assert page.locator("#dose td.changed").count() > 0
 

@@ -35,6 +35,7 @@ from posologist.serve.page.guard import (
 from posologist.serve.page.html import answer_html, page_html, static_digest, static_files
 from posologist.serve.page.received import received
 from posologist.serve.problems import status_of
+from posologist.serve.receiving import Bounds
 from posologist.serve.refusals import NotFoundError
 from posologist.serve.refused import UnauthorisedError
 from posologist.serve.report import render_html
@@ -42,7 +43,7 @@ from posologist.serve.routes.asking import COOKIE
 from posologist.serve.routes.sessions import clear_cookie, set_cookie
 from posologist.serve.rows import DecisionAction, MeasuredKind, ReasonCode, Role
 from posologist.serve.security import Limiter
-from posologist.serve.service import Bounds, Service
+from posologist.serve.service import Service
 from posologist.serve.style import content_policy, stylesheet
 
 _PAGE_ROWS = 50

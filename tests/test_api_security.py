@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -274,6 +275,29 @@ def test_a_body_beyond_its_bound_is_refused_announced_or_not(tmp_path: Path, pat
         refused = served.ask("POST", path, content=content, headers=headers)
 
         assert (refused.status_code, refused.json()["code"]) == (413, "too-large")
+
+
+def test_a_body_that_comes_too_slowly_is_given_up(tmp_path: Path) -> None:
+    served = a_server(tmp_path, limits=Limits(chunk_s=0.05))
+    told: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(5)
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    headers = [
+        (b"authorization", f"Bearer {served.tokens['prescriber']}".encode()),
+        (b"content-type", b"application/json"),
+    ]
+    scope = {
+        "type": "http", "method": "POST", "path": "/api/v1/patients/p1/screen", "query_string": b"", "headers": headers,
+        "http_version": "1.1", "scheme": "https", "server": ("testserver", 443), "client": ("here", 1), "root_path": "",
+    }  # fmt: skip
+    asyncio.run(served.app(scope, receive, send))
+
+    assert told[0]["status"] == 408
 
 
 @pytest.mark.parametrize("path", ["/api/v1/patients/p1/genome", "/api/v1/patients", "/patients", "/patients/p1/genome"])

@@ -129,7 +129,11 @@ def _answers(schema: Body) -> dict[int | str, dict[str, Any]]:
         200: {"content": {"application/json": {"schema": schema}}},
         400: {"description": "The request is not as CDS Hooks says", **_PROBLEM},
         401: {"description": "The request is not signed by a known client", **_PROBLEM},
+        403: {"description": "The patient's consent does not cover it", **_PROBLEM},
+        408: {"description": "The request comes too slowly", **_PROBLEM},
         413: {"description": "The request is too large", **_PROBLEM},
+        422: {"description": "The answer cannot be held", **_PROBLEM},
+        503: {"description": "The database cannot be used", **_PROBLEM},
     }
 
 

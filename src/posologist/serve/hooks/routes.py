@@ -16,6 +16,7 @@ from posologist.core.errors import InputError
 from posologist.core.genotype import GeneticProfile
 from posologist.core.settings import Settings
 from posologist.knowledge.load import Knowledge
+from posologist.records.rxnorm import RxNormMap
 from posologist.serve.hooks.answers import Desk, answer
 from posologist.serve.hooks.cards import Dealt, Place
 from posologist.serve.hooks.discovery import PREFETCH, discovery, service_id
@@ -82,6 +83,7 @@ class HookCalls:
     today: Callable[[], date] = date.today
     transport: Transport = over_network
     fetch_keys: FetchKeys | None = None
+    rxnorm: RxNormMap | None = None
     cards: DealtCards = field(default_factory=DealtCards)
 
 
@@ -192,7 +194,7 @@ class _House:
         fetched = fetch_missing(request, PREFETCH, settings.access, calls.transport)
         completed = replace(request, prefetch=fetched.prefetch)
         now = calls.now()
-        desk = Desk(calls.knowledge, settings.advice, settings.place, calls.today())
+        desk = Desk(calls.knowledge, settings.advice, settings.place, calls.today(), calls.rxnorm)
         dealt = answer(
             completed,
             desk,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator
 from datetime import date
 from functools import lru_cache
@@ -12,7 +11,9 @@ from importlib.resources import files
 
 import pytest
 from fastapi import FastAPI
+from starlette.testclient import TestClient
 
+from page_app import PASSWORD, page_app
 from page_cases import CASES, SCRIPT, TODAY, VISITOR, founding, nothing_recommended, shown
 from posologist.core.recommendation import Recommendation
 from posologist.core.regimen import Target
@@ -25,12 +26,6 @@ from posologist.serve.page.views import answer_view, focused, reason_choices, sc
 from posologist.serve.words import lower_first
 from test_report import read
 from tracing import page_text, text_faults
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # this version of starlette deprecates httpx
-    from starlette.testclient import TestClient
-
-from page_app import PASSWORD, page_app
 
 KEY = (EvidenceKey("setting:0"),)
 PLAN_DOSE = "valsartan 160 mg orally once daily"
@@ -451,13 +446,12 @@ def test_an_override_without_a_reason_is_refused(client: TestClient, answer: str
     assert client.post(f"{answer}/decision", data=data).status_code == 422
 
 
-def test_a_pharmacist_sees_plans_and_may_not_decide() -> None:
+def test_a_pharmacist_sees_plans_and_may_not_decide(answer: str) -> None:
     with another("paul") as paul:
-        address = paul.post("/patients/example", data={"csrf": csrf(paul)}).headers["location"]
         data = {"csrf": csrf(paul), "once": "z", "action": "accept", "rank": "1"}
 
-        assert paul.get(address).status_code == 200
-        assert paul.post(f"{address}/decision", data=data).status_code == 403
+        assert paul.get(answer).status_code == 200
+        assert paul.post(f"{answer}/decision", data=data).status_code == 403
 
 
 def test_a_reading_is_held_and_the_advice_is_made_again(client: TestClient, answer: str) -> None:
@@ -508,6 +502,20 @@ def test_a_bundle_and_a_genome_are_uploaded_and_plans_asked_for_without_script()
         assert "Not tested: no genome is held" in before
         assert "Held" in anna.get(added.headers["location"]).text
         assert anna.get(asked.headers["location"]).status_code == 200
+
+
+def test_the_example_is_never_put_among_patients() -> None:
+    with TestClient(page_app(), base_url="https://testserver", follow_redirects=False) as anna:
+        anna.post("/sign-in", data={"name": "anna", "password": PASSWORD})
+        token = csrf(anna)
+        offered = anna.get("/patients").text
+        bundle = (files(demo) / "patient.json").read_bytes().replace(b"founding-case", b"somebody")
+        anna.post("/patients", data={"csrf": token}, files={"bundle": ("p.json", bundle, "application/json")})
+        refused = anna.post("/patients/example", data={"csrf": token})
+
+        assert "Load the example" in offered
+        assert "Load the example" not in anna.get("/patients").text
+        assert refused.status_code == 422
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\x00\xff", b'{"resourceType": "Bundle"}', b"[" * 5000])

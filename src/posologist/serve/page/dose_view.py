@@ -12,6 +12,7 @@ from posologist.core.evidence import Evidence
 from posologist.core.recommendation import NotChecked, Option, Start
 from posologist.core.regimen import Regimen, Target
 from posologist.core.simulation import DoseDocument, SimulationDocument
+from posologist.core.units import convert
 from posologist.core.values import DrugId, Estimate, Quantity, Series
 from posologist.serve.charts import Aim
 from posologist.serve.words import unit
@@ -83,6 +84,11 @@ class DoseView:
     def changed(self) -> bool:
         """Whether another dose than the plan's is chosen."""
         return self.chosen != self.start.regimen.text
+
+    @property
+    def compared(self) -> bool:
+        """Whether the plan's own dose, before levels, stands beside what is shown."""
+        return any(measure.plan for measure in self.measures)
 
     @property
     def order_text(self) -> str:
@@ -187,7 +193,7 @@ def _is_within(regimen: Regimen, plan: Regimen, start: Start) -> bool:
 
 
 def _alike(one: Series | None, other: Series | None) -> bool:
-    return one is not None and other is not None and one.x == other.x and one.unit == other.unit
+    return one is not None and other is not None and one.x == other.x and _is_same(one.unit, other.unit)
 
 
 def _measures(chosen: Mapping[str, Estimate], plan: Mapping[str, Estimate]) -> tuple[Measure, ...]:
@@ -199,7 +205,15 @@ def _measures(chosen: Mapping[str, Estimate], plan: Mapping[str, Estimate]) -> t
 
 
 def _same_unit(one: Estimate, other: Estimate | None) -> bool:
-    return other is not None and one.unit == other.unit
+    return other is not None and _is_same(one.unit, other.unit)
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two units are one, as ug/L and ng/mL are."""
+    try:
+        return one == other or convert(1.0, one, other) == 1.0
+    except PosologistError:
+        return False
 
 
 def _aim(target: Target | None, series: Series | None) -> Aim | None:

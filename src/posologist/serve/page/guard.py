@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from posologist.core.errors import PosologistError
 from posologist.serve.accounts import Accounts, check_csrf
-from posologist.serve.page.html import page_html
+from posologist.serve.page.html import POLICY, page_html
 from posologist.serve.page.views import Visitor
 from posologist.serve.problems import first_of, status_of
 from posologist.serve.refused import ForbiddenError, UnauthorisedError
@@ -118,7 +118,12 @@ def failed(request: Request, failure: Failure, status: int) -> Response:
     """The page of a failure."""
     visitor = getattr(request.state, "visitor", None)
     back = "/patients" if visitor else "/sign-in"
-    return HTMLResponse(page_html("problem.html.j2", visitor=visitor, problem=failure, back=back), status_code=status)
+    return shown(page_html("problem.html.j2", visitor=visitor, problem=failure, back=back), status)
+
+
+def shown(html: str, status: int = 200) -> Response:
+    """A page with the policy under which it works."""
+    return HTMLResponse(html, status_code=status, headers={"Content-Security-Policy": POLICY})
 
 
 class PageRoute(APIRoute):

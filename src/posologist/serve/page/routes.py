@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from importlib.resources import as_file, files
 from typing import Annotated, cast
@@ -31,6 +32,7 @@ from posologist.serve.page.guard import (
     check_origin,
     failure_of,
     guest,
+    shown,
 )
 from posologist.serve.page.html import answer_html, page_html, static_digest, static_files
 from posologist.serve.page.received import received
@@ -41,12 +43,14 @@ from posologist.serve.refused import UnauthorisedError
 from posologist.serve.report import render_html
 from posologist.serve.routes.asking import COOKIE
 from posologist.serve.routes.sessions import clear_cookie, set_cookie
-from posologist.serve.rows import DecisionAction, MeasuredKind, ReasonCode, Role
+from posologist.serve.rows import DecisionAction, MeasuredKind, PatientBrief, ReasonCode, Role
 from posologist.serve.security import Limiter
 from posologist.serve.service import Service
 from posologist.serve.style import content_policy, stylesheet
 
 _PAGE_ROWS = 50
+EXAMPLE = "founding-case"
+"""Id of the worked example's patient."""
 Id = Annotated[str, Path(max_length=200)]
 Text = Annotated[str, Form(max_length=2000)]
 Token = Annotated[str, Form(max_length=200)]
@@ -153,6 +157,10 @@ class _Pages:
 
     def add_example(self, request: Request, csrf: Token) -> Response:
         who = self._writer(request, csrf, CARE)
+        with self._service.store.work(who.actor) as work:
+            if not _may_hold_example(work.patients(None, 2)):
+                hint = "use it on a server without patients"
+                raise InputError("the example is not mixed with patients", where="example", hint=hint)
         with as_file(files(demo)) as folder:
             row = self._service.add_patient(who.actor, (folder / "patient.json").read_bytes(), document="patient.json")
             calls = folder / "outside-calls.tsv"
@@ -202,7 +210,7 @@ class _Pages:
         found = self._answers.held(who.actor, answer_id)
         asked = DoseAsked(drug=drug, regimen=dose, levels=levels)
         view = self._answers.view(who.actor, found, rank=plan, asked=asked, notice=held)
-        return HTMLResponse(
+        return shown(
             answer_html(
                 view, visitor=who.visitor, once=secrets.token_hex(8), measurable=self._answers.measurable(found)
             )
@@ -284,6 +292,7 @@ class _Pages:
             rows = work.patients(after, _PAGE_ROWS)
         return _page(
             "patients.html.j2", status, visitor=who.visitor, here="patients", patients=rows, problem=problem,
+            example=after is None and _may_hold_example(rows),
             more=rows[-1].id if len(rows) == _PAGE_ROWS else "", bundle_mb=self._service.bounds.bundle_bytes // 2**20,
         )  # fmt: skip
 
@@ -310,7 +319,12 @@ class _Pages:
 
 
 def _page(template: str, status: int = 200, **values: object) -> Response:
-    return HTMLResponse(page_html(template, **values), status_code=status)  # type: ignore[arg-type]
+    return shown(page_html(template, **values), status)  # type: ignore[arg-type]
+
+
+def _may_hold_example(rows: Sequence[PatientBrief]) -> bool:
+    """Whether nobody but the example is held: a made-up patient never stands among real ones."""
+    return all(row.id == EXAMPLE for row in rows)
 
 
 def _day(text: str) -> date | None:

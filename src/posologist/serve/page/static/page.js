@@ -86,6 +86,13 @@
   });
   window.addEventListener("pageshow", () => { if (one("#busy")) one("#busy").hidden = true; });
 
+  // What fails is said: a refused request shows its own page, a server out of reach leaves all as it was.
+  document.addEventListener("htmx:responseError", (event) => location.assign(event.detail.pathInfo.finalRequestPath));
+  document.addEventListener("htmx:sendError", () => {
+    one("#busy-text").textContent = "The server cannot be reached. Nothing was checked or held; the page is as it was.";
+    one("#busy").hidden = false;
+  });
+
   // The curve: the same numbers as the drawing, with a reading at the pointer.
   let drawn = [];
   function draw(root = document) {

@@ -116,6 +116,12 @@ def client(settings: HooksSettings | None = None, **calls: Any) -> TestClient:
     return TestClient(app)
 
 
+def posted(door: TestClient, document: Any, hook: str = "order-sign") -> Any:
+    """The response to a document posted to the service of a hook."""
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return door.post(f"/cds-services/posologist-{hook}", content=body)
+
+
 # ------------------------------------------------------------------------------- the shape that the specification asks
 
 _CARD = {

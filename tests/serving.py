@@ -17,9 +17,10 @@ from starlette.testclient import TestClient
 from posologist.knowledge.load import Knowledge, load_knowledge
 from posologist.serve.accounts import Accounts
 from posologist.serve.api import create_app
+from posologist.serve.receiving import Bounds
 from posologist.serve.rows import Role
 from posologist.serve.security import Limits
-from posologist.serve.service import Bounds, Service
+from posologist.serve.service import Service
 from posologist.serve.store import Store
 
 DEMO = Path(str(files("posologist.serve.demo")))

@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from posologist.serve.access import RULES
+from posologist.serve.hook_desk import hooks_in_development
 from posologist.serve.security import Limits
 from serving import DEMO, Served, a_server
 
@@ -29,8 +30,9 @@ _EXAMPLES = 8
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    hooks = hooks_in_development("http://127.0.0.1:8000")
     unlimited = Limits(refused_rate=1e6, refused_burst=10**6, rate=1e6, burst=10**6)
-    return a_server(tmp_path_factory.mktemp("schema"), limits=unlimited)
+    return a_server(tmp_path_factory.mktemp("schema"), limits=unlimited, hooks=hooks)
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +48,21 @@ def known(served: Served) -> dict[str, str]:
     return {"patient_id": patient, "answer_id": answer.headers["answer-id"]}
 
 
-@pytest.mark.parametrize("rule", sorted(RULES), ids=" ".join)
+_HOOKS = [
+    ("POST", f"/cds-services/posologist-{hook}{rest}")
+    for hook in ("patient-view", "order-select", "order-sign")
+    for rest in ("", "/feedback")
+]
+
+
+@pytest.mark.parametrize("rule", [*sorted(RULES), *_HOOKS], ids=" ".join)
 def test_every_operation_answers_as_its_document_says(
     served: Served, known: dict[str, str], rule: tuple[str, str]
 ) -> None:
     method, path = rule
     operation = schemathesis.openapi.from_asgi("/api/v1/openapi.json", served.app)[path][method]
-    role = "prescriber" if not RULES[rule] or "prescriber" in RULES[rule] else min(RULES[rule])
+    roles = RULES.get(rule, frozenset())
+    role = "prescriber" if not roles or "prescriber" in roles else min(roles)
     cases = st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in _MODES))
 
     @settings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -26,10 +27,10 @@ from posologist.serve.access import PUBLIC, RULES
 from posologist.serve.accounts import Accounts, is_password
 from posologist.serve.api import check_access, routes_of
 from posologist.serve.logs import JsonLines
+from posologist.serve.receiving import Bounds
 from posologist.serve.routes.asking import COOKIE
 from posologist.serve.security import Limits
 from posologist.serve.server import is_loopback
-from posologist.serve.service import Bounds
 from posologist.serve.store import Store
 from serving import DEMO, PASSWORD, ROLES, Served, a_server
 
@@ -256,7 +257,11 @@ def test_an_account_that_asks_too_often_is_told_to_wait(tmp_path: Path) -> None:
     assert served.ask("GET", "/patients", role="pharmacist").status_code == 200
 
 
-def _in_parts(size: int) -> Iterator[bytes]:
+_FORM = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+
+
+def _in_parts(size: int, head: bytes = b"") -> Iterator[bytes]:
+    yield head
     for _ in range(size // 1000):
         yield b" " * 1000
 
@@ -270,6 +275,40 @@ def test_a_body_beyond_its_bound_is_refused_announced_or_not(tmp_path: Path, pat
         refused = served.ask("POST", path, content=content, headers=headers)
 
         assert (refused.status_code, refused.json()["code"]) == (413, "too-large")
+
+
+def test_a_body_that_comes_too_slowly_is_given_up(tmp_path: Path) -> None:
+    served = a_server(tmp_path, limits=Limits(chunk_s=0.05))
+    told: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(5)
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    headers = [
+        (b"authorization", f"Bearer {served.tokens['prescriber']}".encode()),
+        (b"content-type", b"application/json"),
+    ]
+    scope = {
+        "type": "http", "method": "POST", "path": "/api/v1/patients/p1/screen", "query_string": b"", "headers": headers,
+        "http_version": "1.1", "scheme": "https", "server": ("testserver", 443), "client": ("here", 1), "root_path": "",
+    }  # fmt: skip
+    asyncio.run(served.app(scope, receive, send))
+
+    assert told[0]["status"] == 408
+
+
+@pytest.mark.parametrize("path", ["/api/v1/patients/p1/genome", "/api/v1/patients", "/patients", "/patients/p1/genome"])
+def test_nobody_uploads_without_being_known(fresh: Served, path: str) -> None:
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    for who in ({}, {"Authorization": "Bearer psl_guessed"}, {"Cookie": f"{COOKIE}=guessed"}):
+        announced = fresh.client.post(path, content=b" " * 2_000_000, headers=who)
+        in_parts = fresh.client.post(path, content=_in_parts(2_000_000, _FORM), headers=who | form)
+
+        assert announced.status_code == 413
+        assert in_parts.status_code == (401 if path.startswith("/api") else 413)
 
 
 def test_an_upload_leaves_nothing_on_disk(fresh: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

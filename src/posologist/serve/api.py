@@ -6,6 +6,7 @@ The routes stand in `routes/`, who may call them in `access.py`, what stands bef
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -21,9 +22,11 @@ from posologist.serve.accounts import Accounts
 from posologist.serve.hook_desk import hook_calls
 from posologist.serve.hooks.routes import HooksSettings, hooks_router
 from posologist.serve.metrics import Metrics
+from posologist.serve.page.routes import page_router
+from posologist.serve.page.routes import uploads as page_uploads
 from posologist.serve.problems import MEDIA_TYPE, Problem, on_http, on_invalid, on_own
 from posologist.serve.routes import answers, decisions, genomes, measured, operations, patients, sessions
-from posologist.serve.routes.asking import COOKIE, Door, Mode, actor
+from posologist.serve.routes.asking import COOKIE, Door, Mode, actor, is_known
 from posologist.serve.routes.shapes import BODIES
 from posologist.serve.security import Guard, Limiter, Limits
 from posologist.serve.service import Service
@@ -66,7 +69,7 @@ def create_app(
             PosologistError: on_own, HTTPException: on_http, RequestValidationError: on_invalid,
         },
     )  # fmt: skip
-    app.state.door = Door(
+    here = app.state.door = Door(
         service=service, accounts=accounts or Accounts(service.store), metrics=metrics,
         asking=Limiter(bounds.rate, bounds.burst), refusing=Limiter(bounds.refused_rate, bounds.refused_burst),
         mode=mode,
@@ -77,13 +80,16 @@ def create_app(
     uploads = [
         (f"{API}/patients", service.bounds.bundle_bytes),
         (f"{API}/patients/[^/]+/genome", service.bounds.vcf_bytes),
+        *page_uploads(service.bounds),
     ]
+    app.include_router(page_router(service, here.accounts, asking=here.asking, refusing=here.refusing))
     if hooks is not None:
         app.include_router(hooks_router(hook_calls(service), hooks))
-        uploads.append(("/cds-services/.*", hooks.most_bytes))
     app.add_middleware(
-        Guard, metrics=metrics, limits=bounds, uploads=uploads, hosts=tuple(hosts), https_only=mode == "production"
-    )
+        Guard, metrics=metrics, limits=bounds, uploads=uploads, may_upload=partial(is_known, accounts=here.accounts),
+        open_bytes={"/cds-services/": hooks.most_bytes} if hooks is not None else {}, hosts=tuple(hosts),
+        https_only=mode == "production",
+    )  # fmt: skip
     made = app.openapi
     app.openapi = lambda: app.openapi_schema or _completed(made())  # type: ignore[method-assign]
     return app

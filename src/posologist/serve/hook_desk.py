@@ -22,7 +22,7 @@ from posologist.serve.hooks.requests import HookRequest
 from posologist.serve.hooks.routes import HookCalls, HooksSettings
 from posologist.serve.hooks.tokens import Caller, FetchedKeys, Issuer
 from posologist.serve.problems import first_of
-from posologist.serve.refusals import NotFoundError
+from posologist.serve.refusals import NotFoundError, StoreError
 from posologist.serve.rows import Actor
 from posologist.serve.service import Service
 
@@ -82,7 +82,7 @@ def hook_calls(service: Service) -> HookCalls:
     desk = _Desk(service)
     return HookCalls(
         knowledge=service.knowledge, seen=desk.seen, genome=desk.genome, keep=desk.keep, decided=desk.decided,
-        now=lambda: service.store.now, today=lambda: service.store.now.date(), fetch_keys=FetchedKeys(over_network),
+        now=lambda: service.store.now, today=lambda: service.store.now.date(), fetch_keys=FetchedKeys(over_network), rxnorm=service.rxnorm,
     )  # fmt: skip
 
 
@@ -108,8 +108,15 @@ class _Desk:
     def keep(
         self, caller: Caller | None, request: HookRequest, asked: bytes, cards: Sequence[Dealt], document: bytes
     ) -> None:
-        today = self._service.store.now.date()
-        row = self._service.keep_cards(_actor(caller), request.patient_id, asked, document, as_of=today)
+        today, who = self._service.store.now.date(), _actor(caller)
+        try:
+            row = self._service.keep_cards(who, request.patient_id, asked, document, as_of=today)
+        except StoreError:
+            raise
+        except InputError:  # nothing of the patient came: the card says so, and there is no record to hold it under
+            with self._service.store.work(who) as work:
+                work.record("E", "cards", "none", patient_id=request.patient_id, detail="the request held no record")
+            return
         with self._lock:
             for dealt in cards:
                 self._answers[dealt.card.uuid] = row.id

@@ -11,11 +11,13 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from posologist.serve.logs import place_of, tell
@@ -105,7 +107,11 @@ class Guard:
     Parameters
     ----------
     uploads
-        Addresses whose requests may be larger: (regular expression of the path, bytes).
+        Addresses whose requests may be larger: (regular expression of the path, bytes), from who is known.
+    may_upload
+        Whether somebody who is known asks, by the headers.
+    open_bytes
+        Addresses whose requests may be larger from anyone: the start of the path, and bytes.
     hosts
         Names under which the server may be addressed; empty: any. Guards development mode against DNS rebinding.
     https_only
@@ -119,11 +125,14 @@ class Guard:
         metrics: Metrics,
         limits: Limits,
         uploads: Iterable[tuple[str, int]] = (),
+        may_upload: Callable[[Headers], bool] = lambda headers: True,
+        open_bytes: Mapping[str, int] | None = None,
         hosts: Iterable[str] = (),
         https_only: bool = False,
     ) -> None:
         self._app, self._metrics, self._limits = app, metrics, limits
         self._uploads = tuple((re.compile(path), most) for path, most in uploads)
+        self._may_upload, self._open_bytes = may_upload, dict(open_bytes or {})
         self._hosts, self._https_only = frozenset(hosts), https_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,8 +165,7 @@ class Guard:
                 refusal = problem(400, "not this server's name", request_id=request_id, where="Host")
                 await refusal(scope, receive, answer)
                 return
-            most = next((size for path, size in self._uploads if path.fullmatch(scope["path"])), None)
-            most = self._limits.body_bytes if most is None else most
+            most = await self._most(scope, headers)
             stated = headers.get("content-length", "0")
             if not stated.isdecimal() or int(stated) > most:
                 raise _too_large(most)
@@ -169,6 +177,15 @@ class Guard:
             tell("defect", level=logging.ERROR, request_id=request_id, error=place_of(error))
             if not answer.begun:
                 await defect(request_id)(scope, receive, answer)
+
+    async def _most(self, scope: Scope, headers: Headers) -> int:
+        """How large this request's body may be: an upload only of who is known, before any of it is read."""
+        path, usual = scope["path"], self._limits.body_bytes
+        if scope["method"] == "POST":
+            most = next((size for place, size in self._uploads if place.fullmatch(path)), None)
+            if most is not None:
+                return most if await run_in_threadpool(self._may_upload, headers) else min(usual, most)
+        return next((size for start, size in self._open_bytes.items() if path.startswith(start)), usual)
 
     def _read(self, receive: Receive, most: int) -> Receive:
         """`receive` that waits only so long for the next part of a body, and reads only so much."""
@@ -182,10 +199,10 @@ class Guard:
                 async with asyncio.timeout(self._limits.chunk_s):
                     message = await receive()
             except TimeoutError:
-                raise TooMuchError("the body comes too slowly", status=408, hint="send it faster") from None
+                raise HTTPException(408, "the body comes too slowly") from None
             read += len(message.get("body", b""))
-            if read > most:
-                raise _too_large(most)
+            if read > most:  # the framework's own error, which it passes on from within its parsers
+                raise HTTPException(413, _too_large(most).message)
             is_read = not message.get("more_body", False)
             return message
 

@@ -18,6 +18,7 @@ from posologist.recommend.opened import NO_INDICATION, case_of
 from posologist.recommend.pipeline import recommend
 from posologist.recommend.screen import unidentified
 from posologist.recommend.summary import present_findings
+from posologist.records.rxnorm import RxNormMap
 from posologist.serve.hooks.cards import Dealt, Place, dealt, information_card, plain, unchecked_card
 from posologist.serve.hooks.context import Asked, asked_of, medicine_orders
 from posologist.serve.hooks.requests import HookRequest
@@ -35,6 +36,7 @@ class Desk:
     settings: Settings
     place: Place
     today: date
+    rxnorm: RxNormMap | None = None
 
 
 def answer(
@@ -55,7 +57,8 @@ def answer(
         The uuids of the cards that this order's other hooks have shown; they are not dealt again, but counted.
     """
     try:
-        asked = asked_of(request, knowledge=desk.knowledge, rules=load_contextual(desk.knowledge), today=desk.today)
+        rules = load_contextual(desk.knowledge)
+        asked = asked_of(request, knowledge=desk.knowledge, rules=rules, today=desk.today, rxnorm=desk.rxnorm)
         if request.hook == "patient-view":
             return _patient_view(asked, desk, genome, tuple(missing))
         found = _orders(asked, request, desk, genome, tuple(missing))

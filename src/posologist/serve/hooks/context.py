@@ -18,6 +18,7 @@ from posologist.knowledge.load import Knowledge
 from posologist.records.fhir_document import release_of
 from posologist.records.fhir_in import read_patient
 from posologist.records.json_tools import child, children, concept_text, day, string
+from posologist.records.rxnorm import RxNormMap
 from posologist.serve.hooks.requests import HookRequest, Resource
 
 LOOK_BACK_DAYS = 100  # how long a dispensed or given medicine counts as taken; the PDDI-CDS guide's rolling window
@@ -65,7 +66,14 @@ class Asked:
     doubtful: bool
 
 
-def asked_of(request: HookRequest, *, knowledge: Knowledge, rules: Iterable[ContextualRule], today: date) -> Asked:
+def asked_of(
+    request: HookRequest,
+    *,
+    knowledge: Knowledge,
+    rules: Iterable[ContextualRule],
+    today: date,
+    rxnorm: RxNormMap | None = None,
+) -> Asked:
     """The patient and the orders of a request.
 
     The day is the newest one of the request where its orders are dated, never after today: an order that was written
@@ -76,13 +84,14 @@ def asked_of(request: HookRequest, *, knowledge: Knowledge, rules: Iterable[Cont
     resources, open_points = _readable(request.prefetch)
     resources, identity, doubtful = _one_patient(request, drafts, resources)
     as_of = _day_of(drafts, resources, today)
-    patient = _read(request.patient_id, resources, knowledge, as_of)
+    reader = _Reader(knowledge, rxnorm)
+    patient = _read(request.patient_id, resources, reader, as_of)
     patient = _with_lists(patient, request.prefetch)
     patient = _with_given(patient, as_of, knowledge, rules)
     left_out = _left_out(patient)
     return Asked(
         patient=patient,
-        drafts=_read_drafts(request, drafts, resources, knowledge, as_of),
+        drafts=_read_drafts(request, drafts, resources, reader, as_of),
         as_of=as_of,
         open_points=(
             *open_points,
@@ -92,7 +101,7 @@ def asked_of(request: HookRequest, *, knowledge: Knowledge, rules: Iterable[Cont
             *left_out,
         ),
         record_given=any(string(r, "resourceType") != "Patient" for r in resources),
-        doubtful=doubtful or bool(left_out),
+        doubtful=doubtful or bool(left_out) or _holds_nameless(patient),
     )
 
 
@@ -228,6 +237,11 @@ def _left_out(patient: Patient) -> list[NotChecked]:
     ]
 
 
+def _holds_nameless(patient: Patient) -> bool:
+    """Whether a medicine of the record has no words for it and a code that is not known: it may be any."""
+    return any(m.status != "stopped" and not m.drugs and not m.original.display for m in patient.medications)
+
+
 def _day_of(drafts: tuple[Resource, ...], resources: list[Resource], today: date) -> date:
     written = [d for draft in drafts if (d := day(string(draft, "authoredOn")))]
     if not written or max(written) >= today:
@@ -236,17 +250,31 @@ def _day_of(drafts: tuple[Resource, ...], resources: list[Resource], today: date
     return max(days)
 
 
-def _read(patient_id: str, resources: list[Resource], knowledge: Knowledge, as_of: date) -> Patient:
+@dataclass(frozen=True)
+class _Reader:
+    """Reads resources by these facts, and by the site's own RxNorm map if it has one."""
+
+    knowledge: Knowledge
+    rxnorm: RxNormMap | None
+
+    def patient(self, resources: list[Resource], patient_id: str, as_of: date | None) -> Patient:
+        """The patient of some resources."""
+        bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in resources]}
+        return read_patient(
+            json.dumps(bundle).encode(),
+            knowledge=self.knowledge,
+            as_of=as_of,
+            patient_id=patient_id,
+            document="request",
+            rxnorm=self.rxnorm,
+        )
+
+
+def _read(patient_id: str, resources: list[Resource], reader: _Reader, as_of: date) -> Patient:
     people = [r for r in resources if r["resourceType"] == "Patient" and r.get("id") == patient_id]
     others = [r for r in resources if r["resourceType"] != "Patient"]
     person = people[:1] or [{"resourceType": "Patient", "id": patient_id}]
-    return _patient([*person, *others], patient_id, knowledge, as_of)
-
-
-def _patient(resources: list[Resource], patient_id: str, knowledge: Knowledge, as_of: date | None) -> Patient:
-    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in resources]}
-    body = json.dumps(bundle).encode()
-    return read_patient(body, knowledge=knowledge, as_of=as_of, patient_id=patient_id, document="request")
+    return reader.patient([*person, *others], patient_id, as_of)
 
 
 def _with_lists(patient: Patient, prefetch: Mapping[str, Any]) -> Patient:
@@ -276,21 +304,21 @@ def _with_given(patient: Patient, as_of: date, knowledge: Knowledge, rules: Iter
 
 
 def _read_drafts(
-    request: HookRequest, drafts: tuple[Resource, ...], resources: list[Resource], knowledge: Knowledge, as_of: date
+    request: HookRequest, drafts: tuple[Resource, ...], resources: list[Resource], reader: _Reader, as_of: date
 ) -> tuple[Draft, ...]:
     chosen = {s.rpartition("/")[2] for s in request.selections or ()}
     ids = {string(draft, "id") for draft in drafts}
     all_chosen = request.selections is None or not chosen & ids
     named = [r for r in resources if r["resourceType"] == "Medication"]
     return tuple(
-        _draft(draft, named, knowledge, as_of, selected=all_chosen or string(draft, "id") in chosen) for draft in drafts
+        _draft(draft, named, reader, as_of, selected=all_chosen or string(draft, "id") in chosen) for draft in drafts
     )
 
 
-def _draft(draft: Resource, named: list[Resource], knowledge: Knowledge, as_of: date, *, selected: bool) -> Draft:
+def _draft(draft: Resource, named: list[Resource], reader: _Reader, as_of: date, *, selected: bool) -> Draft:
     kind, place = string(draft, "resourceType"), string(draft, "id")
     says = "medicationCodeableConcept" in draft or "medicationReference" in draft
-    medicine = _medicine(draft, named, knowledge) if says and kind in _ORDERS else None
+    medicine = _medicine(draft, named, reader) if says and kind in _ORDERS else None
     display = concept_text(draft.get("medicationCodeableConcept")) or (medicine.text if medicine else "")
     drugs = tuple(DrugId(d) for d in medicine.drugs) if medicine else ()
     form = f"{medicine.route} {medicine.form} {display}".lower() if medicine else ""
@@ -300,7 +328,7 @@ def _draft(draft: Resource, named: list[Resource], knowledge: Knowledge, as_of: 
         resource=draft,
         reference=f"{kind}/{place}" if place else "",
         drugs=drugs,
-        words=_words(medicine, display, knowledge),
+        words=_words(medicine, display, reader.knowledge),
         display=display or kind,
         selected=selected,
         local_form=_LOCAL.search(form) is not None and "oral" not in form,
@@ -308,14 +336,14 @@ def _draft(draft: Resource, named: list[Resource], knowledge: Knowledge, as_of: 
     )
 
 
-def _medicine(draft: Resource, named: list[Resource], knowledge: Knowledge) -> Medication | None:
+def _medicine(draft: Resource, named: list[Resource], reader: _Reader) -> Medication | None:
     """The draft as our reader sees an order that is in force; None when it names no medicine or cannot be read."""
     plain = {k: v for k, v in draft.items() if k not in ("subject", "authoredOn", "meta", "identifier")}
     order = {**plain, "resourceType": "MedicationRequest", "status": "active", "intent": "order", "id": "draft"}
     order.pop("doNotPerform", None)
     stub = {"resourceType": "Patient", "id": "draft"}
     try:
-        read = _patient([stub, order, *named], "draft", knowledge, None)
+        read = reader.patient([stub, order, *named], "draft", None)
     except InputError:
         return None
     return read.medications[0] if read.medications else None

@@ -22,7 +22,7 @@ AnswerPath = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="An answe
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "recommend": {"indication": "hypertension", "as_of": "2026-11-20"},
     "screen": {"orders": ["warfarin 5 mg po q24h"]},
-    "dose": {"drug": "vancomycin", "target": "auc24 400-600 h.mg/L", "at": "2026-11-20T14:30:00Z"},
+    "dose": {"drug": "amlodipine", "as_of": "2026-11-20"},
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,7 +12,8 @@ from fastapi import Depends, Header
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.datastructures import Headers
+from starlette.requests import Request, cookie_parser
 from starlette.responses import Response
 
 from posologist.core.errors import InputError
@@ -80,10 +81,12 @@ def actor(
     if allowed is PUBLIC:
         return Actor("anonymous", "system", purpose="operations", request_id=request_id)
     try:
-        account = _account(request, here.accounts)
+        account = _account(request.headers, request.cookies, here.accounts)
     except UnauthorisedError:
         here.asking.take(f"address {address(request)}")
         raise
+    if request.method not in _SAFE and "authorization" not in request.headers:
+        check_csrf(here.accounts.session(request.cookies[COOKIE]), request.headers.get("x-csrf-token", ""))
     here.asking.take(account.id)
     if account.role not in allowed:
         raise ForbiddenError(f"the role '{account.role}' may not do this", where="role", hint="ask who has the role")
@@ -107,20 +110,27 @@ def _parameters(part: Dependant) -> set[str]:
     return {field.alias for field in part.query_params}.union(*map(_parameters, part.dependencies))
 
 
-def _account(request: Request, accounts: Accounts) -> AccountRow:
-    given = request.headers.get("authorization")
-    if given is not None:
-        scheme, _, token = given.partition(" ")
-        if scheme.lower() != "bearer":
-            raise UnauthorisedError("only bearer tokens are read", where="Authorization", hint="send 'Bearer TOKEN'")
-        return accounts.holder(token.strip())
-    cookie = request.cookies.get(COOKIE)
-    if cookie is None:
-        raise UnauthorisedError("nobody is signed in", where="Authorization", hint="send a bearer token, or sign in")
-    session = accounts.session(cookie)
-    if request.method not in _SAFE:
-        check_csrf(session, request.headers.get("x-csrf-token", ""))
-    return session.account
+def is_known(headers: Headers, *, accounts: Accounts) -> bool:
+    """Whether somebody who is known asks."""
+    try:
+        _account(headers, cookie_parser(headers.get("cookie", "")), accounts)
+    except UnauthorisedError:
+        return False
+    return True
+
+
+def _account(headers: Headers, cookies: Mapping[str, str], accounts: Accounts) -> AccountRow:
+    given = headers.get("authorization")
+    if given is None:
+        if COOKIE not in cookies:
+            raise UnauthorisedError(
+                "nobody is signed in", where="Authorization", hint="send a bearer token, or sign in"
+            )
+        return accounts.session(cookies[COOKIE]).account
+    scheme, _, token = given.partition(" ")
+    if scheme.lower() != "bearer":
+        raise UnauthorisedError("only bearer tokens are read", where="Authorization", hint="send 'Bearer TOKEN'")
+    return accounts.holder(token.strip())
 
 
 Asker = Annotated[Actor, Depends(actor)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from html import unescape
 from importlib.resources import files
@@ -17,15 +17,22 @@ from page_app import PASSWORD, page_app
 from page_cases import CASES, SCRIPT, TODAY, VISITOR, founding, nothing_recommended, shown
 from posologist.core.recommendation import Recommendation
 from posologist.core.regimen import Target
+from posologist.core.simulation import DoseDocument, SimulationDocument
 from posologist.core.values import Estimate, EvidenceKey, Series
+from posologist.knowledge.load import load_knowledge
+from posologist.records.fhir_in import read_patient
 from posologist.serve import demo
+from posologist.serve.asked import Person, Recommend
 from posologist.serve.charts import Aim, curve, number, pair_bar
+from posologist.serve.measuring import Measurement
 from posologist.serve.page.dose_view import DoseAsked, dose_view
 from posologist.serve.page.html import POLICY, answer_html, static_files
 from posologist.serve.page.views import answer_view, focused, reason_choices, scale_words
+from posologist.serve.page.what_if import what_if
+from posologist.serve.rows import Actor
 from posologist.serve.words import lower_first
 from test_report import read
-from tracing import page_text, text_faults
+from tracing import numbers_of, page_text, text_faults, tokens
 
 KEY = (EvidenceKey("setting:0"),)
 PLAN_DOSE = "valsartan 160 mg orally once daily"
@@ -364,24 +371,57 @@ def test_another_dose_shows_its_curve_beside_the_plan_s(client: TestClient, answ
 
 
 def test_the_plan_s_dose_asked_as_what_if_gives_the_plan_s_curve() -> None:
-    from posologist.knowledge.load import load_knowledge
-    from posologist.records.fhir_in import read_patient
-    from posologist.serve.asked import Person, Recommend
-    from posologist.serve.page.what_if import what_if
+    start = founding().options[3].plan.start[0]
+    told = at_dose(3, start.regimen.text)
 
+    assert start.exposure is not None
+    assert told.outputs["concentration"].y == start.exposure.y
+
+
+def test_every_number_of_another_dose_is_in_its_documents(client: TestClient, answer: str) -> None:
+    service, anna = app().state.service, Actor("anna", "prescriber")
+    text = page_text(client.get(answer, params={"plan": 4, "dose": "2.5 mg orally once daily"}).text)
+    dose = service.dose(anna, "founding-case", "indapamide", as_of=demo.AS_OF, indication="hypertension")
+    known = numbers_of(DoseDocument.model_validate_json(dose.document))
+    known |= numbers_of(founding()) | numbers_of(at_dose(3, "2.5 mg orally once daily"))
+
+    assert "The ranking above is for the plan’s dose" in text
+    assert tokens(text) - known == set()
+
+
+def at_dose(place: int, regimen: str) -> SimulationDocument:
+    """Another dose of the first drug of one of the founding case's plans, without the genome."""
     knowledge = load_knowledge()
-    option = founding().options[3]
-    start = option.plan.start[0]
+    option = founding().options[place]
     patient = read_patient(files(demo) / "patient.json", knowledge=knowledge, as_of=demo.AS_OF)  # type: ignore[arg-type]
     question = Recommend(
         person=Person(id=patient.id, record="", document=""), settings=founding().settings, indication="hypertension"
     )
-    told = what_if(
-        question, patient, None, option, start.regimen.text, drug=start.drug, after_levels=False, knowledge=knowledge
-    )
+    drug = option.plan.start[0].drug
+    return what_if(question, patient, None, option, regimen, drug=drug, after_levels=False, knowledge=knowledge)
 
-    assert start.exposure is not None
-    assert told.outputs["concentration"].y == start.exposure.y
+
+def test_measured_levels_move_the_curve_and_stand_beside_what_was_expected() -> None:
+    own = page_app()
+    service, anna = own.state.service, Actor("anna", "prescriber")
+    first = datetime(2026, 11, 18, 8, tzinfo=UTC)
+    given = [
+        Measurement("administration", first + timedelta(days=day), "amlodipine", 5.0, "mg", "oral") for day in (0, 1)
+    ]
+    level = Measurement("level", first + timedelta(hours=30), "amlodipine", 9.0, "ug/L")
+    with TestClient(own, base_url="https://testserver", follow_redirects=False) as browser:
+        browser.post("/sign-in", data={"name": "anna", "password": PASSWORD})
+        browser.post("/patients/example", data={"csrf": csrf(browser)})
+        service.add_measured(anna, "founding-case", [*given, level])
+        again = service.recommend(anna, "founding-case", "hypertension")
+        asked = {"plan": 2, "drug": "amlodipine"}
+        before = block(browser.get(f"/answers/{again.id}", params=asked).text, "dose")
+        after = block(browser.get(f"/answers/{again.id}", params=asked | {"levels": "after"}).text, "dose")
+
+    assert "Before any level is measured." in before
+    assert "After the measured levels." in after
+    assert "the plan’s dose, before levels" in after
+    assert re.search(r'class="line" d="([^"]+)"', before)[1] != re.search(r'class="line" d="([^"]+)"', after)[1]  # type: ignore[index]
 
 
 def test_doses_stay_between_start_and_maximum(client: TestClient, answer: str) -> None:

@@ -271,3 +271,15 @@ def test_all_of_it_works_without_script(browser: Browser, address: str) -> None:
     assert "What if" in dose
     assert curve
     assert "Accepted with another dose" in told
+
+
+@pytest.mark.parametrize("media", ["screen", "print"])
+def test_the_zero_of_the_scale_stands_over_the_zero_line(page: Page, media: str) -> None:
+    page.emulate_media(media=media)  # type: ignore[arg-type]
+    middle = "(e => { const r = e.getBoundingClientRect(); return (r.left + r.right) / 2 })"
+    scale = page.evaluate(f"{middle}([...document.querySelectorAll('.both .tick')].find(e => e.textContent === '0'))")
+    lines = page.evaluate(f"[...document.querySelectorAll('.chart .zero')].map({middle})")
+    page.emulate_media(media="screen")
+
+    assert len(lines) == 6
+    assert all(abs(line - scale) < 1 for line in lines)

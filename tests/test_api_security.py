@@ -24,10 +24,11 @@ from starlette.testclient import TestClient
 
 from patients import as_bytes, bundle, fhir_patient, fhir_pressure
 from posologist.serve.access import PUBLIC, RULES
-from posologist.serve.accounts import Accounts, is_password
+from posologist.serve.accounts import DEVELOPER, Accounts, hash_password, is_password
 from posologist.serve.api import check_access, routes_of
 from posologist.serve.logs import JsonLines
 from posologist.serve.receiving import Bounds
+from posologist.serve.refused import UnauthorisedError
 from posologist.serve.routes.asking import COOKIE
 from posologist.serve.security import Limits
 from posologist.serve.server import is_loopback
@@ -215,8 +216,6 @@ def test_no_password_token_or_cookie_is_held_as_it_is(fresh: Served) -> None:
 
 
 def test_two_hashes_of_one_password_differ_and_both_hold(fresh: Served) -> None:
-    from posologist.serve.accounts import hash_password
-
     first, second = hash_password(PASSWORD), hash_password(PASSWORD)
 
     assert first != second
@@ -451,6 +450,31 @@ def test_an_account_is_added_with_the_password_of_a_file_and_ends_development_mo
     assert (done.returncode, done.stdout) == (0, "account anna: auditor\n")
     assert not accounts.is_development()
     assert accounts.sign_in("anna", PASSWORD).account.role == "auditor"
+
+
+def test_the_first_account_closes_the_generated_one(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'first.db'}")
+    store.migrate()
+    accounts = Accounts(store)
+    password = accounts.new_developer()
+    token = accounts.issue_token(DEVELOPER, lasts=timedelta(days=1)).token
+    accounts.add("anna", name="", role="prescriber", password=PASSWORD)
+
+    with pytest.raises(UnauthorisedError):
+        accounts.sign_in(DEVELOPER, password)
+    with pytest.raises(UnauthorisedError):
+        accounts.holder(token)
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = _ran(tmp_path, "serve", "--port", str(taken.getsockname()[1]))
+
+    assert done.returncode == 2
+    assert "could not start" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_process_starts_answers_and_stops_cleanly(tmp_path: Path) -> None:

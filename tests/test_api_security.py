@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.routing import iter_route_contexts
 from starlette.testclient import TestClient
 
 from patients import as_bytes, bundle, fhir_patient, fhir_pressure
@@ -134,6 +135,31 @@ def test_a_route_with_the_right_role_is_not_refused(served: Served, rule: tuple[
         answered = _call(served, rule, {"Authorization": f"Bearer {served.tokens[role]}"})
 
         assert answered.status_code not in (401, 403, 500), answered.text
+
+
+_OPEN_PAGES = ("/sign-in", "/static/", "/cds-services")
+
+
+def test_no_page_is_shown_to_who_is_not_signed_in(fresh: Served) -> None:
+    pages = [
+        (method, context.path)
+        for context in iter_route_contexts(fresh.app.routes)
+        if context.path is not None and not context.path.startswith(("/api/v1", *_OPEN_PAGES))
+        for method in context.methods or ()
+    ]
+    for method, path in pages:
+        for cookie in ({}, {"Cookie": f"{COOKIE}=guessed"}):
+            form = {"csrf": "guessed", "action": "accept", "rank": "1", "indication": "hypertension"}
+            told = fresh.client.request(
+                method, re.sub(r"{\w+}", "x", path), headers=cookie, follow_redirects=False,
+                data=form if method == "POST" else None,
+            )  # fmt: skip
+
+            led_away = told.status_code == 303 and told.headers["location"].startswith(("/sign-in", "/patients"))
+            assert led_away or told.status_code in (401, 403, 422), (method, path, told.status_code)
+            assert method == "GET" or not led_away, path
+
+    assert len(pages) > 10
 
 
 def _signed_in(served: Served, account: str = "prescriber") -> tuple[TestClient, str]:

@@ -20,14 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.routing import iter_route_contexts
 from starlette.testclient import TestClient
 
 from patients import as_bytes, bundle, fhir_patient, fhir_pressure
 from posologist.serve.access import PUBLIC, RULES
-from posologist.serve.accounts import Accounts, is_password
+from posologist.serve.accounts import DEVELOPER, Accounts, hash_password, is_password
 from posologist.serve.api import check_access, routes_of
 from posologist.serve.logs import JsonLines
 from posologist.serve.receiving import Bounds
+from posologist.serve.refused import UnauthorisedError
 from posologist.serve.routes.asking import COOKIE
 from posologist.serve.security import Limits
 from posologist.serve.server import is_loopback
@@ -135,6 +137,31 @@ def test_a_route_with_the_right_role_is_not_refused(served: Served, rule: tuple[
         assert answered.status_code not in (401, 403, 500), answered.text
 
 
+_OPEN_PAGES = ("/sign-in", "/static/", "/cds-services")
+
+
+def test_no_page_is_shown_to_who_is_not_signed_in(fresh: Served) -> None:
+    pages = [
+        (method, context.path)
+        for context in iter_route_contexts(fresh.app.routes)
+        if context.path is not None and not context.path.startswith(("/api/v1", *_OPEN_PAGES))
+        for method in context.methods or ()
+    ]
+    for method, path in pages:
+        for cookie in ({}, {"Cookie": f"{COOKIE}=guessed"}):
+            form = {"csrf": "guessed", "action": "accept", "rank": "1", "indication": "hypertension"}
+            told = fresh.client.request(
+                method, re.sub(r"{\w+}", "x", path), headers=cookie, follow_redirects=False,
+                data=form if method == "POST" else None,
+            )  # fmt: skip
+
+            led_away = told.status_code == 303 and told.headers["location"].startswith(("/sign-in", "/patients"))
+            assert led_away or told.status_code in (401, 403, 422), (method, path, told.status_code)
+            assert method == "GET" or not led_away, path
+
+    assert len(pages) > 10
+
+
 def _signed_in(served: Served, account: str = "prescriber") -> tuple[TestClient, str]:
     client = TestClient(served.app, base_url="https://testserver", raise_server_exceptions=False)
     done = client.post("/api/v1/sessions", json={"account": account, "password": PASSWORD})
@@ -215,8 +242,6 @@ def test_no_password_token_or_cookie_is_held_as_it_is(fresh: Served) -> None:
 
 
 def test_two_hashes_of_one_password_differ_and_both_hold(fresh: Served) -> None:
-    from posologist.serve.accounts import hash_password
-
     first, second = hash_password(PASSWORD), hash_password(PASSWORD)
 
     assert first != second
@@ -451,6 +476,31 @@ def test_an_account_is_added_with_the_password_of_a_file_and_ends_development_mo
     assert (done.returncode, done.stdout) == (0, "account anna: auditor\n")
     assert not accounts.is_development()
     assert accounts.sign_in("anna", PASSWORD).account.role == "auditor"
+
+
+def test_the_first_account_closes_the_generated_one(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'first.db'}")
+    store.migrate()
+    accounts = Accounts(store)
+    password = accounts.new_developer()
+    token = accounts.issue_token(DEVELOPER, lasts=timedelta(days=1)).token
+    accounts.add("anna", name="", role="prescriber", password=PASSWORD)
+
+    with pytest.raises(UnauthorisedError):
+        accounts.sign_in(DEVELOPER, password)
+    with pytest.raises(UnauthorisedError):
+        accounts.holder(token)
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = _ran(tmp_path, "serve", "--port", str(taken.getsockname()[1]))
+
+    assert done.returncode == 2
+    assert "could not start" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_process_starts_answers_and_stops_cleanly(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Accounts:
             If the id is taken, or the password is too short or too long.
         """
         check_password(password)
-        if not account or len(account) > 64 or not account.isprintable():
+        if not account or len(account) > 64 or not account.isprintable() or account == DEVELOPER:
             raise InputError("not an account's id", where="account", hint="give up to 64 plain signs")
         row = AccountRow(account, name or account, role, hash_password(password), disabled=False)
         with self._store.work(_SYSTEM) as work:
@@ -86,7 +86,16 @@ class Accounts:
                 raise InputError("the account is there already", where=account, hint="choose another id")
             work.insert(accounts, dict(vars(row)))
             work.record("C", "account", account, detail=role)
+        self.end_development()
         return row
+
+    def end_development(self) -> None:
+        """Disable the account of development mode, if there is one."""
+        with self._store.work(_SYSTEM) as work:
+            this = (accounts.c.id == DEVELOPER) & accounts.c.disabled.is_(False)
+            if work.reader.execute(select(exists().where(this))).scalar():
+                work.connection.execute(accounts.update().where(this).values(disabled=True))
+                work.record("U", "account", DEVELOPER, detail="disabled")
 
     def disable(self, account: str) -> None:
         """End an account: its tokens and sessions are refused from now on.

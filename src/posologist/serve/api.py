@@ -25,6 +25,7 @@ from posologist.serve.metrics import Metrics
 from posologist.serve.page.routes import page_router
 from posologist.serve.page.routes import uploads as page_uploads
 from posologist.serve.problems import MEDIA_TYPE, Problem, on_http, on_invalid, on_own
+from posologist.serve.receiving import Bounds
 from posologist.serve.routes import answers, decisions, genomes, measured, operations, patients, sessions
 from posologist.serve.routes.asking import COOKIE, Door, Mode, actor, is_known
 from posologist.serve.routes.shapes import BODIES
@@ -77,22 +78,23 @@ def create_app(
     for subject in _ROUTES:
         app.include_router(subject.routes, dependencies=[Depends(actor)])
     check_access(app)
-    uploads = [
-        (f"{API}/patients", service.bounds.bundle_bytes),
-        (f"{API}/patients/[^/]+/genome", service.bounds.vcf_bytes),
-        *page_uploads(service.bounds),
-    ]
     app.include_router(page_router(service, here.accounts, asking=here.asking, refusing=here.refusing))
     if hooks is not None:
         app.include_router(hooks_router(hook_calls(service), hooks))
     app.add_middleware(
-        Guard, metrics=metrics, limits=bounds, uploads=uploads, may_upload=partial(is_known, accounts=here.accounts),
+        Guard, metrics=metrics, limits=bounds, uploads=_uploads(service.bounds),
+        may_upload=partial(is_known, accounts=here.accounts),
         open_bytes={"/cds-services/": hooks.most_bytes} if hooks is not None else {}, hosts=tuple(hosts),
         https_only=mode == "production",
     )  # fmt: skip
     made = app.openapi
     app.openapi = lambda: app.openapi_schema or _completed(made())  # type: ignore[method-assign]
     return app
+
+
+def _uploads(bounds: Bounds) -> tuple[tuple[str, int], ...]:
+    records, genomes = f"{API}/patients", f"{API}/patients/[^/]+/genome"
+    return (records, bounds.bundle_bytes), (genomes, bounds.vcf_bytes), *page_uploads(bounds)
 
 
 def routes_of(app: FastAPI) -> list[tuple[str, str]]:

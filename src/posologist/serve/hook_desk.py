@@ -82,7 +82,8 @@ def hook_calls(service: Service) -> HookCalls:
     desk = _Desk(service)
     return HookCalls(
         knowledge=service.knowledge, seen=desk.seen, genome=desk.genome, keep=desk.keep, decided=desk.decided,
-        now=lambda: service.store.now, today=lambda: service.store.now.date(), fetch_keys=FetchedKeys(over_network), rxnorm=service.rxnorm,
+        now=lambda: service.store.now, today=lambda: service.store.now.date(), fetch_keys=FetchedKeys(over_network),
+        rxnorm=service.rxnorm,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@
     InputError
     ├── UnauthorisedError  nobody who is known asks
     ├── ForbiddenError     this role, or this browser's form, may not
-    └── TooMuchError       too large (413), too often (429), too slow (408), of a wrong kind (415)
+    └── TooMuchError       too large (413), too often (429), of a wrong kind (415)
 """
 
 from __future__ import annotations
@@ -26,6 +26,6 @@ class ForbiddenError(InputError):
 class TooMuchError(InputError):
     """A request beyond what is read; `status` is the answer's."""
 
-    def __init__(self, message: str, *, status: Literal[408, 413, 415, 429], where: str = "", hint: str = "") -> None:
+    def __init__(self, message: str, *, status: Literal[413, 415, 429], where: str = "", hint: str = "") -> None:
         super().__init__(message, where=where, hint=hint)
         self.status = status

@@ -11,11 +11,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from posologist.core.errors import InputError
 from posologist.serve.accounts import DEVELOPER, Accounts
 from posologist.serve.api import create_app
 from posologist.serve.hook_desk import hooks_in_development, hooks_of_site, site_file
+from posologist.serve.hooks.routes import HooksSettings
 from posologist.serve.inputs import knowledge_of
 from posologist.serve.logs import tell, write_to_stderr
 from posologist.serve.service import Service
@@ -44,37 +46,49 @@ def run(store: Store, *, host: str, port: int, knowledge: Sequence[Path] = ()) -
             "development mode is for this machine only", where="--host",
             hint="add an account first (posologist account add), or listen on 127.0.0.1",
         )  # fmt: skip
+    if not develops:
+        accounts.end_development()
     rxnorm = next((found for folder in knowledge if (found := load_rxnorm(folder)) is not None), None)
     service = Service(store, knowledge_of(knowledge), rxnorm=rxnorm)
-    hosts = _LOOPBACK if develops else tuple(filter(None, os.environ.get("POSOLOGIST_HOSTS", "").lower().split(",")))
-    site = site_file(os.environ)
-    own = f"http://{host}:{port}"
-    hooks = hooks_of_site(site) if site else hooks_in_development(own) if develops else None
     app = create_app(
-        service, accounts=accounts, mode="development" if develops else "production", hosts=hosts, hooks=hooks
-    )
+        service, accounts=accounts, mode="development" if develops else "production", hosts=_hosts(develops),
+        hooks=_hooks(develops, f"http://{host}:{port}"),
+    )  # fmt: skip
     write_to_stderr()
     if develops:
         password = accounts.new_developer()
         _warn(password, accounts.issue_token(DEVELOPER, lasts=timedelta(days=1)).token)
+    for stop in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again when it has stopped: that is the end
+        signal.signal(stop, lambda number, frame: None)
+    try:
+        _Server(_config(app, host, port)).run()
+    except SystemExit:
+        hint = "is the port taken? see the log"
+        raise InputError("the server could not start", where=f"{host}:{port}", hint=hint) from None
+    finally:
+        store.close()
+    tell("stopped")
+
+
+def _hosts(develops: bool) -> tuple[str, ...]:
+    named = os.environ.get("POSOLOGIST_HOSTS", "").lower().replace(" ", "").split(",")
+    return _LOOPBACK if develops else tuple(filter(None, named))
+
+
+def _hooks(develops: bool, own: str) -> HooksSettings | None:
+    site = site_file(os.environ)
+    if site is not None:
+        return hooks_of_site(site)
+    return hooks_in_development(own) if develops else None
+
+
+def _config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
     proxies = os.environ.get("POSOLOGIST_PROXIES", "")
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app, host=host, port=port, log_config=None, access_log=False, server_header=False,
         proxy_headers=bool(proxies), forwarded_allow_ips=proxies or None, limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=10, timeout_graceful_shutdown=_STOPS_WITHIN_S,
     )  # fmt: skip
-    server = _Server(config)
-    for stop in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again when it has stopped: that is the end
-        signal.signal(stop, lambda number, frame: None)
-    try:
-        server.run()
-    except SystemExit:
-        raise InputError(
-            "the server could not start", where=f"{host}:{port}", hint="is the port taken? see the log"
-        ) from None
-    finally:
-        store.close()
-    tell("stopped")
 
 
 def is_loopback(host: str) -> bool:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check bench bench-genome bench-twin laws fuzz kill-test clean
+.PHONY: demo test lint check bench bench-genome bench-twin bench-serve load-test laws fuzz kill-test clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("posologist needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -42,6 +42,12 @@ bench-twin: $(VENV)/.test  ## the twin: estimates, posterior, regimens, `dose` a
 
 laws: $(VENV)/.test  ## the laws of the twin, on two thousand random models each
 	POSOLOGIST_LAW_EXAMPLES=2000 $(BIN)/python -m pytest tests/test_twin_laws.py
+
+bench-serve: $(VENV)/.test  ## requests a second over HTTP
+	$(BIN)/python benchmarks/serve.py
+
+load-test: $(VENV)/.test  ## ten minutes of load: flat memory, no error
+	$(BIN)/python benchmarks/serve.py --minutes 10
 
 fuzz: $(VENV)/.test  ## a hundred thousand mutated VCFs, all genes
 	POSOLOGIST_MUTATED_FILES=100000 $(BIN)/python -m pytest tests/test_genome_laws.py -k mutated

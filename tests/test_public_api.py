@@ -47,6 +47,18 @@ def test_recommend_stays_clear_of_heavy_libraries() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_command_line_loads_no_server_and_no_database() -> None:
+    code = (
+        "import sys, posologist.serve.cli;"
+        "heavy = ('fastapi', 'starlette', 'uvicorn', 'sqlalchemy', 'alembic');"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
 def test_an_unknown_name_is_refused_with_what_there_is() -> None:
     with pytest.raises(AttributeError, match="recommend_one"):
         posologist.nonsense  # noqa: B018

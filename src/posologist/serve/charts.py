@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from posologist.core.evaluation import CheckBin
 from posologist.core.values import Estimate, Series
 
 _BAR_WIDTH, _BAR_HEIGHT, _BAR_MIDDLE = 210, 16, 8
+PAIR_WIDTH = 150
 _PART_WIDTH, _PART_HEIGHT = 90, 12
 _CURVE_WIDTH, _CURVE_HEIGHT = 368, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 22
@@ -49,9 +51,9 @@ def common_axis(estimates: Sequence[Estimate]) -> tuple[float, float]:
     return low - air, high + air
 
 
-def _on_bar(value: float, axis: tuple[float, float]) -> float:
+def _on_bar(value: float, axis: tuple[float, float], width: int = _BAR_WIDTH) -> float:
     low, high = axis
-    return 4 + (_BAR_WIDTH - 8) * (value - low) / (high - low)
+    return 4 + (width - 8) * (value - low) / (high - low)
 
 
 def round_ticks(low: float, high: float) -> list[float]:
@@ -62,14 +64,15 @@ def round_ticks(low: float, high: float) -> list[float]:
     return [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def axis_scale(axis: tuple[float, float]) -> str:
+def axis_scale(axis: tuple[float, float], width: int = _BAR_WIDTH) -> str:
     """The scale that stands once above all interval bars."""
+    places = [(value, f"{_on_bar(value, axis, width):.1f}") for value in round_ticks(*axis)]
     ticks = "".join(
-        f'<line class="axis" x1="{_on_bar(value, axis):.1f}" x2="{_on_bar(value, axis):.1f}" y1="13" y2="17"/>'
-        f'<text class="tick" x="{_on_bar(value, axis):.1f}" y="10" text-anchor="middle">{number(value)}</text>'
-        for value in round_ticks(*axis)
+        f'<line class="axis" x1="{x}" x2="{x}" y1="13" y2="17"/>'
+        f'<text class="tick" x="{x}" y="10" text-anchor="middle">{number(value)}</text>'
+        for value, x in places
     )
-    box = f'width="{_BAR_WIDTH}" height="17" viewBox="0 0 {_BAR_WIDTH} 17"'
+    box = f'width="{width}" height="17" viewBox="0 0 {width} 17"'
     return f'<svg class="bar" {box} aria-hidden="true">{ticks}</svg>'
 
 
@@ -100,9 +103,45 @@ def part_bar(value: float, largest: float) -> str:
     )
 
 
-def curve(series: Series, title: str) -> str:
-    """Concentration against time with its band, round labelled axes and a text alternative."""
-    top = max(series.high or series.y) or 1.0
+def pair_bar(benefit: Estimate, harm: Estimate, axis: tuple[float, float]) -> str:
+    """Benefit over harm on one common axis with its zero line; told apart by shape, not only by colour."""
+    rows = []
+    for estimate, css, y in ((benefit, "gain", 9), (harm, "cost", 27)):
+        low, high, value = (_on_bar(v, axis, PAIR_WIDTH) for v in (estimate.low, estimate.high, estimate.value))
+        mark = (
+            f'<circle class="dot" cx="{value:.1f}" cy="{y}" r="4.5"/>'
+            if css == "gain"
+            else f'<rect class="dot" x="{value - 4:.1f}" y="{y - 4}" width="8" height="8" '
+            f'transform="rotate(45 {value:.1f} {y})"/>'
+        )
+        rows.append(f'<g class="{css}"><line class="span" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>{mark}</g>')
+    label = escape(f"Benefit {interval(benefit)}; harm {interval(harm)}")
+    zero = _on_bar(0.0, axis, PAIR_WIDTH)
+    return (
+        f'<svg class="pair" width="{PAIR_WIDTH}" height="36" viewBox="0 0 {PAIR_WIDTH} 36" role="img" '
+        f'aria-label="{label}"><line class="zero" x1="{zero:.1f}" x2="{zero:.1f}" y1="0" y2="36"/>{"".join(rows)}</svg>'
+    )
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A band of concentrations that is aimed at; an open end is None. Its unit is that of the curve."""
+
+    low: float | None
+    high: float | None
+
+
+def curve(series: Series, title: str, *, other: Series | None = None, aim: Aim | None = None) -> str:
+    """Concentration against time with its band, round labelled axes and a text alternative.
+
+    Parameters
+    ----------
+    other
+        A second curve over the same times, drawn dashed.
+    aim
+        Drawn as a band behind the curve.
+    """
+    top = max([*(series.high or series.y), *(other.y if other else ()), (aim and aim.high) or 0.0]) or 1.0
     last = series.x[-1] or 1.0
     width, height = _CURVE_WIDTH - _LEFT - _RIGHT, _CURVE_HEIGHT - _TOP - _BOTTOM
     floor = _CURVE_HEIGHT - _BOTTOM
@@ -110,12 +149,15 @@ def curve(series: Series, title: str) -> str:
     def at(x: float, y: float) -> str:
         return f"{_LEFT + width * x / last:.1f} {floor - height * y / top:.1f}"
 
-    line = "M" + " L".join(at(x, y) for x, y in zip(series.x, series.y, strict=True))
+    def path(x: Sequence[float], y: Sequence[float], css: str) -> str:
+        points = " L".join(at(*point) for point in zip(x, y, strict=True))
+        return f'<path class="{css}" d="M{points}"/>'
+
     band = ""
     if series.low and series.high:
-        upper = [at(x, y) for x, y in zip(series.x, series.high, strict=True)]
-        lower = [at(x, y) for x, y in zip(series.x, series.low, strict=True)][::-1]
-        band = f'<path class="band" d="M{" L".join([*upper, *lower])} Z"/>'
+        edge_x, edge_y = (*series.x, *series.x[::-1]), (*series.high, *series.low[::-1])
+        band = path(edge_x, edge_y, "band").replace('"/>', ' Z"/>')
+    beside = path(other.x, other.y, "other") if other else ""
     hours = "".join(
         f'<text class="tick" x="{at(value, 0).split()[0]}" y="{floor + 14}" text-anchor="middle">{number(value)}</text>'
         for value in _hours(last)
@@ -123,8 +165,20 @@ def curve(series: Series, title: str) -> str:
     rows = "".join(_level_line(v, at(0, v).split()[1]) for v in round_ticks(0.0, top))
     return (
         f'<svg class="curve" viewBox="0 0 {_CURVE_WIDTH} {_CURVE_HEIGHT}" width="100%" role="img" '
-        f'aria-label="{escape(title)}">{rows}{band}<path class="line" d="{line}"/>'
+        f'aria-label="{escape(title)}">{rows}{_aim(aim, top, floor, height)}{band}{beside}'
+        f"{path(series.x, series.y, 'line')}"
         f'<line class="axis" x1="{_LEFT}" y1="{floor}" x2="{_CURVE_WIDTH - _RIGHT}" y2="{floor}"/>{hours}</svg>'
+    )
+
+
+def _aim(aim: Aim | None, top: float, floor: float, height: float) -> str:
+    if aim is None:
+        return ""
+    upper = floor - height * (top if aim.high is None else aim.high) / top
+    lower = floor - height * (aim.low or 0.0) / top
+    return (
+        f'<rect class="aim" x="{_LEFT}" y="{upper:.1f}" width="{_CURVE_WIDTH - _LEFT - _RIGHT}" '
+        f'height="{lower - upper:.1f}"/>'
     )
 
 

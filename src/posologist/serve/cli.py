@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from posologist.core.errors import PosologistError
-from posologist.serve import cli_followup, cli_genome, cli_serve, cli_study, cli_twin
+from posologist.serve import cli_followup, cli_genome, cli_serve, cli_server, cli_study, cli_twin
 from posologist.serve.cli_options import (
     AbsentOption,
     AsOfOption,
@@ -46,6 +46,8 @@ app.add_typer(cli_twin.verbs)
 app.add_typer(cli_study.verbs)
 app.add_typer(cli_followup.verbs)
 app.add_typer(cli_genome.knowledge_verbs, name="knowledge")
+app.add_typer(cli_server.verbs)
+app.add_typer(cli_server.account_verbs, name="account")
 app.add_typer(cli_serve.audit_verbs, name="audit")
 app.add_typer(cli_serve.store_verbs, name="store")
 

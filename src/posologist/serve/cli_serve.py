@@ -12,6 +12,7 @@ import typer
 from posologist.core.errors import InputError
 from posologist.serve.cli_options import JsonOption
 from posologist.serve.output import emit
+from posologist.serve.secret import secret
 
 if TYPE_CHECKING:
     from posologist.serve.audit import Verified
@@ -93,7 +94,7 @@ def store_of(database: str) -> Store:
             raise
         hint = "install it: pip install 'posologist[serve]'"
         raise InputError(f"{error.name} is not installed", where="--database", hint=hint) from error
-    return Store(database)
+    return Store((secret("POSOLOGIST_DATABASE") or database) if database == DATABASE else database)
 
 
 def _head(text: str) -> Head:

@@ -111,8 +111,9 @@ def sentence(text: str) -> str:
 
 
 def lower_first(text: str) -> str:
-    """Text with a small first letter, where it is a word and no name such as eGFR or BP."""
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+    """Text with a small first letter, where it is a word and no name such as eGFR, BP or HbA1c."""
+    first = text.partition(" ")[0].rstrip(",.:;")
+    return text[:1].lower() + text[1:] if first[1:].isalpha() and first[1:].islower() else text
 
 
 def finding_words(finding: Finding) -> str:

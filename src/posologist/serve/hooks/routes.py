@@ -26,6 +26,8 @@ from posologist.serve.hooks.memory import DealtCards
 from posologist.serve.hooks.requests import HOOKS, HookName, HookRequest, parse_request
 from posologist.serve.hooks.schema import CARDS_SCHEMA, FEEDBACK_SCHEMA, request_schema
 from posologist.serve.hooks.tokens import Caller, FetchKeys, Issuer, Seen, TokenRefused, verify
+from posologist.serve.problems import status_of
+from posologist.serve.refusals import StoreError
 
 Body = Mapping[str, Any]
 
@@ -129,7 +131,11 @@ def _answers(schema: Body) -> dict[int | str, dict[str, Any]]:
         200: {"content": {"application/json": {"schema": schema}}},
         400: {"description": "The request is not as CDS Hooks says", **_PROBLEM},
         401: {"description": "The request is not signed by a known client", **_PROBLEM},
+        403: {"description": "The patient's consent does not cover it", **_PROBLEM},
+        408: {"description": "The request comes too slowly", **_PROBLEM},
         413: {"description": "The request is too large", **_PROBLEM},
+        422: {"description": "The answer cannot be held", **_PROBLEM},
+        503: {"description": "The database cannot be used", **_PROBLEM},
     }
 
 
@@ -174,6 +180,8 @@ class _House:
             return self.reply(request, 200, await run_in_threadpool(do, hook, body, caller))
         except _Refused as refused:
             return self.problem(request, refused.status, refused.title, refused.detail)
+        except StoreError as error:
+            return self.problem(request, status_of(error), "The answer cannot be held", str(error))
         except InputError as error:
             return self.problem(request, 400, "The request is not as CDS Hooks says", str(error))
         except ClientDisconnect:

@@ -1,0 +1,1 @@
+"""The page at the bedside: server-rendered, without script it works too."""

@@ -1,0 +1,97 @@
+"""Decisions on answers, and the follow-ups that they schedule."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from posologist.serve.access import API
+from posologist.serve.deciding import Planned
+from posologist.serve.routes.answers import AnswerPath
+from posologist.serve.routes.asking import Asker, Door, Here, Key, described, json_body, once, reply
+from posologist.serve.routes.paging import DayCursor, Limit, day_after, day_cursor, next_of
+from posologist.serve.routes.patients import PatientId
+from posologist.serve.routes.shapes import (
+    Day,
+    DecidedOut,
+    DecisionIn,
+    DecisionOut,
+    DecisionsOut,
+    FollowUpOut,
+    FollowUpsOut,
+)
+from posologist.serve.rows import Actor
+
+routes = APIRouter(prefix=API, tags=["decisions"])
+DueBefore = Annotated[Day | None, Query(description="Only what is due before this day.")]
+_EXAMPLE = {
+    "action": "override", "reason": "will-monitor", "will_monitor": True, "note": "INR in three days",
+    "planned": [{"what": "INR", "due": "2026-11-23", "expected_low": 2, "expected_high": 3, "unit": "{INR}"}],
+}  # fmt: skip
+
+
+@routes.post(
+    "/answers/{answer_id}/decisions", status_code=201, response_model=DecidedOut,
+    openapi_extra=described(DecisionIn, _EXAMPLE),
+)  # fmt: skip
+def decide(
+    request: Request,
+    who: Asker,
+    here: Here,
+    answer_id: AnswerPath,
+    body: Annotated[DecisionIn, Depends(json_body(DecisionIn))],
+    key: Key = None,
+) -> Response:
+    """Holds what the prescriber did with an answer, and schedules what is to be looked at."""
+
+    def make() -> Response:
+        planned = [Planned(**vars(one)) for one in body.planned]
+        found = here.service.decide(
+            who, answer_id, body.action, rank=body.rank, reason=body.reason, will_monitor=body.will_monitor,
+            note=body.note, order_text=body.order_text, planned=planned, key=key or "",
+        )  # fmt: skip
+        follow_ups = tuple(map(FollowUpOut.of, found.follow_ups))
+        return reply(DecidedOut(decision=DecisionOut.of(found.decision), follow_ups=follow_ups), 201)
+
+    return once(request, who, key, make)
+
+
+@routes.get("/patients/{patient_id}/decisions", response_model=DecisionsOut)
+def list_decisions(who: Asker, here: Here, patient_id: PatientId) -> Response:
+    """A patient's decisions, newest first."""
+    with here.service.store.work(who) as work:
+        rows = work.decisions(patient_id)
+    return reply(DecisionsOut(decisions=tuple(map(DecisionOut.of, rows))))
+
+
+@routes.get("/patients/{patient_id}/follow-ups", response_model=FollowUpsOut)
+def follow_ups_of_patient(
+    who: Asker,
+    here: Here,
+    patient_id: PatientId,
+    due_before: DueBefore = None,
+    limit: Limit = 50,
+    cursor: DayCursor = None,
+) -> Response:
+    """What is to be looked at in one patient, by day."""
+    return _follow_ups(here, who, patient_id, due_before, limit, cursor)
+
+
+@routes.get("/follow-ups", response_model=FollowUpsOut)
+def follow_ups_of_all(
+    who: Asker, here: Here, due_before: DueBefore = None, limit: Limit = 50, cursor: DayCursor = None
+) -> Response:
+    """What is to be looked at in all patients, by day."""
+    return _follow_ups(here, who, None, due_before, limit, cursor)
+
+
+def _follow_ups(
+    here: Door, who: Actor, patient_id: str | None, due_before: date | None, limit: int, cursor: str | None
+) -> Response:
+    rows = here.service.follow_ups(who, patient_id, due_before=due_before, after=day_after(cursor), limit=limit)
+    following = next_of(rows, limit, day_cursor(rows[-1].due, rows[-1].id)) if rows else None
+    return reply(FollowUpsOut(follow_ups=tuple(map(FollowUpOut.of, rows)), next=following))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from hypothesis import strategies as st
 
 from posologist.knowledge.models import MODELS_FOLDER
 from posologist.serve import cli
+from posologist.serve.accounts import Accounts
+from posologist.serve.rows import Actor, TokenRow
 from posologist.serve.store import Store
+from posologist.serve.tables import tokens
 
 DEMO = Path(str(files("posologist.serve.demo")))
 PROGRAM = [sys.executable, "-c", "from posologist.serve.cli import main; main()"]
@@ -68,6 +72,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store = Store(f"sqlite:///{place / name}")
         store.migrate()
         store.close()
+    _accounts(place / "posologist.db")
+    (place / "password.txt").write_text("a long pass phrase\n")
     shutil.copy(MODELS_FOLDER / "theophylline_rovei1982.toml", place / "model.toml")
     (place / "levels.csv").write_text("ID,TIME,AMT,DV,weight\na,0,320,.,70\na,2,.,8,70\na,8,.,5,70\n")
     return place
@@ -80,6 +86,16 @@ def folder(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     shutil.copytree(prepared, place)
     monkeypatch.chdir(place)
     return place
+
+
+def _accounts(path: Path) -> None:
+    """An account with a token of a known id."""
+    store = Store(f"sqlite:///{path}")
+    Accounts(store).add("anna", name="Anna", role="prescriber", password="a long pass phrase")
+    with store.work(Actor("test", "system")) as work:
+        held = TokenRow("0123456789abcdef", "anna", "0" * 64, work.now + timedelta(days=1), revoked=False)
+        work.insert(tokens, dict(vars(held)))
+    store.close()
 
 
 def _small_rxnorm(place: Path) -> None:
@@ -110,7 +126,7 @@ VERBS = dict(_commands(typer.main.get_command(cli.app)))
 
 def test_the_verbs_are_those_that_other_programs_rely_on() -> None:
     expected = {
-        "demo", "recommend", "screen", "phenotype", "guidance", "dose", "simulate", "check", "explain",
+        "demo", "recommend", "screen", "phenotype", "guidance", "dose", "simulate", "check", "explain", "serve",
     }  # fmt: skip
 
     assert {verb[0] for verb in VERBS if len(verb) == 1} >= expected
@@ -124,6 +140,8 @@ def test_the_help_of_a_verb_shows_an_example_that_works(verb: tuple[str, ...], f
 
     assert shown.code == 0
     assert "Example: posologist" in shown.out
+    if verb == ("serve",):  # runs until it is stopped: `test_the_process_starts_answers_and_stops_cleanly` does both
+        return
     ended = run(*shlex.split(example))
     allowed = {0, 3} if verb == ("check",) else {0}  # what the knowledge holds is judged by its own tests
     assert ended.code in allowed, ended.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -10,7 +11,7 @@ from posologist.core.errors import InputError
 from posologist.serve.cli_options import KnowledgeOption
 from posologist.serve.cli_serve import DATABASE, DatabaseOption, store_of
 from posologist.serve.output import emit
-from posologist.serve.secret import secret
+from posologist.serve.secret import secret, secret_of
 
 if TYPE_CHECKING:
     from posologist.serve.store import Store
@@ -43,22 +44,21 @@ def serve(
     run(held, host=host, port=port, knowledge=knowledge or ())
 
 
-@account_verbs.command(
-    epilog="Example: POSOLOGIST_PASSWORD_FILE=pass.txt posologist account add anna --role prescriber"
-)
+@account_verbs.command(epilog="Example: posologist account add bela --role pharmacist --password-file password.txt")
 def add(
     account: AccountArgument,
     role: Annotated[PersonRole, typer.Option("--role", help="What the account may do.")],
     name: Annotated[str, typer.Option("--name", help="The person's name.")] = "",
+    password_file: Annotated[Path | None, typer.Option("--password-file", help="File that holds the password.")] = None,
     database: DatabaseOption = DATABASE,
 ) -> None:
-    """Holds a new account; the password is read from POSOLOGIST_PASSWORD or the file POSOLOGIST_PASSWORD_FILE names.
+    """Holds a new account, with the password of a file, else of POSOLOGIST_PASSWORD or POSOLOGIST_PASSWORD_FILE.
 
     The first one ends development mode.
     """
     from posologist.serve.accounts import Accounts
 
-    password = secret(_PASSWORD)
+    password = secret(_PASSWORD) if password_file is None else secret_of(password_file, "--password-file")
     if not password:
         raise InputError("no password", where=_PASSWORD, hint=f"set it, or {_PASSWORD}_FILE to a file that holds it")
     row = Accounts(_migrated(database)).add(account, name=name, role=role, password=password)

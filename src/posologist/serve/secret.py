@@ -17,9 +17,18 @@ def secret(name: str) -> str:
         If the file cannot be read.
     """
     place = os.environ.get(f"{name}_FILE")
-    if not place:
-        return os.environ.get(name, "")
+    return secret_of(Path(place), f"{name}_FILE") if place else os.environ.get(name, "")
+
+
+def secret_of(path: Path, where: str) -> str:
+    """What a file holds, without the end of its line.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
     try:
-        return Path(place).read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError("the file cannot be read", where=f"{name}_FILE", hint="check the path") from error
+        raise InputError("the file cannot be read", where=where, hint="check the path") from error

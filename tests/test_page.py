@@ -487,7 +487,7 @@ def test_the_follow_up_shows_each_state_and_what_changed_in_the_advice() -> None
             assert f'<span class="tag s-{state.state.replace(" ", "-")}">{state.state}</span>' in html
             assert f'datetime="{state.item.due}"' in html
     assert f"Advice now {moved.now}" in shown_now
-    assert f"{moved.was}. {moved.now}. {moved.why[:1].upper()}{moved.why[1:]}" in shown_now
+    assert f"Was: {moved.was}. Now: {moved.now}. Why: {moved.why[:1].upper()}{moved.why[1:]}" in shown_now
     assert "sbp 175 mmHg" in shown_now
     assert "valsartan of the accepted plan would not be started today" in shown_now.lower()
     assert "Also scheduled" not in shown_now

@@ -21,6 +21,8 @@ from posologist.serve import followup_words
 from posologist.serve.following import Followed
 from posologist.serve.rows import FollowUpRow
 
+_OF_DRUGS: tuple[ChangeKind, ...] = ("ruled out", "no longer ruled out")
+
 
 @dataclass(frozen=True, slots=True)
 class DueView:
@@ -39,33 +41,37 @@ class DueView:
 
 @dataclass(frozen=True, slots=True)
 class ChangeView:
-    """What was advised, what is advised now, and why; what is ruled out for one reason stands together."""
+    """Changes of one kind and one reason: pairs of what was advised and what is advised now."""
 
     heading: str
-    was: str
-    now: str
+    pairs: tuple[tuple[str, str], ...]
     why: str
     because: tuple[EvidenceKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CourseView:
-    """Where the accepted plan stands, the most urgent of a date first."""
+    """Where the accepted plan stands, the most urgent of a date first; `gone` are findings that no longer hold."""
 
     report: FollowUpReport
     due: tuple[DueView, ...]
     undated: tuple[FollowUpState, ...]
     changes: tuple[ChangeView, ...]
+    gone: tuple[ChangeView, ...]
 
 
 def course_view(report: FollowUpReport) -> CourseView:
     """The view of a follow-up."""
-    rows = followup_words.by_date(report.states)
+    due: list[DueView] = []
+    for day, state, held in followup_words.by_date(report.states):
+        told = frozenset(item.measure for row in due for item in row.expected)
+        due.append(_due(day, state, held, told))
     return CourseView(
         report=report,
-        due=tuple(_due(due, state, held) for due, state, held in rows),
+        due=tuple(due),
         undated=tuple(state for state in report.states if state.item.due is None),
-        changes=_changes(report.changes),
+        changes=_changes(change for change in report.changes if change.kind != "finding gone"),
+        gone=_changes(change for change in report.changes if change.kind == "finding gone"),
     )
 
 
@@ -95,13 +101,15 @@ def told_elsewhere(
     )  # fmt: skip
 
 
-def _due(due: date, state: StateName, held: Sequence[FollowUpState]) -> DueView:
+def _due(due: date, state: StateName, held: Sequence[FollowUpState], told: frozenset[str]) -> DueView:
+    """One row; what is expected of a measure is told once, in the first row that asks for it."""
+    expected = {one.item.measure: one.item for one in held if one.item.expected is not None}
     return DueView(
         due=due,
         state=state,
         look=state.replace(" ", "-"),
         asked=tuple(followup_words.asked(held)),
-        expected=tuple({one.item.measure: one.item for one in held if one.item.expected is not None}.values()),
+        expected=tuple(item for measure, item in expected.items() if measure not in told),
         observed=tuple(followup_words.observed(held)),
         judged=tuple(followup_words.judged(held)),
         missing=tuple(followup_words.missing(held)),
@@ -110,20 +118,21 @@ def _due(due: date, state: StateName, held: Sequence[FollowUpState]) -> DueView:
 
 
 def _changes(changes: Iterable[Change]) -> tuple[ChangeView, ...]:
-    groups: dict[tuple[ChangeKind, str, str, str], list[Change]] = {}
+    groups: dict[tuple[ChangeKind, str, str], list[Change]] = {}
     for change in changes:
-        groups.setdefault((change.kind, change.was, change.now, change.why), []).append(change)
+        told = f"{change.was} {change.now}" if change.kind in _OF_DRUGS else ""
+        groups.setdefault((change.kind, change.why, told), []).append(change)
     return tuple(_changed(held) for held in groups.values())
 
 
 def _changed(held: Sequence[Change]) -> ChangeView:
-    """One line of changes that read alike; where whole drugs are ruled out or allowed again, it names them."""
+    """Changes for one reason; where whole drugs are ruled out or allowed again, they are named together."""
     first = held[0]
-    was, now = first.was, first.now
-    if first.kind in ("ruled out", "no longer ruled out"):
+    pairs = tuple(dict.fromkeys((change.was, change.now) for change in held))
+    if first.kind in _OF_DRUGS:
         drugs = ", ".join(dict.fromkeys(drug for change in held for drug in change.drugs))
-        was, now = (f"{drugs}: {text}" if text else "" for text in (was, now))
+        pairs = tuple((was and f"{drugs}: {was}", now and f"{drugs}: {now}") for was, now in pairs)
     return ChangeView(
-        heading=followup_words.HEADINGS[first.kind], was=was, now=now, why=first.why,
+        heading=followup_words.HEADINGS[first.kind], pairs=pairs, why=first.why,
         because=tuple(dict.fromkeys(key for change in held for key in change.because)),
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 
 from posologist.knowledge.load import load_knowledge
@@ -15,9 +17,9 @@ from posologist.serve.store import Store
 PASSWORD = "a long pass phrase"
 
 
-def page_app(url: str = "sqlite://") -> FastAPI:
+def page_app(url: str = "sqlite://", **more: Any) -> FastAPI:
     """The page alone, behind the same guard as the server; anna prescribes, paul is a pharmacist, ada an auditor."""
-    store = Store(url)
+    store = Store(url, **more)
     store.migrate()
     service, accounts = Service(store, load_knowledge()), Accounts(store)
     accounts.add("anna", name="Dr Anna Weber", role="prescriber", password=PASSWORD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,27 @@ def test_accepting_a_plan_schedules_its_monitoring(served: Served, answer: str) 
     assert decided["follow_ups"]
 
 
+def test_an_accepted_plan_is_followed_up_after_four_weeks(tmp_path: Path) -> None:
+    served = a_server(tmp_path)
+    name = served.add_patient((DEMO / "patient.json").read_bytes(), document="patient.json")
+    number = served.ask("POST", f"/patients/{name}/recommend", json=ASKED).headers["answer-id"]
+    none = served.ask("GET", f"/patients/{name}/follow-up")
+    served.ask("POST", f"/answers/{number}/decisions", json={"action": "accept", "rank": 1})
+    served.clock.now += timedelta(days=29)
+    reading = {"key": "sbp", "value": 175.0, "unit": "mm[Hg]", "at": "2026-12-18T09:00:00Z"}
+    added = served.ask("POST", f"/patients/{name}/observations", json={"observations": [reading]})
+    told = served.ask("GET", f"/patients/{name}/follow-up")
+    before = served.ask("GET", f"/patients/{name}/follow-up", params={"as_of": "2026-12-17"}).json()
+
+    assert (none.status_code, none.json()["code"]) == (404, "not-found")
+    assert added.status_code == 201, added.text
+    assert told.status_code == 200
+    assert "out of expectation" in {state["state"] for state in told.json()["states"]}
+    assert "advice" in {change["kind"] for change in told.json()["changes"]}
+    assert before["changes"] == []
+    assert served.ask("GET", f"/patients/{name}/follow-up", role="informaticist").status_code == 403
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -305,6 +327,7 @@ def test_a_body_that_is_not_as_written_down_is_a_problem(served: Served, patient
         ("GET", "/patients?limit=0", 422),
         ("POST", "/patients", 415),
         ("GET", "/patients/nobody/phenotype", 404),
+        ("GET", "/patients/nobody/follow-up", 404),
         ("POST", "/patients/nobody/recommend", 415),
     ],
 )

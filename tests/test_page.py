@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from html import unescape
 from importlib.resources import files
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -15,7 +17,8 @@ from starlette.testclient import TestClient
 
 from page_app import PASSWORD, page_app
 from page_cases import CASES, SCRIPT, TODAY, VISITOR, founding, nothing_recommended, shown
-from posologist.core.recommendation import Recommendation
+from posologist.core.followup import FollowUpReport
+from posologist.core.recommendation import NotChecked, Recommendation
 from posologist.core.regimen import Target
 from posologist.core.simulation import DoseDocument, SimulationDocument
 from posologist.core.values import Estimate, EvidenceKey, Series
@@ -24,13 +27,16 @@ from posologist.records.fhir_in import read_patient
 from posologist.serve import demo
 from posologist.serve.asked import Person, Recommend
 from posologist.serve.charts import Aim, curve, number, pair_bar
+from posologist.serve.following import Followed
 from posologist.serve.measuring import Measurement
+from posologist.serve.page.course_view import told_elsewhere
 from posologist.serve.page.dose_view import DoseAsked, dose_view
 from posologist.serve.page.html import POLICY, answer_html, static_files
 from posologist.serve.page.views import answer_view, focused, reason_choices, scale_words
 from posologist.serve.page.what_if import what_if
 from posologist.serve.rows import Actor
 from posologist.serve.words import lower_first
+from stores import Clock, a_decision, a_follow_up
 from test_report import read
 from tracing import numbers_of, page_text, text_faults, tokens
 
@@ -446,7 +452,78 @@ def test_accepting_with_another_dose_holds_the_order_and_schedules_its_follow_up
     assert response.status_code == 303
     assert "Accepted with another dose: plan 1" in followed
     assert PLAN_DOSE in followed
-    assert "Serum potassium" in followed
+    assert "serum potassium" in followed.lower()
+    assert f"the plan was accepted with another dose: {PLAN_DOSE}" in followed
+
+
+@lru_cache
+def followed_page() -> tuple[str, FollowUpReport]:
+    """The page after a plan was accepted and a pressure and a potassium came in four weeks later; its report."""
+    clock = Clock()
+    made = page_app(clock=clock)
+    service, anna = made.state.service, Actor("anna", "prescriber")
+    with TestClient(made, base_url="https://testserver", follow_redirects=False) as before:
+        before.post("/sign-in", data={"name": "anna", "password": PASSWORD})
+        address = before.post("/patients/example", data={"csrf": csrf(before)}).headers["location"]
+        data = {"csrf": csrf(before), "once": once(before, address), "action": "accept", "rank": "1"}
+        assert before.post(f"{address}/decision", data=data).status_code == 303
+    clock.pass_by(days=29)
+    for key, value, unit in (("sbp", 175.0, "mm[Hg]"), ("potassium", 5.8, "mmol/L")):
+        row = Measurement("observation", datetime(2026, 12, 18, 9, tzinfo=UTC), key, value, unit)
+        service.add_measured(anna, "founding-case", [row])
+    with TestClient(made, base_url="https://testserver", follow_redirects=False) as after:
+        after.post("/sign-in", data={"name": "anna", "password": PASSWORD})
+        return after.get(address).text, service.followed(anna, "founding-case").report
+
+
+def test_the_follow_up_shows_each_state_and_what_changed_in_the_advice() -> None:
+    html, report = followed_page()
+    shown_now = text_of(block(html, "follow-up"))
+    moved = next(change for change in report.changes if change.kind == "advice")
+
+    assert {state.state for state in report.states} >= {"open", "overdue", "done", "missed", "out of expectation"}
+    for state in report.states:
+        if state.item.due is not None:
+            assert f'<span class="tag s-{state.state.replace(" ", "-")}">{state.state}</span>' in html
+            assert f'datetime="{state.item.due}"' in html
+    assert f"Advice now {moved.now}" in shown_now
+    assert f"Was: {moved.was}. Now: {moved.now}. Why: {moved.why[:1].upper()}{moved.why[1:]}" in shown_now
+    assert "sbp 175 mmHg" in shown_now
+    assert "valsartan of the accepted plan would not be started today" in shown_now.lower()
+    assert "Also scheduled" not in shown_now
+
+
+def test_every_number_of_the_follow_up_is_traced_and_its_links_lead_to_evidence() -> None:
+    html, report = followed_page()
+    tags = read(re.sub(r"<(input|link)[^>]*>", "", html))
+    part = page_text(block(html, "follow-up").partition("<details><summary>Enter a level")[0])
+
+    assert text_faults(part, report) == []
+    assert (tags.faults, tags.open) == ([], [])
+    assert {link[1:] for link in tags.links if link.startswith("#")} <= set(tags.ids)
+    assert not {a for a in tags.attributes if a.startswith("on") or a == "style"}
+
+
+def test_what_was_scheduled_by_hand_stands_beside_the_course() -> None:
+    _, report = followed_page()
+    decision = a_decision("a")
+    bare: dict[str, Any] = {"due": date(2026, 12, 20), "expected_low": None, "expected_high": None}
+    sodium = a_follow_up(decision.id, 1, what="sodium", **bare)
+    rows = (sodium, a_follow_up(decision.id, 2, what="ask for dizziness", **bare), a_follow_up("another", 3, **bare))
+
+    assert sodium.due in {state.item.due for state in report.states if state.item.what == "sodium"}
+    assert told_elsewhere(Followed(decision, report), founding(), rows) == rows[1:]
+    assert told_elsewhere(Followed(decision, report), founding(), [replace(sodium, expected_low=135)])
+    assert told_elsewhere(Followed(decision, report), founding(), rows) == rows[1:]
+
+
+def test_a_course_that_cannot_be_told_says_why() -> None:
+    said = NotChecked(
+        what="the course of the accepted plan", why="no genes are given now", would_need="the same genome"
+    )
+    view = answer_view(founding(), answer_id="a", no_course=said, today=TODAY)
+
+    assert "The course of the accepted plan: no genes are given now." in text_of(answer_html(view, visitor=VISITOR))
 
 
 def test_a_dose_above_the_maximum_is_refused(client: TestClient, answer: str) -> None:

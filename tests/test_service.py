@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from posologist.core.errors import InputError, KnowledgeError
+from posologist.core.followup import FollowUpReport
 from posologist.core.settings import Settings
 from posologist.knowledge.load import Knowledge, load_knowledge
 from posologist.serve import cli
@@ -40,6 +41,8 @@ LEVELS = b"""time,value,unit,analyte
 2026-11-19T07:30:00Z,6.2,mg/L,theophylline
 2026-11-19T10:00:00Z,9.0,mg/L,theophylline
 """
+
+LATER_LEVELS = LEVELS.replace(b"11-19", b"12-18")
 
 
 @lru_cache(maxsize=1)
@@ -68,11 +71,16 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def service(tmp_path: Path, clock: Clock) -> Iterator[Service]:
     """A service over the founding case."""
     path = tmp_path / "held.db"
     path.write_bytes(held())
-    made = Service(Store(f"sqlite:///{path}", clock=Clock()), facts())
+    made = Service(Store(f"sqlite:///{path}", clock=clock), facts())
     yield made
     made.store.close()
 
@@ -305,6 +313,65 @@ def test_an_accepted_plan_schedules_its_monitoring(service: Service) -> None:
     assert set(service.follow_ups(ANNA, WHO)) == set(decided.follow_ups)
 
 
+def test_an_accepted_plan_is_followed_up_with_the_bytes_of_the_command_line(
+    service: Service, clock: Clock, printed: Printed, tmp_path: Path
+) -> None:
+    answer = service.recommend(ANNA, WHO, "hypertension", as_of=DAY)
+    (tmp_path / "decision.json").write_bytes(answer.document)
+    (tmp_path / "levels.csv").write_bytes(LATER_LEVELS)
+    (tmp_path / "events.csv").write_bytes(EVENTS)
+    words = ("follow-up", *RECORD, "--decision", tmp_path / "decision.json", "--started", str(DAY), "--json")
+
+    assert service.follow_up(ANNA, WHO) is None
+    service.decide(ANNA, answer.id, "accept", rank=1)
+    assert service.follow_up(ANNA, WHO) == printed(*words, "--as-of", str(DAY))
+
+    clock.pass_by(days=28)
+    given = ("--levels", tmp_path / "levels.csv", "--events", tmp_path / "events.csv")
+    service.add_levels(ANNA, WHO, LATER_LEVELS)
+    service.add_events(ANNA, WHO, EVENTS)
+    assert service.follow_up(ANNA, WHO) == printed(*words, *given, "--as-of", "2026-12-18")
+
+
+def test_a_reading_after_four_weeks_moves_the_state_and_the_advice(service: Service, clock: Clock) -> None:
+    answer = service.recommend(ANNA, WHO, "hypertension", as_of=DAY)
+    service.decide(ANNA, answer.id, "accept", rank=1)
+    clock.pass_by(days=29)
+    late = _followed(service)
+    service.add_measured(ANNA, WHO, [_observation("sbp", 175, "mm[Hg]", datetime(2026, 12, 18, 9, tzinfo=UTC))])
+    after = _followed(service)
+
+    assert "overdue" in {state.state for state in late.states}
+    assert not late.changes
+    answered = {(a.key, a.value.value): state.state for state in after.states for a in state.answered}
+    assert answered["sbp", 175] == "out of expectation"
+    moved = next(change for change in after.changes if change.kind == "advice")
+    assert moved.was == after.plan.plan.text
+    assert moved.now == after.advice.text != moved.was
+    assert "175" in moved.why
+    with service.store.work(ANNA) as work:
+        reads = {(row.entity_type, row.action) for row in work.audit_rows() if row.patient_id == WHO}
+    assert {("patient", "R"), ("decision", "R"), ("answer", "R"), ("measured", "R")} <= reads
+
+
+def test_only_a_plan_that_was_taken_is_followed_up_and_another_dose_is_told(service: Service) -> None:
+    answer = service.recommend(ANNA, WHO, "hypertension", as_of=DAY)
+    service.decide(ANNA, answer.id, "override", rank=2, reason="patient-preference")
+    assert service.follow_up(ANNA, WHO) is None
+
+    service.decide(ANNA, answer.id, "modify", rank=2, order_text="half of it")
+    report = _followed(service)
+
+    assert report.plan.rank == 2
+    assert "half of it" in report.not_checked[0].why
+    with pytest.raises(InputError, match="before the start"):
+        service.follow_up(ANNA, WHO, as_of=date(2026, 11, 19))
+
+
+def _followed(service: Service) -> FollowUpReport:
+    return FollowUpReport.model_validate_json(service.follow_up(ANNA, WHO) or b"")
+
+
 def test_a_decision_with_the_same_key_is_one_decision(service: Service) -> None:
     answer = service.recommend(ANNA, WHO, "hypertension", as_of=DAY)
     first = service.decide(ANNA, answer.id, "accept", rank=1, key="k1")
@@ -497,6 +564,7 @@ def test_no_answer_is_given_past_a_refused_consent(service: Service) -> None:
         lambda: service.replay(ANNA, answer.id),
         lambda: service.decide(ANNA, answer.id, "accept", rank=1),
         lambda: service.follow_ups(ANNA, WHO),
+        lambda: service.follow_up(ANNA, WHO),
     ]
 
     for attempt in attempts:

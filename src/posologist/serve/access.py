@@ -42,6 +42,7 @@ RULES: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", f"{API}/answers/{{answer_id}}/replay"): _CARE,
     ("POST", f"{API}/answers/{{answer_id}}/decisions"): _PRESCRIBER,
     ("GET", f"{API}/patients/{{patient_id}}/decisions"): _CARE,
+    ("GET", f"{API}/patients/{{patient_id}}/follow-up"): _CARE,
     ("GET", f"{API}/patients/{{patient_id}}/follow-ups"): _CARE,
     ("GET", f"{API}/follow-ups"): _CARE,
     ("GET", f"{API}/audit"): _AUDITOR,

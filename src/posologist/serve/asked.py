@@ -148,13 +148,23 @@ def read_person(person: Person, record: bytes, *, knowledge: Knowledge, rxnorm: 
     return _with_observations(patient, person, knowledge, rxnorm) if person.observations else patient
 
 
-def _with_observations(patient: Patient, person: Person, knowledge: Knowledge, rxnorm: RxNormMap | None) -> Patient:
-    reading = Reading(knowledge.codes, Resolver(knowledge, rxnorm), Findings(), person.as_of)
-    added: list[Observation] = [
+def read_noted(noted: Sequence[Noted], as_of: date | None, *, knowledge: Knowledge) -> tuple[Observation, ...]:
+    """Observations beside a record, as results of it; none after the day."""
+    reading = Reading(knowledge.codes, Resolver(knowledge, None), Findings(), as_of)
+    return deduplicated(_added(noted, reading), reading)
+
+
+def _added(noted: Sequence[Noted], reading: Reading) -> list[Observation]:
+    return [
         measured([Code(code=row.key)], row.value, row.unit, row.at, row.source, reading=reading)
-        for row in person.observations
+        for row in noted
         if not reading.is_future(row.at.date(), "observation", row.source)
     ]
+
+
+def _with_observations(patient: Patient, person: Person, knowledge: Knowledge, rxnorm: RxNormMap | None) -> Patient:
+    reading = Reading(knowledge.codes, Resolver(knowledge, rxnorm), Findings(), person.as_of)
+    added = _added(person.observations, reading)
     days = [row.at.date() for row in added if row.at is not None]
     return patient.model_copy(
         update={

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from posologist.core.followup import Change, FollowUpReport, FollowUpState, StateName, TwinChange
+from posologist.core.followup import Change, ChangeKind, FollowUpReport, FollowUpState, TwinChange
 from posologist.serve.charts import interval, number
 from posologist.serve.console import PlainConsole
+from posologist.serve.followup_words import HEADINGS, asked, by_date, judged, missing, observed
 from posologist.serve.table import line, print_assumptions, print_findings, print_not_checked
 from posologist.serve.words import SEVERITY, level, quantity, unit
 
-_URGENT: tuple[StateName, ...] = ("out of expectation", "overdue", "due", "missed", "open", "done")
 _STYLE = {"out of expectation": "bold red", "overdue": "bold red", "due": "bold yellow", "missed": "yellow"}
-_HEADINGS = {
-    "advice": "Advice", "plan lost": "Plan lost", "plan gained": "Plan gained", "plan re-ranked": "New order",
-    "dose changed": "New dose", "ruled out": "Ruled out", "no longer ruled out": "Allowed again",
-    "finding new": "New finding", "finding gone": "Finding gone",
-}  # fmt: skip
 
 
 def print_follow_up(report: FollowUpReport) -> None:
@@ -33,7 +27,7 @@ def print_follow_up(report: FollowUpReport) -> None:
     console.print(Text(who, style="bold"))
     line(console, "Accepted plan", f"{plan.plan.text} (plan {plan.rank}, since {plan.started_on})")
     _print_expected(console, report)
-    _print_states(console, report.states, report.as_of)
+    _print_states(console, report.states)
     for learned in report.learned:
         line(console, "Learned", f"{learned.name} {quantity(learned.reading)}: {learned.text}")
     for twin in report.twins:
@@ -60,43 +54,23 @@ def _print_expected(console: Console, report: FollowUpReport) -> None:
             line(console, "Expected", what)
 
 
-def _print_states(console: Console, states: Sequence[FollowUpState], today: date) -> None:
+def _print_states(console: Console, states: Sequence[FollowUpState]) -> None:
     """The course by date: everything of one date and one state in one row; later dates after the next one are short."""
-    rows: dict[tuple[date, StateName], list[FollowUpState]] = {}
-    for state in states:
-        if state.item.due is not None:
-            rows.setdefault((state.item.due, state.state), []).append(state)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for name in ("By", "State", "What", "Result"):
         table.add_column(name, overflow="fold")
-    for (due, name), held in sorted(rows.items(), key=lambda row: (row[0][0], _URGENT.index(row[0][1]))):
+    for due, name, held in by_date(states):
         told = Text(name, style=_STYLE.get(name, ""))
-        table.add_row(str(due), told, ", ".join(_asked(held)), "; ".join(_results(held)))
+        table.add_row(str(due), told, ", ".join(asked(held)), "; ".join(_results(held)))
     console.print(table)
     undated = dict.fromkeys(f"{s.item.what} ({s.item.why})" for s in states if s.item.due is None)
     if undated:
         line(console, "Without a date", "; ".join(undated))
 
 
-def _asked(states: Sequence[FollowUpState]) -> list[str]:
-    """What is asked for, each part once: "serum potassium" and "potassium" are one."""
-    named: dict[tuple[str, ...], str] = {}
-    for state in states:
-        for part in state.item.parts:
-            named.setdefault(part.keys or (part.name,), part.name)
-    return list(named.values())
-
-
 def _results(states: Sequence[FollowUpState]) -> list[str]:
-    found: dict[str, str] = {}
-    for state in states:
-        for answer in state.answered:
-            found[answer.key] = f"{answer.key.replace('_', ' ')} {quantity(answer.value)} on {answer.at}"
-        if state.answered and state.item.expected is not None:
-            found[state.item.id] = state.why
-    parts = {part.name: part.keys for s in states for part in s.item.parts}
-    missing = {parts[name]: name for s in states if s.answered for name in s.missing}.values()
-    return [*found.values(), *(f"missing: {name}" for name in missing)]
+    found = [f"{one.key.replace('_', ' ')} {quantity(one.value)} on {one.at}" for one in observed(states)]
+    return [*found, *judged(states), *(f"missing: {name}" for name in missing(states))]
 
 
 def _print_twin(console: Console, twin: TwinChange) -> None:
@@ -116,12 +90,12 @@ def _print_twin(console: Console, twin: TwinChange) -> None:
 
 def _print_changes(console: Console, changes: Sequence[Change]) -> None:
     """What changed, those of one cause together."""
-    groups: dict[tuple[str, str, str], list[Change]] = {}
+    groups: dict[tuple[ChangeKind, str, str], list[Change]] = {}
     for change in changes:
         told = change.now if change.kind == "ruled out" else ""
         groups.setdefault((change.kind, change.why, told), []).append(change)
     for (kind, why, _), held in groups.items():
-        line(console, _HEADINGS[kind], "; ".join(dict.fromkeys(_said(change) for change in held)))
+        line(console, HEADINGS[kind], "; ".join(dict.fromkeys(_said(change) for change in held)))
         line(console, "", f"because: {why}")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 from posologist.core.errors import InputError
+from posologist.core.followup import FollowUpReport
 from posologist.core.genotype import GeneticProfile, Versions
 from posologist.core.patient import Patient
 from posologist.core.settings import Settings
@@ -36,6 +37,7 @@ from posologist.serve.asked import (
     up_to,
 )
 from posologist.serve.deciding import Decided, Planned, decision_of, follow_ups_of, monitoring_of
+from posologist.serve.following import Followed, followed_up, newest_taken
 from posologist.serve.inputs import settings_of
 from posologist.serve.measuring import Measurement, entered, events_in, events_out, levels_in, levels_out, noted_out
 from posologist.serve.output import json_bytes
@@ -90,6 +92,7 @@ class Service:
         self.settings, self.bounds = settings or Settings(), bounds or Bounds()
         self._patients: Remembered[Patient] = Remembered(_REMEMBERED)
         self._genomes: Remembered[GeneticProfile] = Remembered(_REMEMBERED)
+        self._followed: Remembered[FollowUpReport] = Remembered(32)
 
     def add_patient(
         self, actor: Actor, bundle: bytes, *, document: str = "bundle.json", patient_id: str | None = None
@@ -356,6 +359,42 @@ class Service:
         """What is to be looked at, by day; parameters as for `Work.follow_ups`."""
         with self.store.work(actor) as work:
             return work.follow_ups(patient_id, due_before=due_before, after=after, limit=limit)
+
+    def follow_up(self, actor: Actor, patient_id: str, *, as_of: date | None = None) -> bytes | None:
+        """The newest accepted plan as `follow-up --json`; None where none was accepted. Parameters: `followed`."""
+        found = self.followed(actor, patient_id, as_of=as_of)
+        return None if found is None else json_bytes(found.report)
+
+    def followed(self, actor: Actor, patient_id: str, *, as_of: date | None = None) -> Followed | None:
+        """Where the newest accepted plan stands, and the advice made again from what came in since.
+
+        Parameters
+        ----------
+        as_of
+            The day; without one it is today, so that what nobody measured becomes overdue.
+
+        Raises
+        ------
+        PosologistError
+            As `recommend.followup_report.follow_up` does; `ConsentRefusedError`, `NotFoundError` as the store does.
+        """
+        with self.store.work(actor) as work:
+            row, taken = work.patient(patient_id), newest_taken(work, patient_id)
+            if taken is None:
+                return None
+            genes, rows, now = work.genome(patient_id), work.measured(patient_id), work.now.date()
+        day = as_of or max(now, taken.started_on)
+        rows = tuple(one for one in rows if one.at.date() <= day)
+        person = Person(id=row.id, record=row.digest, document=row.document, as_of=day, observations=taken.known)
+
+        genome = None if genes is None else self._genome(genes.digest, genes.profile)
+
+        def report() -> FollowUpReport:
+            patient = self._patient(person, row.bundle)
+            return followed_up(taken, patient, genome, rows, today=day, knowledge=self.knowledge)
+
+        held = (taken.decision.id, person, None if genes is None else genes.digest, rows)
+        return Followed(taken.decision, self._followed.get(held, report))
 
     def replay(self, actor: Actor, answer_id: str) -> Replayed:
         """Compute an answer again from its stored question, and say whether the same bytes come out.

@@ -19,9 +19,12 @@ from posologist.recommend.dose_by_model import is_of
 from posologist.records.fhir_out import to_fhir
 from posologist.serve.asked import Dose, Recommend, answered, read_person, read_question
 from posologist.serve.deciding import Planned
+from posologist.serve.following import Followed
+from posologist.serve.page.course_view import course_view, told_elsewhere
 from posologist.serve.page.dose_view import DoseAsked, DoseView, dose_view, start_of
 from posologist.serve.page.views import AnswerView, answer_view, focused
 from posologist.serve.page.what_if import levels_of, what_if
+from posologist.serve.refusals import StoreError
 from posologist.serve.remembering import Remembered
 from posologist.serve.rows import Actor, AnswerRow, DecisionRow, FollowUpRow
 from posologist.serve.service import Service
@@ -84,10 +87,23 @@ class Answers:
         """The page of a recommendation, with one plan in focus and one dose of it told."""
         option = focused(held.document, rank)
         dose = None if option is None else self._dose(actor, held, option, asked)
+        followed, no_course = self._followed(actor, held.row.patient_id)
+        scheduled = held.scheduled if followed is None else told_elsewhere(followed, held.document, held.scheduled)
         return answer_view(
             held.document, answer_id=held.row.id, rank=rank, dose=dose, decisions=held.decisions,
-            scheduled=held.scheduled, today=self.service.store.now.date(), notice=_HELD.get(notice, ""),
+            scheduled=scheduled, today=self.service.store.now.date(), no_course=no_course,
+            course=None if followed is None else course_view(followed.report), notice=_HELD.get(notice, ""),
         )  # fmt: skip
+
+    def _followed(self, actor: Actor, patient_id: str) -> tuple[Followed | None, NotChecked | None]:
+        """The course of the patient's accepted plan, or why it cannot be told; neither where none was accepted."""
+        try:
+            return self.service.followed(actor, patient_id), None
+        except StoreError:
+            raise
+        except PosologistError as error:
+            what, need = "the course of the accepted plan", error.hint or "another record"
+            return None, NotChecked(what=what, why=error.message, would_need=need)
 
     def order_of(self, actor: Actor, held: Held, rank: int, order_text: str) -> str:
         """The order that a changed dose makes: one of those that the control offers for the plan, else it is refused.

@@ -13,10 +13,11 @@ from urllib.parse import urlencode
 
 from posologist.core.evidence import Evidence
 from posologist.core.genotype import ExpressedPhenotype
-from posologist.core.recommendation import BannerFact, Finding, Monitoring, Option, Recommendation
+from posologist.core.recommendation import BannerFact, Finding, Monitoring, NotChecked, Option, Recommendation
 from posologist.core.values import Estimate, GeneSymbol
 from posologist.serve import blocks, words
 from posologist.serve.charts import common_axis, number
+from posologist.serve.page.course_view import CourseView
 from posologist.serve.page.dose_view import DoseView
 from posologist.serve.rows import REASON_CODES, DecisionRow, FollowUpRow, ReasonCode
 
@@ -122,13 +123,19 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class TimelineView:
-    """Follow-up: what is scheduled, else what accepting would schedule; and what was decided so far."""
+    """Follow-up: what is scheduled, else what accepting would schedule; and what was decided so far.
+
+    `course` is that of the patient's accepted plan, `no_course` why it cannot be told; of what is scheduled it leaves
+    what it does not tell itself.
+    """
 
     decisions: tuple[tuple[DecisionRow, str, str], ...]
     scheduled: tuple[FollowUpRow, ...]
     planned: tuple[Planned, ...]
     undated: tuple[Monitoring, ...]
     today: date
+    course: CourseView | None
+    no_course: NotChecked | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +166,16 @@ def answer_view(
     decisions: Sequence[DecisionRow] = (),
     scheduled: Sequence[FollowUpRow] = (),
     today: date,
+    course: CourseView | None = None,
+    no_course: NotChecked | None = None,
     notice: str = "",
 ) -> AnswerView:
     """The page of a recommendation with one plan in focus.
 
     Parameters
     ----------
+    scheduled
+        Of this recommendation's decisions, without what `course` tells.
     rank
         Of the plan in focus; the first one where there is none of this rank.
     """
@@ -182,9 +193,13 @@ def answer_view(
         focus=focus,
         dose=dose,
         grounds=None if focus is None else _grounds(document, focus),
-        timeline=_timeline(document, focus, decisions, scheduled, today),
+        timeline=_timeline(document, focus, decisions, scheduled, today, course, no_course),
         sources=tuple(blocks.sources(document, focus)),
-        evidence={**document.evidence, **(dose.evidence if dose else {})},
+        evidence={
+            **document.evidence,
+            **(dose.evidence if dose else {}),
+            **(course.report.evidence if course else {}),
+        },
         notice=notice,
     )
 
@@ -265,6 +280,8 @@ def _timeline(
     decisions: Sequence[DecisionRow],
     scheduled: Sequence[FollowUpRow],
     today: date,
+    course: CourseView | None,
+    no_course: NotChecked | None,
 ) -> TimelineView:
     monitoring = focus.monitoring if focus else ()
     days = sorted({day for item in monitoring for day in item.days})
@@ -277,6 +294,8 @@ def _timeline(
         ),
         undated=tuple(item for item in monitoring if not item.days),
         today=today,
+        course=course,
+        no_course=no_course,
     )
 
 

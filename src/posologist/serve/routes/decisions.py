@@ -9,9 +9,11 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from posologist.core.followup import FollowUpReport
 from posologist.serve.access import API
 from posologist.serve.deciding import Planned
-from posologist.serve.routes.answers import AnswerPath
+from posologist.serve.refusals import NotFoundError
+from posologist.serve.routes.answers import AnswerPath, Document
 from posologist.serve.routes.asking import Asker, Door, Here, Key, described, json_body, once, reply
 from posologist.serve.routes.paging import DayCursor, Limit, day_after, day_cursor, next_of
 from posologist.serve.routes.patients import PatientId
@@ -28,6 +30,7 @@ from posologist.serve.rows import Actor
 
 routes = APIRouter(prefix=API, tags=["decisions"])
 DueBefore = Annotated[Day | None, Query(description="Only what is due before this day.")]
+AsOf = Annotated[Day | None, Query(description="The day of the follow-up; today where none is given.")]
 _EXAMPLE = {
     "action": "override", "reason": "will-monitor", "will_monitor": True, "note": "INR in three days",
     "planned": [{"what": "INR", "due": "2026-11-23", "expected_low": 2, "expected_high": 3, "unit": "{INR}"}],
@@ -66,6 +69,15 @@ def list_decisions(who: Asker, here: Here, patient_id: PatientId) -> Response:
     with here.service.store.work(who) as work:
         rows = work.decisions(patient_id)
     return reply(DecisionsOut(decisions=tuple(map(DecisionOut.of, rows))))
+
+
+@routes.get("/patients/{patient_id}/follow-up", response_model=FollowUpReport)
+def follow_up(who: Asker, here: Here, patient_id: PatientId, as_of: AsOf = None) -> Response:
+    """Where the newest accepted plan stands, what changed in the advice and why; as `posologist follow-up --json`."""
+    found = here.service.follow_up(who, patient_id, as_of=as_of)
+    if found is None:
+        raise NotFoundError("no plan was accepted for this patient", where="follow-up", hint="accept a plan first")
+    return Document(found)
 
 
 @routes.get("/patients/{patient_id}/follow-ups", response_model=FollowUpsOut)

@@ -27,6 +27,7 @@ from posologist.core.values import EvidenceKey, GeneSymbol
 from posologist.knowledge.load import load_knowledge
 from posologist.knowledge.models import PkModel, load_models
 from posologist.recommend.dose_by_model import Given, dose_by_models
+from posologist.recommend.dosing import dose
 from posologist.records.table import EventRow, LevelRow
 from posologist.serve.cli import main
 from posologist.twin.events import DOSE, Record
@@ -545,3 +546,22 @@ def test_a_shift_of_all_times_changes_nothing(shift: int) -> None:
     assert {name: e.value for name, e in other.parameters.items()} == {
         name: e.value for name, e in mine.parameters.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("drug", "target", "given", "where"),
+    [
+        ("warfarin", "inr 2-3", Given(now=NOW, covariates={"age": 80.0}), "--covariate"),
+        ("warfarin", "inr 2-3", Given(now=NOW, mic=1.0), "--mic"),
+        ("ramipril", None, Given(now=NOW, mic=1.0), "--mic"),
+        ("ramipril", None, Given(now=NOW, covariates={"crcl": 40.0}), "--covariate"),
+        ("vancomycin", AREA, Given(now=NOW, levels=measured((35.5, 12.0))), "--levels"),
+    ],
+)
+def test_what_was_given_is_read_or_refused_and_never_passed_over(
+    drug: str, target: str | None, given: Given, where: str
+) -> None:
+    who = a_patient(age=62, weight=80.0, height=178.0, creatinine=1.0)
+    with pytest.raises(InputError) as refused:
+        dose(who, drug, given, target=target, knowledge=load_knowledge(), settings=PLAIN)
+    assert refused.value.where == where

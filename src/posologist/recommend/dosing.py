@@ -57,30 +57,50 @@ def dose(
     if model is not None:
         return by_models((model,))
     if target is not None and is_response(target):
+        _refuse_unread(given)
         return dose_by_response(
             patient, drug_name, target=target, events=given.events, levels=given.levels, now=given.now,
             indication=indication, genome=genome, knowledge=knowledge, settings=settings,
         )  # fmt: skip
     models = knowledge.models(knowledge.drug(drug_name).id)
     why: PosologistError | None = None
-    if models and (given.events or given.covariates or given.stored):
+    if models and (given.levels or _for_models(given)):
         return by_models(models)
     if models and (target is not None or any(held.targets for held in models)):
         try:
             return by_models(models)
         except PosologistError as error:
             why = error
-    if given.events or given.covariates or given.stored:
+    if unread := _for_models(given):
         raise InputError(
-            f"no complete population model of {drug_name} is held",
-            where="--events" if given.events else "--covariate" if given.covariates else "--twin",
-            hint="give a model file with --model",
-        )
+            f"no complete population model of {drug_name} is held, or none can answer"
+            + ("" if why is None else f": {why.message}"),
+            where=unread, hint="give a model file with --model",
+        )  # fmt: skip
     document = dose_for(
         patient, drug_name, indication=indication, target=target, genome=genome, knowledge=knowledge,
         settings=settings, levels=_levels(given),
     )  # fmt: skip
     return document if why is None else _with_reason(document, why)
+
+
+def _for_models(given: Given) -> str:
+    """The first of what was given that only population models read; empty where there is nothing."""
+    told = {
+        "--events": given.events, "--twin": given.stored, "--covariate": given.covariates, "--mic": given.mic,
+        "--at": given.asked_at,
+    }  # fmt: skip
+    return next((name for name, value in told.items() if value), "")
+
+
+def _refuse_unread(given: Given) -> None:
+    """Refuse what an effect model does not read, rather than pass over it."""
+    told = {"--twin": given.stored, "--covariate": given.covariates, "--mic": given.mic}
+    if unread := next((name for name, value in told.items() if value), ""):
+        raise InputError(
+            "is not read for a target of the INR or the pressure", where=unread,
+            hint="leave it out, or record the value for the patient",
+        )  # fmt: skip
 
 
 def _levels(given: Given) -> tuple[Level, ...]:

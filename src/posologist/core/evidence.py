@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field
@@ -41,12 +42,21 @@ class Evidence(Value):
     because: Many[EvidenceKey] = ()
 
 
+@lru_cache(maxsize=16384)
+def _entry(
+    kind: EvidenceKind, text: str, source: str, version: str, status: Status | None, because: tuple[EvidenceKey, ...]
+) -> tuple[EvidenceKey, Evidence]:
+    """The entry of this content and its key; what is cited for one patient is cited for the next."""
+    digest = hashlib.sha256(repr((kind, text, source, version, status, because)).encode()).hexdigest()[:12]
+    entry = Evidence(kind=kind, text=text, source=source, version=version, status=status, because=because)
+    return EvidenceKey(f"{kind}:{digest}"), entry
+
+
 class Ledger:
     """Collects the evidence of one run; `add` returns the key to put into `because`."""
 
     def __init__(self) -> None:
         self._entries: dict[EvidenceKey, Evidence] = {}
-        self._keys: dict[tuple[object, ...], EvidenceKey] = {}
 
     def add(
         self,
@@ -59,16 +69,8 @@ class Ledger:
         because: Iterable[EvidenceKey] = (),
     ) -> EvidenceKey:
         """Key of this evidence, the same for the same content."""
-        rests_on = tuple(dict.fromkeys(because))
-        content = (kind, text, source, version, status, rests_on)
-        if content in self._keys:
-            return self._keys[content]
-        digest = hashlib.sha256(repr(content).encode()).hexdigest()[:12]
-        key = self._keys[content] = EvidenceKey(f"{kind}:{digest}")
-        if key not in self._entries:
-            self._entries[key] = Evidence(
-                kind=kind, text=text, source=source, version=version, status=status, because=rests_on
-            )
+        key, entry = _entry(kind, text, source, version, status, tuple(dict.fromkeys(because)))
+        self._entries.setdefault(key, entry)
         return key
 
     def merge(self, entries: Mapping[EvidenceKey, Evidence]) -> None:

@@ -268,12 +268,15 @@ def _preferences(patient: Patient, wish: str, ledger: Ledger) -> dict[str, Evide
 
 def cited_leaf(ledger: Ledger, knowledge: Knowledge, text: str, *, source: str, status: str) -> EvidenceKey:
     """Leaf for a cited fact: its citation with title and place, not the bare key."""
+    named = knowledge.remember(("citation", source), lambda: _spelled_out(knowledge, source))
+    return ledger.add("knowledge", text, source=named, status=status)  # type: ignore[arg-type]
+
+
+def _spelled_out(knowledge: Knowledge, source: str) -> str:
     citation = knowledge.citations.get(CitationKey(source))
     if citation is None:
-        named = source
-    else:
-        named = f"{source}: {citation.title}" + (f" ({citation.where})" if citation.where else "")
-    return ledger.add("knowledge", text, source=named, status=status)  # type: ignore[arg-type]
+        return source
+    return f"{source}: {citation.title}" + (f" ({citation.where})" if citation.where else "")
 
 
 class FactSubject:

@@ -35,7 +35,10 @@ LOCAL_FORMS = (
 
 @dataclass(frozen=True)
 class Case:
-    """One patient, one indication, one set of facts and settings; `ledger` collects the evidence."""
+    """One patient, one indication, one set of facts and settings; `ledger` collects the evidence.
+
+    A case may serve several questions, and several threads: what it remembers follows from it alone.
+    """
 
     situation: Situation
     genome: GeneticProfile | None
@@ -62,9 +65,8 @@ class Case:
         acting = frozenset(d.id for d in drugs if self._acts(d.id))
         if acting not in self._profiles:
             taken = [self.knowledge.drugs[d] for d in sorted(acting)]
-            self._profiles[acting] = express(
-                self.genome, taken, ledger=self.ledger, knowledge=self.knowledge, situation=self.situation
-            )
+            made = express(self.genome, taken, ledger=self.ledger, knowledge=self.knowledge, situation=self.situation)
+            return self._profiles.setdefault(acting, made)  # one object for all threads: others go by its identity
         return self._profiles[acting]
 
     @property

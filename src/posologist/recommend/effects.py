@@ -8,7 +8,7 @@ share cancels out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,7 @@ class Scale:
     _effects: dict[tuple[Any, ...], DrugEffect | None] = field(default_factory=dict)
     _harms: dict[tuple[Any, ...], tuple[Harm, ...]] = field(default_factory=dict)
     _normals: dict[str, Draws] = field(default_factory=dict)
+    _centres: dict[tuple[Dosed, ...], dict[str, float] | None] = field(default_factory=dict)
     unweighted: dict[str, str] = field(default_factory=dict)
 
     def normal(self, *names: str) -> Draws:
@@ -74,6 +75,14 @@ class Scale:
             seed = seed_for(self.case.situation.patient_id, *names)
             self._normals[label] = np.random.default_rng(seed).standard_normal(self.case.settings.draws)
         return self._normals[label]
+
+    def centre(
+        self, drugs: tuple[Dosed, ...], compute: Callable[[], dict[str, float] | None]
+    ) -> dict[str, float] | None:
+        """Central change of each measure by these drugs together, computed once."""
+        if drugs not in self._centres:
+            self._centres[drugs] = compute()
+        return self._centres[drugs]
 
     def effect(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> DrugEffect | None:
         """Effect of one drug on every measure of the indication; None when none is published on file."""

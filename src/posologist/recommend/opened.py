@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from typing import Protocol
 
 from posologist.core.errors import InputError
 from posologist.core.evidence import Ledger
@@ -36,6 +37,20 @@ NO_INDICATION = Indication(
     weights=(),
 )
 """Stands where a question has no indication: an order to screen, a drug to dose."""
+
+
+class Opener(Protocol):
+    """How a case is opened: `case_of`, or one that gives a case that was opened before for the same arguments."""
+
+    def __call__(
+        self,
+        patient: Patient,
+        indication: Indication,
+        *,
+        genome: GeneticProfile | None,
+        knowledge: Knowledge,
+        settings: Settings,
+    ) -> Case: ...
 
 
 def situation_of(patient: Patient, *, knowledge: Knowledge, settings: Settings) -> Situation:

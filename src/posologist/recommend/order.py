@@ -19,7 +19,7 @@ from posologist.knowledge.load import Knowledge
 from posologist.recommend.case import Case, Hit
 from posologist.recommend.computed import off_computed
 from posologist.recommend.limits import LimitOutcome, amount_in, limits_for
-from posologist.recommend.opened import NO_INDICATION, case_of
+from posologist.recommend.opened import NO_INDICATION, Opener, case_of
 from posologist.recommend.remarks import contradictions, doubtful_medicines, identity, unread_calls
 from posologist.recommend.screen import (
     drug_hits,
@@ -51,6 +51,7 @@ def screen_order(
     genome: GeneticProfile | None = None,
     knowledge: Knowledge,
     settings: Settings,
+    opened: Opener = case_of,
 ) -> Screening:
     """Findings about one or more orders for this patient; what could not be checked is listed, never silent.
 
@@ -58,8 +59,10 @@ def screen_order(
     ----------
     orders
         As a prescriber writes them: "warfarin 5 mg po q24h". A drug alone is screened without its dose.
+    opened
+        Opens the case; a server gives one that remembers.
     """
-    case = case_of(patient, NO_INDICATION, genome=genome, knowledge=knowledge, settings=settings)
+    case = opened(patient, NO_INDICATION, genome=genome, knowledge=knowledge, settings=settings)
     read = [_read(text, knowledge) for text in orders]
     ordered = tuple(dict.fromkeys(d for order in read for d in order.drugs))
     medicines = (*(d for d in case.present if d not in ordered), *ordered)

@@ -36,7 +36,7 @@ from posologist.recommend.effects import Scale, scale_of
 from posologist.recommend.gate import gate
 from posologist.recommend.goals import goals_of, shown_goal
 from posologist.recommend.levels import answered_levels
-from posologist.recommend.opened import case_of
+from posologist.recommend.opened import Opener, case_of
 from posologist.recommend.rank import Row, member_key, rank
 from posologist.recommend.reasons import option_of, outcome_for, yardstick_of
 from posologist.recommend.remarks import is_adult, not_adult, remarks_on, stale_facts, unread_calls
@@ -61,6 +61,7 @@ def recommend(
     settings: Settings | None = None,
     levels: Sequence[LevelRow] = (),
     events: Sequence[EventRow] = (),
+    opened: Opener = case_of,
 ) -> Recommendation:
     """Ranked plans for one patient and one indication, with reasons and what was ruled out or not checked.
 
@@ -76,6 +77,8 @@ def recommend(
         `settings.as_of` is the day of the question; it must be given.
     levels, events
         Drug levels and administrations: what they say of the medicines that they are of is among the findings.
+    opened
+        Opens the case; a server gives one that remembers.
 
     Raises
     ------
@@ -83,7 +86,7 @@ def recommend(
         If the indication is not on file, or `as_of` is missing or before the patient's birth.
     """
     settings = settings or Settings()
-    case = case_of(patient, knowledge.indication(indication), genome=genome, knowledge=knowledge, settings=settings)
+    case = opened(patient, knowledge.indication(indication), genome=genome, knowledge=knowledge, settings=settings)
     call, why = indicated(case, goals_of(case), bool(treating(case))) if is_adult(case) else ("no", not_adult(case))
     scale = scale_of(case) if is_adult(case) else None
     plans: list[Assessed] = []

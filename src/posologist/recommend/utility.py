@@ -121,6 +121,10 @@ def _effects(scale: Scale, drugs: Sequence[Dosed]) -> tuple[list[DrugEffect], fl
 
 
 def _centre(scale: Scale, drugs: Sequence[Dosed]) -> dict[str, float] | None:
+    return scale.centre(tuple(drugs), lambda: _summed(scale, drugs))
+
+
+def _summed(scale: Scale, drugs: Sequence[Dosed]) -> dict[str, float] | None:
     found = _effects(scale, drugs)
     if found is None:
         return None

@@ -22,6 +22,7 @@ from posologist.core.settings import Settings
 from posologist.core.simulation import DoseDocument
 from posologist.core.values import Many, Value
 from posologist.knowledge.load import Knowledge
+from posologist.recommend.opened import Opener, case_of
 from posologist.records.fhir_in import read_patient
 from posologist.records.medication import Resolver
 from posologist.records.observations import deduplicated, measured
@@ -175,8 +176,20 @@ def _with_observations(patient: Patient, person: Person, knowledge: Knowledge, r
     )
 
 
-def answered(question: Question, patient: Patient, genome: GeneticProfile | None, *, knowledge: Knowledge) -> Document:
+def answered(
+    question: Question,
+    patient: Patient,
+    genome: GeneticProfile | None,
+    *,
+    knowledge: Knowledge,
+    opened: Opener = case_of,
+) -> Document:
     """The answer to a question about a patient.
+
+    Parameters
+    ----------
+    opened
+        Opens the case of a recommendation or a screening.
 
     Raises
     ------
@@ -189,12 +202,14 @@ def answered(question: Question, patient: Patient, genome: GeneticProfile | None
 
         return recommend(
             patient, question.indication, genome=genome, knowledge=knowledge, settings=settings,
-            levels=question.levels, events=question.events,
+            levels=question.levels, events=question.events, opened=opened,
         )  # fmt: skip
     if isinstance(question, Screen):
         from posologist.recommend.order import screen_order
 
-        return screen_order(patient, question.orders, genome=genome, knowledge=knowledge, settings=settings)
+        return screen_order(
+            patient, question.orders, genome=genome, knowledge=knowledge, settings=settings, opened=opened
+        )
     return _dosed(question, patient, genome, knowledge)
 
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from pydantic_core import PydanticSerializationError
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
 def json_text(document: BaseModel) -> str:
     """A document as every door gives it: command line, REST and store."""
-    return json.dumps(document.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
+    try:
+        return document.model_dump_json(by_alias=True, indent=1)
+    except PydanticSerializationError:  # half of a surrogate pair in a text of the record: only an escape can hold it
+        return json.dumps(document.model_dump(mode="json", by_alias=True), indent=1)
 
 
 def json_bytes(document: BaseModel) -> bytes:
     """A document as `--json` writes it on standard output, with the end of its line."""
-    return (json_text(document) + "\n").encode("utf-8", "surrogatepass")
+    return (json_text(document) + "\n").encode()
 
 
 class ReaderGoneError(Exception):

@@ -14,8 +14,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from posologist.core.errors import InputError
 from posologist.core.followup import FollowUpReport
-from posologist.core.genotype import GeneticProfile, Versions
-from posologist.core.patient import Patient
+from posologist.core.genotype import Versions
 from posologist.core.settings import Settings
 from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
@@ -31,7 +30,6 @@ from posologist.serve.asked import (
     Screen,
     answered,
     question_bytes,
-    read_person,
     read_question,
     sha256,
     up_to,
@@ -42,13 +40,12 @@ from posologist.serve.inputs import settings_of
 from posologist.serve.measuring import Measurement, entered, events_in, events_out, levels_in, levels_out, noted_out
 from posologist.serve.output import json_bytes
 from posologist.serve.receiving import Bounds, file_digest, size_of, without_token
-from posologist.serve.remembering import Remembered
+from posologist.serve.remembering import Memory, Remembered
 from posologist.serve.rows import Actor, AnswerRow, DecisionAction, FollowUpRow, MeasuredRow, PatientRow, ReasonCode
 from posologist.serve.store import Store
 from posologist.serve.transaction import plain
 
 R = TypeVar("R", LevelRow, EventRow)
-_REMEMBERED = 256  # records and genomes as read
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,7 @@ class Service:
     ) -> None:
         self.store, self.knowledge, self.rxnorm = store, knowledge, rxnorm
         self.settings, self.bounds = settings or Settings(), bounds or Bounds()
-        self._patients: Remembered[Patient] = Remembered(_REMEMBERED)
-        self._genomes: Remembered[GeneticProfile] = Remembered(_REMEMBERED)
+        self._memory = Memory(knowledge, rxnorm)
         self._followed: Remembered[FollowUpReport] = Remembered(32)
 
     def add_patient(
@@ -147,7 +143,7 @@ class Service:
             self.bounds.check_size("table_bytes", size_of(outside_calls), outside_calls.name)
         with self.store.work(actor) as work:
             row = work.patient(patient_id)
-        who = self._patient(_person(row, (), None), row.bundle)
+        who = self._memory.patient(_person(row, (), None), row.bundle)
         profile = call_genome(
             vcf, sample=sample, identifiers=(who.id, *who.identifiers), absent=absent, build=build,
             outside_calls=outside_calls, genes_folder=self.knowledge.gene_folders, settings=self.settings,
@@ -338,7 +334,7 @@ class Service:
         kept = without_token(request, document)
         with self.store.work(actor) as work:
             if not work.knows(patient_id):
-                who = self._patient(_person_of(patient_id, kept, document), kept)
+                who = self._memory.patient(_person_of(patient_id, kept, document), kept)
                 work.put_patient(
                     patient_id, name=plain(who.name), sex=who.sex or "", birth_date=who.birth_date, bundle=kept,
                     document=document,
@@ -387,10 +383,10 @@ class Service:
         rows = tuple(one for one in rows if one.at.date() <= day)
         person = Person(id=row.id, record=row.digest, document=row.document, as_of=day, observations=taken.known)
 
-        genome = None if genes is None else self._genome(genes.digest, genes.profile)
+        genome = None if genes is None else self._memory.genome(genes.digest, genes.profile)
 
         def report() -> FollowUpReport:
-            patient = self._patient(person, row.bundle)
+            patient = self._memory.patient(person, row.bundle)
             return followed_up(taken, patient, genome, rows, today=day, knowledge=self.knowledge)
 
         held = (taken.decision.id, person, None if genes is None else genes.digest, rows)
@@ -420,8 +416,8 @@ class Service:
             assert not isinstance(question, Phenotype)
             record = work.content(question.person.record)
             profile = None if question.profile is None else work.content(question.profile)
-        patient = self._patient(question.person, record)
-        genome = None if profile is None else self._genome(str(question.profile), profile)
+        patient = self._memory.patient(question.person, record)
+        genome = None if profile is None else self._memory.genome(str(question.profile), profile)
         again = json_bytes(answered(question, patient, genome, knowledge=self.knowledge))
         same = again == answer.document
         return Replayed(answer, same, "the same bytes" if same else "other bytes than were answered")
@@ -440,27 +436,20 @@ class Service:
             work.rest()
             rows = tuple(one for one in rows if as_of is None or one.at.date() <= as_of)
             held = _Held(_person(row, rows, as_of), None if genes is None else genes.digest, rows)
-            patient = self._patient(held.person, row.bundle)
-            genome = None if genes is None else self._genome(genes.digest, genes.profile)
+            patient = self._memory.patient(held.person, row.bundle)
+            genome = None if genes is None else self._memory.genome(genes.digest, genes.profile)
             day = as_of or patient.latest_entry or work.now.date()
             question = ask(held, settings.model_copy(update={"as_of": day}))
-            document = answered(question, patient, genome, knowledge=self.knowledge)
+            asked = question_bytes(question)
+            document, versions = self._memory.document(asked, question, patient, genome)
             return work.put_answer(
-                question.kind, patient_id, as_of=question.settings.as_of, request=question_bytes(question),
-                document=json_bytes(document), versions=_versions(document.versions),
+                question.kind, patient_id, as_of=question.settings.as_of, request=asked, document=document,
+                versions=_versions(versions),
             )  # fmt: skip
 
     def _put_measured(self, actor: Actor, rows: Sequence[MeasuredRow]) -> int:
         with self.store.work(actor) as work:
             return work.put_measured(rows)
-
-    def _patient(self, person: Person, record: bytes) -> Patient:
-        return self._patients.get(
-            person, lambda: read_person(person, record, knowledge=self.knowledge, rxnorm=self.rxnorm)
-        )
-
-    def _genome(self, digest: str, profile: bytes) -> GeneticProfile:
-        return self._genomes.get(digest, lambda: GeneticProfile.model_validate_json(profile))
 
     def _own(self, rows: tuple[R, ...], drug: str) -> tuple[R, ...]:
         """Rows of one drug, those that do not name theirs, and those whose name is not known any more."""

@@ -215,6 +215,48 @@ def test_an_override_with_will_monitor_schedules_the_follow_up(served: Served, a
     assert served.ask("GET", f"/patients/{patient}/follow-ups").json()["follow_ups"] == due
 
 
+def test_a_follow_up_is_closed_with_its_result_and_a_pharmacist_cancels_none(served: Served, answer: str) -> None:
+    body = {"action": "override", "reason": "will-monitor", "will_monitor": True,
+            "planned": [{"what": name, "due": "2026-11-28"} for name in ("sodium", "INR")]}  # fmt: skip
+    planned = served.ask("POST", f"/answers/{answer}/decisions", json=body).json()["follow_ups"]
+    first, other = (f"/follow-ups/{row['id']}/outcome" for row in planned)
+    done = served.ask("POST", first, role="pharmacist", json={"status": "done", "result": "138 mmol/L"})
+    again = served.ask("POST", first, json={"status": "done", "result": "138 mmol/L"})
+    otherwise = served.ask("POST", first, json={"status": "missed"})
+    refused = served.ask("POST", other, role="pharmacist", json={"status": "cancelled", "result": "not needed"})
+    unsaid = served.ask("POST", other, json={"status": "done"})
+    nobody = served.ask("POST", f"/follow-ups/{'0' * 64}/outcome", json={"status": "missed"})
+    listed = served.ask("GET", "/follow-ups", params={"status": "done"}).json()["follow_ups"]
+
+    assert (done.status_code, done.json()["status"], done.json()["result"]) == (200, "done", "138 mmol/L")
+    assert again.json() == done.json()
+    assert [each.status_code for each in (otherwise, refused, unsaid, nobody)] == [409, 403, 422, 404]
+    assert done.json() in listed
+    assert {row["status"] for row in listed} == {"done"}
+
+
+def test_consents_measured_values_and_decisions_come_in_pages(served: Served) -> None:
+    name = served.add_patient(DEMO.joinpath("patient.json").read_bytes().replace(b"founding-case", b"paged-case"))
+    number = served.ask("POST", f"/patients/{name}/screen", json={"orders": ["warfarin 5 mg po q24h"]})
+    for value in (80.0, 81.0, 82.0):
+        row = {"at": "2026-11-19T08:00:00Z", "key": "heart_rate", "value": value, "unit": "/min"}
+        served.ask("POST", f"/patients/{name}/observations", json={"observations": [row]})
+        served.ask("PUT", f"/patients/{name}/consents/research", json={"granted": value > 80})
+        said = {"action": "override", "reason": "patient-preference", "note": str(value)}
+        served.ask("POST", f"/answers/{number.headers['answer-id']}/decisions", json=said)
+    for what in ("consents", "measured", "decisions"):
+        whole = served.ask("GET", f"/patients/{name}/{what}").json()
+        pages, cursor = [], {}
+        while cursor is not None:
+            page = served.ask("GET", f"/patients/{name}/{what}", params={"limit": 2, **cursor}).json()
+            pages.append(page[what])
+            cursor = None if page["next"] is None else {"cursor": page["next"]}
+
+        assert [len(page) for page in pages] == [2, 1]
+        assert [row for page in pages for row in page] == whole[what]
+        assert whole["next"] is None
+
+
 def test_accepting_a_plan_schedules_its_monitoring(served: Served, answer: str) -> None:
     decided = served.ask("POST", f"/answers/{answer}/decisions", json={"action": "accept", "rank": 1}).json()
 

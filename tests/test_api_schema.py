@@ -45,7 +45,10 @@ def known(served: Served) -> dict[str, str]:
     )  # fmt: skip
     assert genes.status_code == 201
     answer = served.ask("POST", f"/patients/{patient}/screen", json={"orders": ["warfarin 5 mg po q24h"]})
-    return {"patient_id": patient, "answer_id": answer.headers["answer-id"]}
+    number = answer.headers["answer-id"]
+    monitored = {"action": "override", "reason": "will-monitor", "planned": [{"what": "INR", "due": "2026-11-28"}]}
+    decided = served.ask("POST", f"/answers/{number}/decisions", json=monitored)
+    return {"patient_id": patient, "answer_id": number, "follow_up_id": decided.json()["follow_ups"][0]["id"]}
 
 
 _HOOKS = [

@@ -70,7 +70,10 @@ def refused_tokens(served: Served) -> dict[str, str]:
 
 def _address(path: str) -> str:
     """A route's address with something in each place."""
-    filled = {"patient_id": "p1", "answer_id": "0" * 64, "token_id": "0" * 16, "purpose": "treatment"}
+    filled = {
+        "patient_id": "p1", "answer_id": "0" * 64, "follow_up_id": "0" * 64, "token_id": "0" * 16,
+        "purpose": "treatment",
+    }  # fmt: skip
     return re.sub(r"{(\w+)}", lambda place: filled[place.group(1)], path)
 
 

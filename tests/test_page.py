@@ -548,6 +548,43 @@ def test_an_override_that_will_monitor_schedules_the_follow_up_and_shows_on_the_
     assert "founding-case" in client.get("/follow-ups").text
 
 
+def test_a_follow_up_is_closed_without_script_and_its_result_stands_on_the_page(
+    client: TestClient, answer: str
+) -> None:
+    data = {"csrf": csrf(client), "once": once(client, answer), "action": "override", "rank": "1"}
+    client.post(f"{answer}/decision", data={**data, "reason": "will-monitor", "note": "to be closed"})
+    form = block(client.get(answer).text, "follow-up").partition('name="follow_up">')[2]
+    number = re.findall(r'<option value="([0-9a-f]{64})">', form)[-1]
+    closing = {"csrf": csrf(client), "follow_up": number, "status": "done", "result": f"4.4 {SCRIPT}", "back": answer}
+    unsigned = client.post("/follow-ups", data={**closing, "csrf": "x"})
+    response = client.post("/follow-ups", data=closing)
+    after = client.get(response.headers["location"]).text
+    listed = client.get("/follow-ups?state=done").text
+
+    assert unsigned.status_code == 403
+    assert (response.status_code, response.headers["location"]) == (303, f"{answer}?held=closed#follow-up")
+    assert number not in after
+    assert "The follow-up is closed" in text_of(after)
+    assert SCRIPT in unescape(block(after, "follow-up"))
+    assert "<script>alert" not in after + listed
+    assert SCRIPT in unescape(listed)
+    assert number not in client.get("/follow-ups").text
+
+
+def test_a_pharmacist_is_not_offered_to_cancel_and_may_not(client: TestClient, answer: str) -> None:
+    data = {"csrf": csrf(client), "once": once(client, answer), "action": "override", "rank": "1"}
+    client.post(f"{answer}/decision", data={**data, "reason": "will-monitor", "note": "stays"})
+    paul = another("paul")
+    listed = paul.get("/follow-ups").text
+    number = re.findall(r'name="follow_up" value="([0-9a-f]{64})"', listed)[0]
+    closing = {"csrf": csrf(paul), "follow_up": number, "status": "cancelled", "result": "not needed"}
+
+    assert 'value="cancelled"' not in listed
+    assert 'value="cancelled"' in client.get("/follow-ups").text
+    assert paul.post("/follow-ups", data=closing).status_code == 403
+    assert number in paul.get("/follow-ups").text
+
+
 def test_a_form_sent_twice_counts_once(client: TestClient, answer: str) -> None:
     data = {"csrf": csrf(client), "once": once(client, answer), "action": "override", "rank": "2"}
     data |= {"reason": "patient-preference", "note": "prefers tablets once a week"}

@@ -22,8 +22,11 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from posologist.core.errors import InputError
+from posologist.serve.closing import Closing
 from posologist.serve.refusals import ConflictError, ConsentRefusedError, NotFoundError, StoreError
-from posologist.serve.rows import Actor
+from posologist.serve.refused import ForbiddenError
+from posologist.serve.rows import Actor, Role
 from posologist.serve.store import Store
 from posologist.serve.store_copy import backup, restore
 from posologist.serve.tables import GUARDED, metadata
@@ -314,6 +317,69 @@ def test_a_follow_up_can_be_done_and_keeps_its_patient(store: Store) -> None:
     with store.work(ANNA) as work:
         assert [row.status for row in work.follow_ups("p1")] == ["done"]
         assert work.follow_ups("p1", due_before=date(2026, 12, 1)) == ()
+
+
+def test_a_follow_up_is_closed_once_and_the_same_again_changes_nothing(store: Store) -> None:
+    filled(store)
+    scheduled = a_follow_up("d1")
+    with store.work(ANNA) as work:
+        first = work.close_follow_up(scheduled.id, Closing("done", " 4.2 mmol/L "))
+    with store.work(ANNA) as work:
+        again = work.close_follow_up(scheduled.id, Closing("done", "4.2 mmol/L"))
+    with pytest.raises(ConflictError), store.work(ANNA) as work:
+        work.close_follow_up(scheduled.id, Closing("missed"))
+
+    assert again == first
+    assert (first.status, first.result) == ("done", "4.2 mmol/L")
+    with store.work(ANNA) as work:
+        made = [row for row in work.audit_rows(limit=200) if row.entity_id == scheduled.id]
+        assert [(row.action, row.detail) for row in made] == [("C", "open"), ("U", "done")]
+        assert work.follow_ups("p1", status="done") == (first,)
+        assert work.follow_ups("p1", status="open") == ()
+
+
+@pytest.mark.parametrize(
+    "closing, role, kind",
+    [
+        (Closing("done"), "prescriber", InputError),
+        (Closing("cancelled", " "), "prescriber", InputError),
+        (Closing("cancelled", "stopped"), "pharmacist", ForbiddenError),
+    ],
+)
+def test_closing_that_says_too_little_or_is_another_role_s_is_refused(
+    store: Store, closing: Closing, role: Role, kind: type[Exception]
+) -> None:
+    filled(store)
+    scheduled = a_follow_up("d1")
+    with pytest.raises(kind), store.work(Actor("x", role)) as work:
+        work.close_follow_up(scheduled.id, closing)
+
+    with store.work(ANNA) as work:
+        assert work.follow_ups("p1") == (scheduled,)
+
+
+def test_pages_of_decisions_measured_values_and_consents_hold_each_once_in_the_order_of_the_whole(
+    store: Store,
+) -> None:
+    answer = filled(store)
+    for number in range(2, 9):
+        with store.work(ANNA) as work:
+            work.put_decision(a_decision(answer, number))
+            work.put_measured([a_level(number, at=NOW - timedelta(hours=number % 3))])
+            work.put_consent("p1", "research", granted=bool(number % 2))
+    with store.work(ANNA) as work:
+        decided, seen, said = work.decisions("p1"), work.measured("p1"), work.consents("p1")
+        decided_pages, seen_pages = list(work.decisions("p1", limit=3)), list(work.measured("p1", limit=3))
+        said_pages = list(work.consents("p1", limit=3))
+        for _ in range(3):
+            decided_pages += work.decisions("p1", after=decided_pages[-1].id, limit=3)
+            seen_pages += work.measured("p1", after=seen_pages[-1].id, limit=3)
+            said_pages += work.consents("p1", skip=len(said_pages), limit=3)
+
+    assert len(decided) >= 7
+    assert tuple(decided_pages) == decided
+    assert tuple(seen_pages) == seen
+    assert tuple(said_pages) == said
 
 
 # --- triggers

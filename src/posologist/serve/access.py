@@ -45,6 +45,7 @@ RULES: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", f"{API}/patients/{{patient_id}}/follow-up"): _CARE,
     ("GET", f"{API}/patients/{{patient_id}}/follow-ups"): _CARE,
     ("GET", f"{API}/follow-ups"): _CARE,
+    ("POST", f"{API}/follow-ups/{{follow_up_id}}/outcome"): _CARE,
     ("GET", f"{API}/audit"): _AUDITOR,
     ("GET", f"{API}/audit/verification"): _AUDITOR,
     ("GET", f"{API}/health/live"): PUBLIC,

@@ -41,7 +41,16 @@ from posologist.serve.measuring import Measurement, entered, events_in, events_o
 from posologist.serve.output import json_bytes
 from posologist.serve.receiving import Bounds, file_digest, size_of, without_token
 from posologist.serve.remembering import Memory, Remembered
-from posologist.serve.rows import Actor, AnswerRow, DecisionAction, FollowUpRow, MeasuredRow, PatientRow, ReasonCode
+from posologist.serve.rows import (
+    Actor,
+    AnswerRow,
+    DecisionAction,
+    FollowUpRow,
+    FollowUpStatus,
+    MeasuredRow,
+    PatientRow,
+    ReasonCode,
+)
 from posologist.serve.store import Store
 from posologist.serve.transaction import plain
 
@@ -348,13 +357,14 @@ class Service:
         actor: Actor,
         patient_id: str | None = None,
         *,
+        status: FollowUpStatus | None = None,
         due_before: date | None = None,
         after: tuple[date, str] | None = None,
         limit: int = 200,
     ) -> tuple[FollowUpRow, ...]:
         """What is to be looked at, by day; parameters as for `Work.follow_ups`."""
         with self.store.work(actor) as work:
-            return work.follow_ups(patient_id, due_before=due_before, after=after, limit=limit)
+            return work.follow_ups(patient_id, status=status, due_before=due_before, after=after, limit=limit)
 
     def follow_up(self, actor: Actor, patient_id: str, *, as_of: date | None = None) -> bytes | None:
         """The newest accepted plan as `follow-up --json`; None where none was accepted. Parameters: `followed`."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import date
 
-from sqlalchemy import exists, select, tuple_
+from sqlalchemy import and_, exists, or_, select, tuple_
 
 from posologist.serve.audit import answer_id, decision_digest
+from posologist.serve.closing import Closing, closed
 from posologist.serve.refusals import ConflictError, NotFoundError, StoreError
 from posologist.serve.rows import (
     REASON_CODES,
@@ -15,6 +16,7 @@ from posologist.serve.rows import (
     AnswerRow,
     DecisionRow,
     FollowUpRow,
+    FollowUpStatus,
 )
 from posologist.serve.tables import answers, decisions, follow_ups
 from posologist.serve.transaction import Deed, Transaction, page_size, plain, row_of
@@ -123,11 +125,26 @@ class Answers(Transaction):
         self.record("C", "decision", row.id, patient_id=row.patient_id, detail=decision_digest(row))
         return row
 
-    def decisions(self, patient_id: str) -> tuple[DecisionRow, ...]:
-        """A patient's decisions, newest first."""
+    def decisions(
+        self, patient_id: str, *, after: str | None = None, limit: int | None = None
+    ) -> tuple[DecisionRow, ...]:
+        """A patient's decisions, newest first.
+
+        Parameters
+        ----------
+        after
+            Id of the last one of the page before.
+        limit
+            Most rows; None: all.
+        """
         self.check_patient(patient_id)
         query = select(decisions).where(decisions.c.patient_id == patient_id, self.allows(decisions.c.patient_id))
-        ordered = query.order_by(decisions.c.at.desc(), decisions.c.id)
+        if after is not None:
+            last = select(decisions.c.at).where(decisions.c.id == after).scalar_subquery()
+            query = query.where(or_(decisions.c.at < last, and_(decisions.c.at == last, decisions.c.id > after)))
+        ordered = query.order_by(decisions.c.at.desc(), decisions.c.id).limit(
+            None if limit is None else page_size(limit)
+        )
         found = tuple(row_of(DecisionRow, row) for row in self.reader.execute(ordered))
         self.record("R", "decision", "all", patient_id=patient_id, detail=f"{len(found)} rows")
         return found
@@ -151,10 +168,35 @@ class Answers(Transaction):
         known = self.connection.execute(select(follow_ups).where(follow_ups.c.id == row.id)).one_or_none()
         return self.put_follow_up(row) if known is None else row_of(FollowUpRow, known)
 
+    def close_follow_up(self, number: str, outcome: Closing) -> FollowUpRow:
+        """Close a follow-up; the same outcome again changes nothing.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such follow-up.
+        ConsentRefusedError
+            If the consent of its patient does not cover the actor's purpose.
+        ConflictError
+            If it is closed already with another outcome.
+        """
+        self.take_lock()
+        found = self.connection.execute(select(follow_ups).where(follow_ups.c.id == plain(number))).one_or_none()
+        if found is None:
+            raise self.refuse(
+                NotFoundError("no such follow-up", where="follow-up", hint="list the follow-ups"),
+                Deed("U", "follow-up", number, outcome="not found"),
+            )
+        self.check_patient(found.patient_id)
+        held = row_of(FollowUpRow, found)
+        row = closed(held, outcome, self.actor, self.now)
+        return held if row == held else self.put_follow_up(row)
+
     def follow_ups(
         self,
         patient_id: str | None = None,
         *,
+        status: FollowUpStatus | None = None,
         due_before: date | None = None,
         after: tuple[date, str] | None = None,
         limit: int = 200,
@@ -172,6 +214,8 @@ class Answers(Transaction):
         if patient_id is not None:
             self.check_patient(patient_id)
             query = query.where(follow_ups.c.patient_id == patient_id)
+        if status is not None:
+            query = query.where(follow_ups.c.status == status)
         if due_before is not None:
             query = query.where(follow_ups.c.due < due_before)
         if after is not None:

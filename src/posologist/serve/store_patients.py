@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, select, tuple_
 
 from posologist.serve.refusals import NotFoundError, StoreError
 from posologist.serve.rows import ConsentRow, GenomeRow, MeasuredKind, MeasuredRow, PatientBrief, PatientRow
@@ -122,13 +122,27 @@ class Patients(Transaction):
                 new += 1
         return new
 
-    def measured(self, patient_id: str, kind: MeasuredKind | None = None) -> tuple[MeasuredRow, ...]:
-        """What was measured and given, in the order of time, then of arrival."""
+    def measured(
+        self, patient_id: str, kind: MeasuredKind | None = None, *, after: str | None = None, limit: int | None = None
+    ) -> tuple[MeasuredRow, ...]:
+        """What was measured and given, in the order of time, then of arrival.
+
+        Parameters
+        ----------
+        after
+            Id of the last one of the page before.
+        limit
+            Most rows; None: all.
+        """
         self.check_patient(patient_id)
         query = select(measured).where(measured.c.patient_id == patient_id, self.allows(measured.c.patient_id))
         if kind is not None:
             query = query.where(measured.c.kind == kind)
-        ordered = query.order_by(measured.c.at, measured.c.what, measured.c.number)
+        place = (measured.c.at, measured.c.what, measured.c.number)
+        if after is not None:
+            last = (select(column).where(measured.c.id == after).scalar_subquery() for column in place)
+            query = query.where(tuple_(*place) > tuple_(*last))
+        ordered = query.order_by(*place).limit(None if limit is None else page_size(limit))
         found = tuple(row_of(MeasuredRow, row) for row in self.reader.execute(ordered))
         self.record("R", "measured", kind or "all", patient_id=patient_id, detail=f"{len(found)} rows")
         return found
@@ -147,10 +161,19 @@ class Patients(Transaction):
         self.record("C", "consent", purpose, patient_id=patient_id, detail=said)
         return row
 
-    def consents(self, patient_id: str) -> tuple[ConsentRow, ...]:
-        """Every consent of a patient, oldest first; it can be read whatever it says."""
+    def consents(self, patient_id: str, *, skip: int = 0, limit: int | None = None) -> tuple[ConsentRow, ...]:
+        """Consents of a patient, oldest first; they can be read whatever they say.
+
+        Parameters
+        ----------
+        skip
+            How many of the oldest are left out; none is ever deleted, so a page holds its place.
+        limit
+            Most rows; None: all.
+        """
         query = select(consents).where(consents.c.patient_id == patient_id).order_by(consents.c.number)
-        found = tuple(row_of(ConsentRow, row) for row in self.reader.execute(query))
+        page = query.limit(None if limit is None else page_size(limit)).offset(skip or None)
+        found = tuple(row_of(ConsentRow, row) for row in self.reader.execute(page))
         self.record("R", "consent", "all", patient_id=patient_id)
         return found
 

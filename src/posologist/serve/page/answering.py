@@ -34,6 +34,7 @@ _HELD = {
     "accept": "Accepted. The follow-up is scheduled below.",
     "modify": "Accepted with another dose. The follow-up is scheduled below.",
     "override": "Overridden, with its reason.",
+    "closed": "The follow-up is closed; what was found stands below.",
     "measured": "The value is held, and the advice was made again with it.",
 }
 
@@ -91,7 +92,8 @@ class Answers:
         scheduled = held.scheduled if followed is None else told_elsewhere(followed, held.document, held.scheduled)
         return answer_view(
             held.document, answer_id=held.row.id, rank=rank, dose=dose, decisions=held.decisions,
-            scheduled=scheduled, today=self.service.store.now.date(), no_course=no_course,
+            scheduled=scheduled, closable=[one for one in held.scheduled if one.status == "open"],
+            today=self.service.store.now.date(), no_course=no_course,
             course=None if followed is None else course_view(followed.report), notice=_HELD.get(notice, ""),
         )  # fmt: skip
 

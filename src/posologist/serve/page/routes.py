@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from importlib.resources import as_file, files
-from typing import Annotated, cast
+from typing import Annotated, cast, get_args
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Path, Query, UploadFile
@@ -17,6 +17,7 @@ from posologist.core.errors import InputError, PosologistError
 from posologist.knowledge.genes import callable_genes
 from posologist.serve import demo
 from posologist.serve.accounts import Accounts
+from posologist.serve.closing import ClosedStatus, Closing
 from posologist.serve.measuring import Measurement
 from posologist.serve.page.answering import Answers, fhir_part
 from posologist.serve.page.dose_view import DoseAsked, Levels
@@ -42,8 +43,9 @@ from posologist.serve.refusals import NotFoundError
 from posologist.serve.refused import UnauthorisedError
 from posologist.serve.report import render_html
 from posologist.serve.routes.asking import COOKIE
+from posologist.serve.routes.paging import DAY_CURSOR, day_after, day_cursor, next_of
 from posologist.serve.routes.sessions import clear_cookie, set_cookie
-from posologist.serve.rows import DecisionAction, MeasuredKind, PatientBrief, ReasonCode, Role
+from posologist.serve.rows import DecisionAction, FollowUpStatus, MeasuredKind, PatientBrief, ReasonCode, Role
 from posologist.serve.security import Limiter
 from posologist.serve.service import Service
 from posologist.serve.style import content_policy, stylesheet
@@ -86,6 +88,7 @@ def page_router(
         ("POST", "/patients/{patient_id}/genome", pages.add_genome),
         ("POST", "/patients/{patient_id}/recommend", pages.recommend),
         ("GET", "/follow-ups", pages.follow_ups),
+        ("POST", "/follow-ups", pages.close_follow_up),
         ("GET", "/answers/{answer_id}", pages.answer),
         ("POST", "/answers/{answer_id}/decision", pages.decide),
         ("POST", "/answers/{answer_id}/measured", pages.measured),
@@ -190,11 +193,35 @@ class _Pages:
             )
         return RedirectResponse(f"/answers/{answer.id}", 303)
 
-    def follow_ups(self, request: Request) -> Response:
+    def follow_ups(
+        self,
+        request: Request,
+        state: Annotated[FollowUpStatus, Query()] = "open",
+        after: Annotated[str | None, Query(pattern=DAY_CURSOR)] = None,
+        held: Annotated[str, Query(max_length=20)] = "",
+    ) -> Response:
         who = self._guest(request, CARE)
-        rows = self._service.follow_ups(who.actor)
-        today = self._service.store.now.date()
-        return _page("follow_ups.html.j2", visitor=who.visitor, here="follow-ups", rows=rows, today=today)
+        rows = self._service.follow_ups(who.actor, status=state, after=day_after(after), limit=_PAGE_ROWS)
+        more = next_of(rows, _PAGE_ROWS, day_cursor(rows[-1].due, rows[-1].id)) if rows else None
+        return _page(
+            "follow_ups.html.j2", visitor=who.visitor, here="follow-ups", rows=rows, more=more, state=state,
+            states=get_args(FollowUpStatus), today=self._service.store.now.date(),
+            notice="The follow-up is closed." if held == "closed" else "",
+        )  # fmt: skip
+
+    def close_follow_up(
+        self,
+        request: Request,
+        csrf: Token,
+        follow_up: Annotated[str, Form(pattern="^[0-9a-f]{64}$")],
+        status: Annotated[ClosedStatus, Form()],
+        result: Text = "",
+        back: Annotated[str, Form(max_length=200)] = "/follow-ups",
+    ) -> Response:
+        who = self._writer(request, csrf, CARE)
+        with self._service.store.work(who.actor) as work:
+            work.close_follow_up(follow_up, Closing(status, result))
+        return RedirectResponse(f"{came_from(back)}?held=closed#follow-up", 303)
 
     def answer(
         self,

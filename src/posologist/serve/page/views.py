@@ -126,11 +126,12 @@ class TimelineView:
     """Follow-up: what is scheduled, else what accepting would schedule; and what was decided so far.
 
     `course` is that of the patient's accepted plan, `no_course` why it cannot be told; of what is scheduled it leaves
-    what it does not tell itself.
+    what it does not tell itself; `closable` is everything that is still open.
     """
 
     decisions: tuple[tuple[DecisionRow, str, str], ...]
     scheduled: tuple[FollowUpRow, ...]
+    closable: tuple[FollowUpRow, ...]
     planned: tuple[Planned, ...]
     undated: tuple[Monitoring, ...]
     today: date
@@ -165,6 +166,7 @@ def answer_view(
     dose: DoseView | None = None,
     decisions: Sequence[DecisionRow] = (),
     scheduled: Sequence[FollowUpRow] = (),
+    closable: Sequence[FollowUpRow] = (),
     today: date,
     course: CourseView | None = None,
     no_course: NotChecked | None = None,
@@ -176,6 +178,8 @@ def answer_view(
     ----------
     scheduled
         Of this recommendation's decisions, without what `course` tells.
+    closable
+        Of this recommendation's decisions, what is still open.
     rank
         Of the plan in focus; the first one where there is none of this rank.
     """
@@ -193,7 +197,7 @@ def answer_view(
         focus=focus,
         dose=dose,
         grounds=None if focus is None else _grounds(document, focus),
-        timeline=_timeline(document, focus, decisions, scheduled, today, course, no_course),
+        timeline=_timeline(document, focus, decisions, scheduled, closable, today, course, no_course),
         sources=tuple(blocks.sources(document, focus)),
         evidence={
             **document.evidence,
@@ -279,6 +283,7 @@ def _timeline(
     focus: Option | None,
     decisions: Sequence[DecisionRow],
     scheduled: Sequence[FollowUpRow],
+    closable: Sequence[FollowUpRow],
     today: date,
     course: CourseView | None,
     no_course: NotChecked | None,
@@ -288,6 +293,7 @@ def _timeline(
     return TimelineView(
         decisions=tuple((row, _ACTIONS[row.action], REASONS[row.reason] if row.reason else "") for row in decisions),
         scheduled=tuple(sorted(scheduled, key=lambda row: (row.due, row.what))),
+        closable=tuple(sorted(closable, key=lambda row: (row.due, row.what))),
         planned=tuple(
             Planned(document.as_of + timedelta(days=day), day, tuple(item for item in monitoring if day in item.days))
             for day in days

@@ -5,19 +5,21 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from posologist.core.followup import FollowUpReport
 from posologist.serve.access import API
+from posologist.serve.closing import Closing
 from posologist.serve.deciding import Planned
 from posologist.serve.refusals import NotFoundError
 from posologist.serve.routes.answers import AnswerPath, Document
 from posologist.serve.routes.asking import Asker, Door, Here, Key, described, json_body, once, reply
-from posologist.serve.routes.paging import DayCursor, Limit, day_after, day_cursor, next_of
+from posologist.serve.routes.paging import DayCursor, Limit, RowCursor, day_after, day_cursor, next_of
 from posologist.serve.routes.patients import PatientId
 from posologist.serve.routes.shapes import (
+    ClosingIn,
     Day,
     DecidedOut,
     DecisionIn,
@@ -26,10 +28,12 @@ from posologist.serve.routes.shapes import (
     FollowUpOut,
     FollowUpsOut,
 )
-from posologist.serve.rows import Actor
+from posologist.serve.rows import Actor, FollowUpStatus
 
 routes = APIRouter(prefix=API, tags=["decisions"])
 DueBefore = Annotated[Day | None, Query(description="Only what is due before this day.")]
+Status = Annotated[FollowUpStatus | None, Query(description="Only what is open, done, missed or cancelled.")]
+FollowUpPath = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="A follow-up's id.")]
 AsOf = Annotated[Day | None, Query(description="The day of the follow-up; today where none is given.")]
 _EXAMPLE = {
     "action": "override", "reason": "will-monitor", "will_monitor": True, "note": "INR in three days",
@@ -64,11 +68,14 @@ def decide(
 
 
 @routes.get("/patients/{patient_id}/decisions", response_model=DecisionsOut)
-def list_decisions(who: Asker, here: Here, patient_id: PatientId) -> Response:
+def list_decisions(
+    who: Asker, here: Here, patient_id: PatientId, limit: Limit = 50, cursor: RowCursor = None
+) -> Response:
     """A patient's decisions, newest first."""
     with here.service.store.work(who) as work:
-        rows = work.decisions(patient_id)
-    return reply(DecisionsOut(decisions=tuple(map(DecisionOut.of, rows))))
+        rows = work.decisions(patient_id, after=cursor, limit=limit)
+    following = next_of(rows, limit, rows[-1].id) if rows else None
+    return reply(DecisionsOut(decisions=tuple(map(DecisionOut.of, rows)), next=following))
 
 
 @routes.get("/patients/{patient_id}/follow-up", response_model=FollowUpReport)
@@ -85,25 +92,61 @@ def follow_ups_of_patient(
     who: Asker,
     here: Here,
     patient_id: PatientId,
+    status: Status = None,
     due_before: DueBefore = None,
     limit: Limit = 50,
     cursor: DayCursor = None,
 ) -> Response:
     """What is to be looked at in one patient, by day."""
-    return _follow_ups(here, who, patient_id, due_before, limit, cursor)
+    return _follow_ups(here, who, patient_id, status, due_before, limit, cursor)
 
 
 @routes.get("/follow-ups", response_model=FollowUpsOut)
 def follow_ups_of_all(
-    who: Asker, here: Here, due_before: DueBefore = None, limit: Limit = 50, cursor: DayCursor = None
+    who: Asker,
+    here: Here,
+    status: Status = None,
+    due_before: DueBefore = None,
+    limit: Limit = 50,
+    cursor: DayCursor = None,
 ) -> Response:
     """What is to be looked at in all patients, by day."""
-    return _follow_ups(here, who, None, due_before, limit, cursor)
+    return _follow_ups(here, who, None, status, due_before, limit, cursor)
+
+
+@routes.post(
+    "/follow-ups/{follow_up_id}/outcome", response_model=FollowUpOut,
+    openapi_extra=described(ClosingIn, {"status": "done", "result": "INR 2.4"}),
+)  # fmt: skip
+def close_follow_up(
+    request: Request,
+    who: Asker,
+    here: Here,
+    follow_up_id: FollowUpPath,
+    body: Annotated[ClosingIn, Depends(json_body(ClosingIn))],
+    key: Key = None,
+) -> Response:
+    """Closes a follow-up: done with its result, missed, or cancelled by a prescriber; once, however often sent."""
+
+    def make() -> Response:
+        with here.service.store.work(who) as work:
+            row = work.close_follow_up(follow_up_id, Closing(body.status, body.result))
+        return reply(FollowUpOut.of(row))
+
+    return once(request, who, key, make)
 
 
 def _follow_ups(
-    here: Door, who: Actor, patient_id: str | None, due_before: date | None, limit: int, cursor: str | None
+    here: Door,
+    who: Actor,
+    patient_id: str | None,
+    status: FollowUpStatus | None,
+    due_before: date | None,
+    limit: int,
+    cursor: str | None,
 ) -> Response:
-    rows = here.service.follow_ups(who, patient_id, due_before=due_before, after=day_after(cursor), limit=limit)
+    rows = here.service.follow_ups(
+        who, patient_id, status=status, due_before=due_before, after=day_after(cursor), limit=limit
+    )
     following = next_of(rows, limit, day_cursor(rows[-1].due, rows[-1].id)) if rows else None
     return reply(FollowUpsOut(follow_ups=tuple(map(FollowUpOut.of, rows)), next=following))

@@ -15,6 +15,7 @@ from posologist.serve.access import API
 from posologist.serve.measuring import Measurement
 from posologist.serve.refusals import NotFoundError
 from posologist.serve.routes.asking import Asker, Door, Here, Key, described, json_body, named, once, reply
+from posologist.serve.routes.paging import Limit, RowCursor, next_of
 from posologist.serve.routes.patients import PatientId
 from posologist.serve.routes.shapes import (
     AddedOut,
@@ -142,11 +143,19 @@ def add_observations(
 
 
 @routes.get("/patients/{patient_id}/measured", response_model=MeasuredListOut)
-def list_measured(who: Asker, here: Here, patient_id: PatientId, kind: MeasuredKind | None = None) -> Response:
+def list_measured(
+    who: Asker,
+    here: Here,
+    patient_id: PatientId,
+    kind: MeasuredKind | None = None,
+    limit: Limit = 50,
+    cursor: RowCursor = None,
+) -> Response:
     """What was measured and given, in the order of time."""
     with here.service.store.work(who) as work:
-        rows = work.measured(patient_id, kind)
-    return reply(MeasuredListOut(measured=tuple(map(MeasuredOut.of, rows))))
+        rows = work.measured(patient_id, kind, after=cursor, limit=limit)
+    following = next_of(rows, limit, rows[-1].id) if rows else None
+    return reply(MeasuredListOut(measured=tuple(map(MeasuredOut.of, rows)), next=following))
 
 
 def _check(here: Door, who: Actor, patient_id: str) -> None:

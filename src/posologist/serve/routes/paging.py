@@ -15,9 +15,9 @@ T = TypeVar("T")
 Limit = Annotated[int, Query(ge=1, le=200, description="Most rows of the page.")]
 IdCursor = Annotated[str | None, Query(pattern="^[A-Za-z0-9_-]{1,700}$", description="`next` of the page before.")]
 NumberCursor = Annotated[str | None, Query(pattern="^[0-9]{1,15}$", description="`next` of the page before.")]
-DayCursor = Annotated[
-    str | None, Query(pattern="^[0-9]{1,6}[.][0-9a-f]{1,64}$", description="`next` of the page before.")
-]
+RowCursor = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="`next` of the page before.")]
+DAY_CURSOR = "^[0-9]{1,6}[.][0-9a-f]{1,64}$"
+DayCursor = Annotated[str | None, Query(pattern=DAY_CURSOR, description="`next` of the page before.")]
 
 
 def next_of(rows: Sequence[T], limit: int, cursor: str) -> str | None:

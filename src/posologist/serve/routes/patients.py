@@ -22,7 +22,7 @@ from posologist.serve.routes.asking import (
     once,
     reply,
 )
-from posologist.serve.routes.paging import IdCursor, Limit, id_after, id_cursor, next_of
+from posologist.serve.routes.paging import IdCursor, Limit, NumberCursor, id_after, id_cursor, next_of
 from posologist.serve.routes.record_shape import BUNDLE, check_bundle
 from posologist.serve.routes.shapes import ConsentIn, ConsentOut, ConsentsOut, PatientOut, PatientsOut
 
@@ -86,11 +86,15 @@ def one_patient(request: Request, who: Asker, here: Here, patient_id: PatientId)
 
 
 @routes.get("/patients/{patient_id}/consents", response_model=ConsentsOut)
-def list_consents(who: Asker, here: Here, patient_id: PatientId) -> Response:
-    """Every consent of a patient, oldest first; can be read whatever it says."""
+def list_consents(
+    who: Asker, here: Here, patient_id: PatientId, limit: Limit = 50, cursor: NumberCursor = None
+) -> Response:
+    """Consents of a patient, oldest first; can be read whatever they say."""
+    skip = int(cursor or 0)
     with here.service.store.work(who) as work:
-        rows = work.consents(patient_id)
-    return reply(ConsentsOut(consents=tuple(map(ConsentOut.of, rows))))
+        rows = work.consents(patient_id, skip=skip, limit=limit)
+    following = next_of(rows, limit, str(skip + len(rows)))
+    return reply(ConsentsOut(consents=tuple(map(ConsentOut.of, rows)), next=following))
 
 
 @routes.put(

@@ -17,6 +17,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from posologist.serve.closing import ClosedStatus
 from posologist.serve.rows import (
     AnswerBrief,
     AnswerKind,
@@ -162,9 +163,10 @@ class ConsentOut(_Out):
 
 
 class ConsentsOut(_Out):
-    """Every consent of a patient, oldest first."""
+    """A page of a patient's consents, oldest first."""
 
     consents: tuple[ConsentOut, ...]
+    next: str | None
 
 
 class RecommendIn(_In):
@@ -270,9 +272,10 @@ class MeasuredOut(_Out):
 
 
 class MeasuredListOut(_Out):
-    """What was measured and given, in the order of time."""
+    """A page of what was measured and given, in the order of time."""
 
     measured: tuple[MeasuredOut, ...]
+    next: str | None
 
 
 class AnswerOut(_Out):
@@ -349,6 +352,13 @@ class DecisionOut(_Out):
         return cls.model_validate(row)
 
 
+class ClosingIn(_In):
+    """What became of a follow-up: what was found, or why it is cancelled."""
+
+    status: ClosedStatus
+    result: Free = ""
+
+
 class FollowUpOut(_Out):
     """Something to be looked at on a day."""
 
@@ -379,9 +389,10 @@ class DecidedOut(_Out):
 
 
 class DecisionsOut(_Out):
-    """A patient's decisions, newest first."""
+    """A page of a patient's decisions, newest first."""
 
     decisions: tuple[DecisionOut, ...]
+    next: str | None
 
 
 class FollowUpsOut(_Out):
@@ -450,5 +461,6 @@ class HealthOut(_Out):
 
 BODIES: Sequence[type[BaseModel]] = (
     SignIn, TokenIn, ConsentIn, RecommendIn, ScreenIn, DoseIn, LevelsIn, AdministrationsIn, ObservationsIn, DecisionIn,
+    ClosingIn,
 )  # fmt: skip
 """The bodies that `json_body` reads, for the OpenAPI document."""

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from threading import BoundedSemaphore
 from typing import Any
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import Select, bindparam, exists, select
 
 from posologist.core.errors import InputError
 from posologist.serve.refused import ForbiddenError, UnauthorisedError
@@ -33,6 +33,9 @@ DEVELOPER = "development"
 """The account of development mode; any other account ends that mode."""
 _COST, _BLOCK, _LANES = 2**15, 8, 3  # scrypt N, r, p: 32 MiB, one of OWASP's equivalent settings
 _AT_ONCE = BoundedSemaphore(4)  # passwords checked at the same time, each with 32 MiB
+_TOKEN = select(tokens).where(tokens.c.hash == bindparam("hash"))
+_ACCOUNT = select(accounts).where(accounts.c.id == bindparam("id"))
+_SESSION = select(sessions).where(sessions.c.id == bindparam("id"))
 _SYSTEM = Actor("accounts", "system", purpose="operations")
 
 
@@ -141,7 +144,7 @@ class Accounts:
             If account or password is wrong; which of them is not told.
         """
         with self._store.work(_system(request_id)) as work:
-            row = _one(work, AccountRow, select(accounts).where(accounts.c.id == account))
+            row = _one(work, AccountRow, _ACCOUNT, id=account)
         right = is_password(password, _NOBODY if row is None else row.password_hash)
         with self._store.work(_system(request_id)) as work:
             if row is None or row.disabled or not right:
@@ -166,7 +169,7 @@ class Accounts:
             If it is unknown, expired or ended, or its account was disabled.
         """
         with self._store.work(_SYSTEM) as work:
-            held = _one(work, SessionRow, select(sessions).where(sessions.c.id == _digest(cookie)))
+            held = _one(work, SessionRow, _SESSION, id=_digest(cookie))
             if held is None or held.revoked or held.expires <= work.now:
                 raise UnauthorisedError("not signed in", hint="sign in")
             return Session(_open_account(work, held.account), held.csrf)
@@ -220,7 +223,7 @@ class Accounts:
             If it is unknown, expired or revoked, or its account was disabled.
         """
         with self._store.work(_SYSTEM) as work:
-            held = _one(work, TokenRow, select(tokens).where(tokens.c.hash == _digest(token)))
+            held = _one(work, TokenRow, _TOKEN, hash=_digest(token))
             if held is None or held.revoked or held.expires <= work.now:
                 raise UnauthorisedError("the token is not valid", hint="get a new one")
             return _open_account(work, held.account)
@@ -287,13 +290,13 @@ def _system(request_id: str) -> Actor:
     return Actor(_SYSTEM.id, _SYSTEM.role, purpose=_SYSTEM.purpose, request_id=request_id)
 
 
-def _one(work: Work, kind: Any, query: Select[Any]) -> Any:
-    found = work.reader.execute(query).one_or_none()
+def _one(work: Work, kind: Any, query: Select[Any], **values: str) -> Any:
+    found = work.reader.execute(query, values).one_or_none()
     return None if found is None else row_of(kind, found)
 
 
 def _open_account(work: Work, account: str) -> AccountRow:
-    row: AccountRow | None = _one(work, AccountRow, select(accounts).where(accounts.c.id == account))
+    row: AccountRow | None = _one(work, AccountRow, _ACCOUNT, id=account)
     if row is None or row.disabled:
         raise UnauthorisedError("the account is not there or was disabled", hint="ask who runs the system")
     return row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from sqlalchemy import and_, exists, or_, select, tuple_
+from sqlalchemy import and_, bindparam, exists, or_, select, tuple_
 
 from posologist.serve.audit import answer_id, decision_digest
 from posologist.serve.closing import Closing, closed
@@ -19,8 +19,9 @@ from posologist.serve.rows import (
     FollowUpStatus,
 )
 from posologist.serve.tables import answers, decisions, follow_ups
-from posologist.serve.transaction import Deed, Transaction, page_size, plain, row_of
+from posologist.serve.transaction import Deed, Transaction, covered, page_size, plain, row_of
 
+_ANSWER = select(answers).where(answers.c.id == bindparam("number"))
 _BRIEF = [column for column in answers.c if column.name not in ("request", "document")]
 
 
@@ -40,7 +41,7 @@ class Answers(Transaction):
         """Hold an answer once: the same content has the same id and is not stored again."""
         self.check_writable(patient_id)
         number = answer_id(kind, patient_id, versions=versions, request=request, document=document)
-        known = self.connection.execute(select(answers).where(answers.c.id == number)).one_or_none()
+        known = self.connection.execute(_ANSWER, {"number": number}).one_or_none()
         if known is not None:
             self.record("E", "answer", number, patient_id=patient_id, detail=f"{kind}, given before")
             return row_of(AnswerRow, known)
@@ -64,8 +65,7 @@ class Answers(Transaction):
             If the consent of its patient does not cover the actor's purpose.
         """
         number = plain(number)
-        query = select(answers).where(answers.c.id == number)
-        found = self.reader.execute(query.where(self.allows(answers.c.patient_id))).one_or_none()
+        found = self.read(_ANSWER.where(covered(answers.c.patient_id)), number=number).one_or_none()
         if found is None:
             owner = self.reader.execute(select(answers.c.patient_id).where(answers.c.id == number)).scalar()
             if owner is not None:
@@ -82,13 +82,13 @@ class Answers(Transaction):
     ) -> tuple[AnswerBrief, ...]:
         """A patient's answers, newest first, those before a `seq`."""
         self.check_patient(patient_id)
-        query = select(*_BRIEF).where(answers.c.patient_id == patient_id, self.allows(answers.c.patient_id))
+        query = select(*_BRIEF).where(answers.c.patient_id == patient_id, covered(answers.c.patient_id))
         if kind is not None:
             query = query.where(answers.c.kind == kind)
         if before is not None:
             query = query.where(answers.c.seq < before)
         ordered = query.order_by(answers.c.seq.desc()).limit(page_size(limit))
-        found = tuple(row_of(AnswerBrief, row) for row in self.reader.execute(ordered))
+        found = tuple(row_of(AnswerBrief, row) for row in self.read(ordered))
         self.record("R", "answer", "all", patient_id=patient_id, detail=f"{len(found)} in a list")
         return found
 
@@ -138,14 +138,14 @@ class Answers(Transaction):
             Most rows; None: all.
         """
         self.check_patient(patient_id)
-        query = select(decisions).where(decisions.c.patient_id == patient_id, self.allows(decisions.c.patient_id))
+        query = select(decisions).where(decisions.c.patient_id == patient_id, covered(decisions.c.patient_id))
         if after is not None:
             last = select(decisions.c.at).where(decisions.c.id == after).scalar_subquery()
             query = query.where(or_(decisions.c.at < last, and_(decisions.c.at == last, decisions.c.id > after)))
         ordered = query.order_by(decisions.c.at.desc(), decisions.c.id).limit(
             None if limit is None else page_size(limit)
         )
-        found = tuple(row_of(DecisionRow, row) for row in self.reader.execute(ordered))
+        found = tuple(row_of(DecisionRow, row) for row in self.read(ordered))
         self.record("R", "decision", "all", patient_id=patient_id, detail=f"{len(found)} rows")
         return found
 
@@ -210,7 +210,7 @@ class Answers(Transaction):
         after
             `(due, id)` of the last one of the page before.
         """
-        query = select(follow_ups).where(self.allows(follow_ups.c.patient_id))
+        query = select(follow_ups).where(covered(follow_ups.c.patient_id))
         if patient_id is not None:
             self.check_patient(patient_id)
             query = query.where(follow_ups.c.patient_id == patient_id)
@@ -221,7 +221,7 @@ class Answers(Transaction):
         if after is not None:
             query = query.where(tuple_(follow_ups.c.due, follow_ups.c.id) > after)
         ordered = query.order_by(follow_ups.c.due, follow_ups.c.id).limit(page_size(limit))
-        found = tuple(row_of(FollowUpRow, row) for row in self.reader.execute(ordered))
+        found = tuple(row_of(FollowUpRow, row) for row in self.read(ordered))
         for patient in dict.fromkeys(row.patient_id for row in found) or [patient_id or ""]:
             self.record("R", "follow-up", "all", patient_id=patient)
         return found

@@ -7,14 +7,32 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import exists, select, tuple_
+from sqlalchemy import bindparam, exists, select, tuple_
 
 from posologist.serve.refusals import NotFoundError, StoreError
 from posologist.serve.rows import ConsentRow, GenomeRow, MeasuredKind, MeasuredRow, PatientBrief, PatientRow
 from posologist.serve.tables import consents, contents, genomes, measured, patients
-from posologist.serve.transaction import Deed, Transaction, is_storable, page_size, plain, row_of
+from posologist.serve.transaction import Deed, Transaction, covered, is_storable, page_size, plain, row_of
 
 _LONGEST_ID = 128
+
+
+_PATIENT = (
+    select(patients, contents.c.body.label("bundle"))
+    .join(contents)
+    .where(patients.c.id == bindparam("patient"), covered(patients.c.id))
+)
+_GENOME = (
+    select(genomes, contents.c.body.label("profile"))
+    .join(contents)
+    .where(genomes.c.patient_id == bindparam("patient"), covered(genomes.c.patient_id))
+)
+_PLACE = (measured.c.at, measured.c.what, measured.c.number)
+_MEASURED = (
+    select(measured)
+    .where(measured.c.patient_id == bindparam("patient"), covered(measured.c.patient_id))
+    .order_by(*_PLACE)
+)
 
 
 class Patients(Transaction):
@@ -65,10 +83,7 @@ class Patients(Transaction):
         ConsentRefusedError
             If the consent does not cover the actor's purpose.
         """
-        query = select(patients, contents.c.body.label("bundle")).join(contents)
-        found = self.reader.execute(
-            query.where(patients.c.id == plain(patient_id), self.allows(patients.c.id))
-        ).one_or_none()
+        found = self.read(_PATIENT, patient=plain(patient_id)).one_or_none()
         if found is None:
             self.check_patient(patient_id)
             raise NotFoundError("no such patient", where="patient", hint="add the record first")
@@ -78,10 +93,10 @@ class Patients(Transaction):
 
     def patients(self, after: str | None = None, limit: int = 50) -> tuple[PatientBrief, ...]:
         """Patients by id, those after an id; one whose consent does not cover the purpose is not among them."""
-        query = select(patients).where(self.allows(patients.c.id)).order_by(patients.c.id).limit(page_size(limit))
+        query = select(patients).where(covered(patients.c.id)).order_by(patients.c.id).limit(page_size(limit))
         if after is not None:
             query = query.where(patients.c.id > plain(after))
-        found = tuple(row_of(PatientBrief, row) for row in self.reader.execute(query))
+        found = tuple(row_of(PatientBrief, row) for row in self.read(query))
         for row in found:
             self.record("R", "patient", row.id, patient_id=row.id, detail="in a list")
         return found
@@ -101,10 +116,7 @@ class Patients(Transaction):
     def genome(self, patient_id: str) -> GenomeRow | None:
         """A patient's genes; None where none were given."""
         self.check_patient(patient_id)
-        query = select(genomes, contents.c.body.label("profile")).join(contents)
-        found = self.reader.execute(
-            query.where(genomes.c.patient_id == patient_id, self.allows(genomes.c.patient_id))
-        ).one_or_none()
+        found = self.read(_GENOME, patient=patient_id).one_or_none()
         if found is None:
             return None
         self.record("R", "genome", found.digest, patient_id=patient_id)
@@ -135,15 +147,15 @@ class Patients(Transaction):
             Most rows; None: all.
         """
         self.check_patient(patient_id)
-        query = select(measured).where(measured.c.patient_id == patient_id, self.allows(measured.c.patient_id))
+        query = _MEASURED
         if kind is not None:
             query = query.where(measured.c.kind == kind)
-        place = (measured.c.at, measured.c.what, measured.c.number)
         if after is not None:
-            last = (select(column).where(measured.c.id == after).scalar_subquery() for column in place)
-            query = query.where(tuple_(*place) > tuple_(*last))
-        ordered = query.order_by(*place).limit(None if limit is None else page_size(limit))
-        found = tuple(row_of(MeasuredRow, row) for row in self.reader.execute(ordered))
+            last = (select(column).where(measured.c.id == after).scalar_subquery() for column in _PLACE)
+            query = query.where(tuple_(*_PLACE) > tuple_(*last))
+        if limit is not None:
+            query = query.limit(page_size(limit))
+        found = tuple(row_of(MeasuredRow, row) for row in self.read(query, patient=patient_id))
         self.record("R", "measured", kind or "all", patient_id=patient_id, detail=f"{len(found)} rows")
         return found
 

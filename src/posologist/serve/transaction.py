@@ -12,7 +12,21 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, and_, exists, func, insert, literal, select
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Result,
+    Select,
+    Table,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from posologist.serve.audit import row_hash
@@ -94,9 +108,7 @@ class Transaction:
             self._release_reader()
             opened = self._writing = self._engines.writer.connect()
             self._allowed.clear()
-            found = opened.execute(
-                select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.id == 1).with_for_update()
-            ).one_or_none()
+            found = opened.execute(_HEAD).one_or_none()
             if found is None:
                 raise StoreError("the end of the audit chain is missing", where="audit_head", hint="restore a backup")
             self._head = Head(found.seq, found.hash)
@@ -143,16 +155,10 @@ class Transaction:
                     raise StoreError("the text cannot be stored", where=f"{table.name}.{name}", hint="give plain text")
         self.connection.execute(insert(table), values)
 
-    def allows(self, patient_id: Column[str]) -> ColumnElement[bool]:
-        """The condition that the patient's newest consent covers this actor's purpose."""
-        newest = (
-            select(consents.c.granted)
-            .where(consents.c.patient_id == patient_id, consents.c.purpose == self.actor.purpose)
-            .order_by(consents.c.number.desc())
-            .limit(1)
-            .scalar_subquery()
-        )
-        return func.coalesce(newest, literal(self.actor.purpose in UNASKED_PURPOSES))
+    def read(self, query: Select[Any], **values: object) -> Result[Any]:
+        """Rows of a query with `covered` in it, for this actor's purpose."""
+        purpose = self.actor.purpose
+        return self.reader.execute(query, {**values, "purpose": purpose, "unasked": purpose in UNASKED_PURPOSES})
 
     def check_patient(self, patient_id: str) -> None:
         """Refuse what concerns a patient who is not known, or whose consent does not cover the purpose.
@@ -166,9 +172,7 @@ class Transaction:
         """
         if patient_id in self._allowed:
             return
-        held = self.reader.execute(
-            select(self.allows(patients.c.id)).where(patients.c.id == plain(patient_id))
-        ).scalar()
+        held = self.read(_CONSENT, patient=plain(patient_id)).scalar()
         if held is None:
             deed = Deed("R", "patient", patient_id, patient_id, "not found")
             raise self.refuse(NotFoundError("no such patient", where="patient", hint="add the record first"), deed)
@@ -212,7 +216,7 @@ class Transaction:
             rows.append({**vars(row), "hash": digest})
             head = Head(row.seq, digest)
         if rows:
-            self._writing.execute(insert(audit), rows)
+            self._writing.execute(_APPEND, rows)
             self._head = head
 
     def _finish(self) -> None:
@@ -220,8 +224,7 @@ class Transaction:
             return
         connection, head = self.connection, self._head
         assert head is not None
-        at_end = and_(audit_head.c.id == 1, audit_head.c.seq < head.seq)
-        connection.execute(audit_head.update().where(at_end).values(seq=head.seq, hash=head.hash))
+        connection.execute(_TO_END, {"end": head.seq, "end_hash": head.hash})
         connection.commit()
 
     def _abandon(self) -> None:
@@ -243,6 +246,28 @@ class Transaction:
         if self._writing is not None:
             self._writing.close()
             self._writing = None
+
+
+def covered(patient_id: Column[str]) -> ColumnElement[bool]:
+    """The condition that the patient's newest consent covers the purpose that `Transaction.read` asks for."""
+    newest = (
+        select(consents.c.granted)
+        .where(consents.c.patient_id == patient_id, consents.c.purpose == bindparam("purpose"))
+        .order_by(consents.c.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return func.coalesce(newest, bindparam("unasked", type_=Boolean))
+
+
+_CONSENT = select(covered(patients.c.id)).where(patients.c.id == bindparam("patient"))
+_HEAD = select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.id == 1).with_for_update()
+_TO_END = (
+    audit_head.update()
+    .where(audit_head.c.id == 1, audit_head.c.seq < bindparam("end"))
+    .values(seq=bindparam("end"), hash=bindparam("end_hash"))
+)
+_APPEND = insert(audit)
 
 
 def is_storable(text: str) -> bool:

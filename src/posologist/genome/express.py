@@ -7,7 +7,7 @@ named and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +40,15 @@ _SURE, _EXCLUDED = 0.9, 0.1
 """An allele is taken as there, or as absent, from these shares of the candidates on; in between it is unknown."""
 
 
+@dataclass(frozen=True, slots=True)
+class Genetic:
+    """Phenotypes from the genes alone, the alleles carried, and the genes that other things may change."""
+
+    genes: Mapping[GeneSymbol, ExpressedPhenotype]
+    carried: Mapping[GeneSymbol, tuple[str, ...]]
+    changeable: tuple[GeneSymbol, ...]
+
+
 def express(
     genome: GeneticProfile | None,
     drugs: Iterable[Drug],
@@ -67,19 +76,42 @@ def express(
     situation
         The patient, for rules on organ function; read together with `knowledge`.
     """
+    folder = knowledge.gene_folders if knowledge is not None else None
+    return expressed(
+        genetic(genome, ledger=ledger, folder=folder), drugs, ledger=ledger, knowledge=knowledge, situation=situation
+    )
+
+
+def genetic(genome: GeneticProfile | None, *, ledger: Ledger, folder: tuple[Path, ...] | None = None) -> Genetic:
+    """What the genes alone give, of every gene that can be called or reported."""
     if genome is not None:
         ledger.merge({EvidenceKey(key): entry for key, entry in genome.evidence.items()})
-    folder = knowledge.gene_folders if knowledge is not None else None
-    held = dict.fromkeys([*callable_genes(folder), *outside_genes(folder)])
     called = genome.genes if genome is not None else {}
+    held = dict.fromkeys([*callable_genes(folder), *outside_genes(folder)])
+    genes = {symbol: _expressed(symbol, called.get(symbol), ledger) for symbol in dict.fromkeys([*held, *called])}
+    carried = {symbol: _carried(call) for symbol, call in called.items() if call.called and call.diplotype}
+    changeable = tuple(symbol for symbol in called if symbol in held and called[symbol].called)
+    return Genetic(genes, carried, changeable)
+
+
+def expressed(
+    alone: Genetic,
+    drugs: Iterable[Drug],
+    *,
+    ledger: Ledger,
+    knowledge: Knowledge | None = None,
+    situation: Situation | None = None,
+) -> PhenotypeProfile:
+    """As `express`, from what the genes alone give."""
+    folder = knowledge.gene_folders if knowledge is not None else None
     subject = FactSubject(situation, knowledge) if situation is not None and knowledge is not None else None
     patient = None if subject is None or situation is None else _Patient(situation, subject)
     taken = tuple(drugs)
-    genes = {symbol: _expressed(symbol, called.get(symbol), ledger) for symbol in dict.fromkeys([*held, *called])}
-    for symbol in called:
-        if symbol in held and called[symbol].called and _can_change(symbol, taken, folder or (GENES_FOLDER,)):
+    genes = dict(alone.genes)
+    for symbol in alone.changeable:
+        if _can_change(symbol, taken, folder or (GENES_FOLDER,)):
             genes[symbol] = _in_patient(genes[symbol], load_gene(symbol, folder), taken, patient, ledger)
-    return PhenotypeProfile(genes=genes, alleles=_alleles(called, genes))
+    return PhenotypeProfile(genes=genes, alleles=_alleles(alone.carried, genes))
 
 
 def _can_change(symbol: GeneSymbol, drugs: Sequence[Drug], folders: tuple[Path, ...]) -> bool:
@@ -112,12 +144,11 @@ class _Modifier:
 
 
 def _alleles(
-    called: dict[GeneSymbol, GeneCall], genes: dict[GeneSymbol, ExpressedPhenotype]
+    carried: Mapping[GeneSymbol, tuple[str, ...]], genes: Mapping[GeneSymbol, ExpressedPhenotype]
 ) -> dict[GeneSymbol, tuple[str, ...]]:
     """What `allele(...)` answers from: each gene's alleles and its diplotype, and the genes that have a result."""
-    found = {symbol: _carried(call) for symbol, call in called.items() if call.called and call.diplotype}
     results = [str(symbol) for symbol, gene in genes.items() if gene.clinical is not None or _by_allele(gene)]
-    return {**found, TESTED: tuple(results)}
+    return {**carried, TESTED: tuple(results)}
 
 
 def _carried(call: GeneCall) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from posologist.core.settings import Settings
 from posologist.core.situation import Situation
 from posologist.core.statement import Statement
 from posologist.core.values import DrugId, Estimate, EvidenceKey
-from posologist.genome.express import express
+from posologist.genome.express import Genetic, expressed, genetic
 from posologist.knowledge.derive import cited_leaf
 from posologist.knowledge.expression import Scalar
 from posologist.knowledge.load import Knowledge
@@ -65,9 +65,17 @@ class Case:
         acting = frozenset(d.id for d in drugs if self._acts(d.id))
         if acting not in self._profiles:
             taken = [self.knowledge.drugs[d] for d in sorted(acting)]
-            made = express(self.genome, taken, ledger=self.ledger, knowledge=self.knowledge, situation=self.situation)
+            made = expressed(
+                self._genetic, taken, ledger=self.ledger, knowledge=self.knowledge, situation=self.situation
+            )
             return self._profiles.setdefault(acting, made)  # one object for all threads: others go by its identity
         return self._profiles[acting]
+
+    @property
+    def _genetic(self) -> Genetic:
+        return self.remember(
+            "genetic", lambda: genetic(self.genome, ledger=self.ledger, folder=self.knowledge.gene_folders)
+        )
 
     @property
     def patient(self) -> PatientSubject:
@@ -102,7 +110,7 @@ class Case:
                 ledger=self.ledger,
             )
 
-        told = tuple(sorted((plan_facts or {}).items()))
+        told = tuple(sorted(plan_facts.items())) if plan_facts else ()
         return self.remember(("subject", drug, others, gone, told), build)
 
     def prior(

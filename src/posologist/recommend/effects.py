@@ -8,8 +8,9 @@ share cancels out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,18 @@ class Dosed:
 
 @dataclass(frozen=True)
 class DrugEffect:
-    """Change of each measure by one drug against none: centre and draws; why."""
+    """Change of each measure by one drug against none: centre, how it is drawn, and why.
+
+    Most plans are ranked by their centres; only those that are shown or tie with one are drawn.
+    """
 
     centre: dict[str, float]
-    draws: dict[str, Draws]
+    draw: Mapping[str, Callable[[], Draws]]
     because: tuple[EvidenceKey, ...]
+
+    def draws(self, measure: str) -> Draws | float:
+        """Draws of the change of a measure; 0 for one that the drug does not change."""
+        return self.draw[measure]() if measure in self.draw else 0.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Harm:
     event: str
     text: str
     centre: float
-    draws: Draws
+    draw: Callable[[], Draws]
     because: tuple[EvidenceKey, ...]
 
 
@@ -130,15 +138,14 @@ def constant_key(case: Case, constant: Constant) -> EvidenceKey:
 
 
 def _drug_effect(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> DrugEffect | None:
-    centre, draws, because = {}, {}, []
+    centre, draw, because = {}, {}, []
     for measure in scale.case.indication.measures:
         rule = effect_rule(scale.case, dosed.drug, measure.key, medicines)
         if rule is None:
             continue
-        value, spread, keys = _rule_effect(scale, rule, dosed, measure, medicines)
-        centre[measure.key], draws[measure.key] = value, spread
+        centre[measure.key], draw[measure.key], keys = _rule_effect(scale, rule, dosed, measure, medicines)
         because.extend(keys)
-    return DrugEffect(centre, draws, tuple(dict.fromkeys(because))) if centre else None
+    return DrugEffect(centre, draw, tuple(dict.fromkeys(because))) if centre else None
 
 
 def effect_rule(case: Case, drug: DrugId, measure: str, medicines: tuple[DrugId, ...]) -> EffectRule | None:
@@ -156,7 +163,7 @@ def effect_rule(case: Case, drug: DrugId, measure: str, medicines: tuple[DrugId,
 
 def _rule_effect(
     scale: Scale, rule: EffectRule, dosed: Dosed, measure: Measure, medicines: tuple[DrugId, ...]
-) -> tuple[float, Draws, list[EvidenceKey]]:
+) -> tuple[float, Callable[[], Draws], list[EvidenceKey]]:
     case = scale.case
     name = case.knowledge.drugs[dosed.drug].name
     dose, keys = dose_of(case, rule.dose_basis, dosed)
@@ -170,7 +177,8 @@ def _rule_effect(
         )
     )
     error = 0.0 if low is None or high is None else abs(high - low) / WIDTH_95
-    draws = value + error * scale.normal("effect", rule.source, *rule.about, rule.measure)
+    published = value
+    changes: list[tuple[float, float]] = []
     subject = case.subject(dosed.drug, medicines)
     groups = case.knowledge.groups_of(dosed.drug)
     for modifier in case.indication.modifiers:
@@ -182,12 +190,20 @@ def _rule_effect(
         factor, shift = expression(modifier.factor).value(subject), expression(modifier.shift).value(subject)
         if factor is UNKNOWN or shift is UNKNOWN:
             continue
-        value, draws = value * factor + shift, draws * factor + shift
+        value = value * factor + shift
+        changes.append((factor, shift))
         keys += subject.because(match)
         keys.append(case.knowledge_key(f"{name}: {modifier.text}", source=modifier.source, status=modifier.status))
-    if measure.spread_sd:
-        draws = draws + measure.spread_sd * scale.normal("response", dosed.drug, measure.key)
-    return value, draws, keys
+
+    def drawn() -> Draws:
+        draws = published + error * scale.normal("effect", rule.source, *rule.about, rule.measure)
+        for factor, shift in changes:
+            draws = draws * factor + shift
+        if measure.spread_sd:
+            draws = draws + measure.spread_sd * scale.normal("response", dosed.drug, measure.key)
+        return draws
+
+    return value, drawn, keys
 
 
 def dose_of(case: Case, basis: str, dosed: Dosed) -> tuple[float, list[EvidenceKey]]:
@@ -260,9 +276,9 @@ def _drug_harms(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> It
         if percent is None:
             continue
         value, low, high, keys = percent
-        spread = scale.normal("harm", rule.source, *rule.about, event)
         error = 0.0 if low is None or high is None else abs(high - low) / WIDTH_95
         factor = weight.weight * PER_1000
+        draw = partial(_drawn_harm, scale, rule, value, error, factor)
         keys += [
             *subject.because(subject.match(rule.when)),
             case.knowledge_key(
@@ -276,7 +292,11 @@ def _drug_harms(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> It
                 status=weight.status or "to verify",
             ),
         ]
-        yield Harm(event, rule.text, value * factor, (value + error * spread) * factor, tuple(dict.fromkeys(keys)))
+        yield Harm(event, rule.text, value * factor, draw, tuple(dict.fromkeys(keys)))
+
+
+def _drawn_harm(scale: Scale, rule: HarmRule, value: float, error: float, factor: float) -> Draws:
+    return (value + error * scale.normal("harm", rule.source, *rule.about, rule.event)) * factor
 
 
 def unweighted_harms(scale: Scale, drug: DrugId) -> tuple[HarmRule, ...]:

@@ -103,21 +103,31 @@ def _dose_facts(amounts: Mapping[DrugId, float] | None, drug: DrugId) -> dict[st
 
 def drug_hits(case: Case, drug: Drug, subject: PatientSubject) -> tuple[Hit, ...]:
     """Statements about one drug alone that hold or could not be decided for this patient."""
-    held = ("statements", case.indication.id, case.indication.name, drug.id)
-    fixed, moving = case.knowledge.remember(held, lambda: _statements(case, drug))
-    alone = case.remember(
+    _, moving = _statements_on(case, drug)
+    hits = (_hit(case, statement, (drug.id,), subject) for statement in moving)
+    return (*_fixed_hits(case, drug, subject), *(h for h in hits if h is not None), *allergy_hits(case, drug))
+
+
+def _fixed_hits(case: Case, drug: Drug, subject: PatientSubject) -> tuple[Hit, ...]:
+    """Those that rest on the patient alone, found once for all plans under which the genes show alike."""
+    fixed, _ = _statements_on(case, drug)
+    return case.remember(
         ("fixed hits", drug.id, id(subject.profile)),
         lambda: tuple(h for s in fixed if (h := _hit(case, s, (drug.id,), subject)) is not None),
     )
-    hits = (_hit(case, statement, (drug.id,), subject) for statement in moving)
-    return (*alone, *(h for h in hits if h is not None), *allergy_hits(case, drug))
+
+
+def _statements_on(case: Case, drug: Drug) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
+    held = ("statements", case.indication.id, case.indication.name, drug.id)
+    return case.knowledge.remember(held, lambda: _statements(case, drug))
 
 
 def forbidden_here(case: Case, drug: DrugId) -> tuple[RuledOut, ...]:
     """What rules a drug out in every plan: contraindications that rest on the patient alone, and allergies."""
-    hits = drug_hits(case, case.knowledge.drugs[drug], case.subject(drug, (drug,)))
-    alone = [h for h in hits if h.statement.kind != "gene" and not _rests_on_plan(h.statement)]
-    return tuple(_block(case, h, (drug,)) for h in alone if h.truth is True and h.statement.action == "contraindicated")
+    known = case.knowledge.drugs[drug]
+    fixed = (h for h in _fixed_hits(case, known, case.subject(drug, (drug,))) if h.statement.kind != "gene")
+    hits = (*fixed, *allergy_hits(case, known))
+    return tuple(_block(case, h, (drug,)) for h in hits if h.truth is True and h.statement.action == "contraindicated")
 
 
 def _statements(case: Case, drug: Drug) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:

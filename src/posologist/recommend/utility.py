@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def outcome_of(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) ->
     if after is None or before is None:
         return None
     changes = {m: after.centre.get(m, 0.0) - before.centre.get(m, 0.0) for m in after.centre | before.centre}
-    draws = {m: after.draws.get(m, 0.0) - before.draws.get(m, 0.0) for m in changes}
+    draws = {m: after.draws(m) - before.draws(m) for m in changes}
     worth = worth_of(scale, plan, present)
     assert worth is not None  # the same effects were found above
     benefit, risk, utility = worth.benefit, worth.risk, worth.utility
@@ -51,11 +52,17 @@ def outcome_of(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) ->
     risk_draws, risk_parts = _risk(scale, plan)
     aversion = case.settings.harm_aversion
     parts = (*_benefit_parts(scale, plan, present), *(_scaled(part, -aversion) for part in risk_parts))
+    measures = sorted(changes)
+    told = _triples(
+        (benefit, risk, utility, *(changes[m] for m in measures)),
+        (benefit_draws, risk_draws, benefit_draws - aversion * risk_draws, *(draws[m] for m in measures)),
+        case.settings.interval_level,
+    )
     return Outcome(
-        benefit=_triple(benefit, benefit_draws, case.settings.interval_level),
-        risk=_triple(risk, risk_draws, case.settings.interval_level),
-        utility=_triple(utility, benefit_draws - aversion * risk_draws, case.settings.interval_level),
-        changes={m: _triple(changes[m], np.asarray(draws[m]), case.settings.interval_level) for m in sorted(changes)},
+        benefit=told[0],
+        risk=told[1],
+        utility=told[2],
+        changes=dict(zip(measures, told[3:], strict=True)),
         parts=parts,
         benefit_because=(*after.because, *before.because, scale.baseline_key, *_formula_keys(case)),
         risk_because=tuple(k for p in risk_parts for k in p.because) or (_formula_keys(case)[0],),
@@ -90,15 +97,16 @@ def _total(scale: Scale, drugs: Sequence[Dosed]) -> DrugEffect | None:
                 status=combination.status,
             )
         )
-    zero = np.zeros(scale.case.settings.draws)
-    additive = _additive(scale)
-    draws = {}
-    for measure in (centre := _centre(scale, drugs) or {}):
-        if additive[measure]:
-            draws[measure] = ratio * sum((e.draws.get(measure, zero) for e in effects), zero)
-        else:
-            draws[measure] = _strongest(effects, measure).draws[measure]
-    return DrugEffect(centre, draws, tuple(dict.fromkeys(keys)))
+    centre = _centre(scale, drugs) or {}
+    draw = {measure: partial(_drawn, scale, effects, ratio, measure) for measure in centre}
+    return DrugEffect(centre, draw, tuple(dict.fromkeys(keys)))
+
+
+def _drawn(scale: Scale, effects: Sequence[DrugEffect], ratio: float, measure: str) -> Draws:
+    """Draws of the change of a measure by several drugs together."""
+    if not _additive(scale)[measure]:
+        return np.asarray(_strongest(effects, measure).draws(measure))
+    return np.asarray(ratio * sum((e.draws(measure) for e in effects), np.zeros(scale.case.settings.draws)))
 
 
 def _additive(scale: Scale) -> dict[str, bool]:
@@ -178,7 +186,7 @@ def _risk(scale: Scale, plan: Sequence[Dosed]) -> tuple[Draws, tuple[Part, ...]]
     """Draws of the combination risk, and its parts drug by drug and event by event."""
     harms, a, b = _plan_harms(scale, plan)
     total = math.fsum(h.centre for _, h in harms)
-    draws = sum((h.draws for _, h in harms), np.zeros(scale.case.settings.draws))
+    draws = sum((h.draw() for _, h in harms), np.zeros(scale.case.settings.draws))
     share = b / (1.0 + a * max(total, 0.0) / 1000.0)
     parts = tuple(
         Part(
@@ -220,8 +228,12 @@ def _scaled(part: Part, factor: float) -> Part:
     return Part(part.feature, part.text, part.value * factor, part.because)
 
 
-def _triple(value: float, draws: Draws, level: float) -> Triple:
+def _triples(values: Sequence[float], draws: Sequence[Any], level: float) -> list[Triple]:
+    """Each value with the interval of its draws; draws that are one number have none."""
     tail = (1.0 - level) / 2.0
-    low, high = np.quantile(draws, (tail, 1.0 - tail))
-    value = 0.0 if abs(value) < 1e-9 else rounded(float(value))
-    return Triple(value, rounded(min(float(low), value)), rounded(max(float(high), value)))
+    lows, highs = np.quantile(np.array(np.broadcast_arrays(*draws)), (tail, 1.0 - tail), axis=1)
+    found = []
+    for each, low, high in zip(values, lows.tolist(), highs.tolist(), strict=True):
+        value = 0.0 if abs(each) < 1e-9 else rounded(float(each))
+        found.append(Triple(value, rounded(min(low, value)), rounded(max(high, value))))
+    return found

@@ -21,7 +21,7 @@ from posologist.serve.asked import Person, Question, answered, read_person
 from posologist.serve.output import json_bytes
 
 T = TypeVar("T")
-_RECORDS, _CASES, _DOCUMENTS = 256, 32, 64
+_RECORDS, _CASES, _DOCUMENTS = 256, 32, 256
 """How many are held: as read (tens of kB), with what was computed on them (1 to 2 MB), as answered (100 kB)."""
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from pydantic_core import PydanticSerializationError
-
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -15,7 +13,7 @@ def json_text(document: BaseModel) -> str:
     """A document as every door gives it: command line, REST and store."""
     try:
         return document.model_dump_json(by_alias=True, indent=1)
-    except PydanticSerializationError:  # half of a surrogate pair in a text of the record: only an escape can hold it
+    except ValueError:  # half of a surrogate pair in a text of the record: only an escape can hold it
         return json.dumps(document.model_dump(mode="json", by_alias=True), indent=1)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 from posologist.core.errors import InputError
+from posologist.serve.hooks.bundles import with_own_references
 
 Resource = dict[str, Any]
 HookName = Literal["patient-view", "order-select", "order-sign"]
@@ -168,7 +169,7 @@ def _drafts(context: Resource) -> tuple[Resource, ...]:
         _refuse("is not a Bundle with a list of entries", "context.draftOrders", "send a Bundle with the draft orders")
     if len(entries) > MOST_DRAFTS:
         _refuse(f"holds more than {MOST_DRAFTS} orders", "context.draftOrders", "send the orders of one task")
-    return tuple(_draft(entry, place) for place, entry in enumerate(entries))
+    return tuple(_draft(entry, place) for place, entry in enumerate(with_own_references(entries)))
 
 
 def _draft(entry: Any, place: int) -> Resource:

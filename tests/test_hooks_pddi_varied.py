@@ -1,7 +1,7 @@
 """Requests varied from those of HL7 PDDI-CDS: how a medicine is recorded, when, by which code; each level by the guide.
 
-Expected levels follow WarfarinNSAIDsCDSLogic and DigoxinCyclosporineCDSLogic 1.0.0 (github.com/HL7/PDDI-CDS, input/cql):
-a medicine counts as taken by a request, statement, administration or dispense of the last 100 days. What was stopped,
+Expected levels follow WarfarinNSAIDsCDSLogic and DigoxinCyclosporineCDSLogic 1.0.0 (github.com/HL7/PDDI-CDS,
+input/cql): a medicine counts as taken by a request, statement, administration or dispense of the last 100 days. What was stopped,
 cancelled or entered in error does not count here, and of several results the newest does.
 """
 
@@ -96,7 +96,8 @@ def test_warfarin_that_is_not_taken_is_no_interaction(kind: str, members: Json) 
     "code, display, expected",
     [
         ("140587", "celecoxib", "critical"), ("849574", "Naproxen sodium 220 MG Oral Tablet", "critical"),
-        ("41493", "meloxicam", "critical"), ("0", "Voltaren 50 mg tablet", "critical"), ("0", "Voltaren 1 % gel", "info"),
+        ("41493", "meloxicam", "critical"), ("0", "Voltaren 50 mg tablet", "critical"),
+        ("0", "Voltaren 1 % gel", "info"),
         ("0", "diclofenac sodium 16 MG/ML Topical Solution", "info"),
     ],
 )  # fmt: skip
@@ -213,7 +214,7 @@ RESULT_ROWS: list[tuple[str, str, list[Json], str]] = [
     ("creatinine at its lower limit", "creatinine", [_result("2160-0", 0.6, "mg/dL")], "warning"),
     ("creatinine of a year ago", "creatinine", [_result("2160-0", 0.9, "mg/dL", "2025-11-20")], "info"),
     ("creatinine of a year and a day ago", "creatinine", [_result("2160-0", 0.9, "mg/dL", "2025-11-19")], "warning"),
-    ("creatinine entered in error", "creatinine", [_result("2160-0", 0.9, "mg/dL", status="entered-in-error")], "warning"),
+    ("creatinine in error", "creatinine", [_result("2160-0", 0.9, "mg/dL", status="entered-in-error")], "warning"),
     ("creatinine that rose", "creatinine",
      [_result("2160-0", 0.9, "mg/dL", "2026-10-01"), _result("2160-0", 1.4, "mg/dL", id="later")], "warning"),
     ("creatinine that fell", "creatinine",

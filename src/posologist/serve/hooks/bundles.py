@@ -1,4 +1,4 @@
-"""What lies in a prefetch value: its resources, what of it cannot be read, and whether there is more of it elsewhere."""
+"""What lies in a prefetch value: its resources, what of it cannot be read, and whether there is more elsewhere."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Requests varied from those of HL7 PDDI-CDS: how a medicine is recorded, when, by which code; each level by the guide.
 
 Expected levels follow WarfarinNSAIDsCDSLogic and DigoxinCyclosporineCDSLogic 1.0.0 (github.com/HL7/PDDI-CDS,
-input/cql): a medicine counts as taken by a request, statement, administration or dispense of the last 100 days. What was stopped,
-cancelled or entered in error does not count here, and of several results the newest does.
+input/cql): a medicine counts as taken by a request, statement, administration or dispense of the last 100 days. What
+was stopped, cancelled or entered in error does not count here, and of several results the newest does.
 """
 
 from __future__ import annotations

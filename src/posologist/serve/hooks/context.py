@@ -26,6 +26,11 @@ LOOK_BACK_DAYS = 100  # how long a dispensed or given medicine counts as taken; 
 _STANDING_DAYS = 30  # an active order that is older, signed again, is no new order
 _MEDICINES = ("MedicationRequest", "MedicationStatement", "MedicationAdministration", "MedicationDispense")
 _ORDERS = ("MedicationRequest", "MedicationOrder")
+_NO_MEDICINE = frozenset({
+    "Appointment", "AppointmentResponse", "CommunicationRequest", "DeviceRequest", "DiagnosticOrder", "Medication",
+    "NutritionOrder", "ProcedureRequest", "ReferralRequest", "ServiceRequest", "SupplyRequest", "Task",
+    "VisionPrescription",
+})  # fmt: skip
 _LISTS = {
     "Condition": "problem_list_given", "MedicationRequest": "medication_list_given",
     "MedicationStatement": "medication_list_given", "AllergyIntolerance": "allergy_list_given",
@@ -385,6 +390,11 @@ def _words(medicine: Medication | None, display: str, knowledge: Knowledge) -> s
         often = f" q{24 / medicine.per_day:g}h"
     needed = " as needed" if medicine.as_needed else ""
     return f"{name} {medicine.dose:g} {medicine.dose_unit} {medicine.route}{often}{needed}"
+
+
+def other_orders(drafts: Iterable[Draft]) -> tuple[Draft, ...]:
+    """Drafts that are no order of a medicine, and of no kind that orders something else: they may hide a medicine."""
+    return tuple(d for d in drafts if string(d.resource, "resourceType") not in (*_ORDERS, *_NO_MEDICINE))
 
 
 def medicine_orders(drafts: Iterable[Draft]) -> tuple[Draft, ...]:

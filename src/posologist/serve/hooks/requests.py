@@ -91,11 +91,11 @@ def parse_json(body: bytes) -> Resource:
     Raises
     ------
     InputError
-        If it is not UTF-8, not JSON, nested beyond reason, or no object.
+        If it is not UTF-8, not JSON, nested beyond reason, no object, or names a member twice.
     """
     try:
         text = body.decode("utf-8-sig")
-        document = json.loads(text, parse_constant=_no_constant)
+        document = json.loads(text, parse_constant=_no_constant, parse_float=_number, object_pairs_hook=_members)
         if "\\u" in text:
             document = json.loads(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
     except UnicodeDecodeError as error:
@@ -113,6 +113,22 @@ def parse_json(body: bytes) -> Resource:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> Resource:
+    """An object; a member that stands twice would silently take the place of the first."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        twice = next(name for n, (name, _) in enumerate(pairs) if name in dict(pairs[:n]))
+        raise ValueError(f"the member '{twice[:40]}' stands twice")
+    return made
 
 
 def _too_deep(document: Any, deepest: int) -> bool:

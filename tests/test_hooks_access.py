@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hooks import (
+    NOW,
     Json,
     cards_of,
     client,
@@ -22,6 +23,7 @@ from hooks import (
     posted,
     real_request,
 )
+from posologist.serve.hook_desk import hooks_in_development
 from posologist.serve.hooks.discovery import PREFETCH, service_id
 from posologist.serve.hooks.feedback import parse_feedback, scheduled
 from posologist.serve.hooks.fhir_access import Fetched, FhirAccess, fetch_missing, over_network
@@ -35,12 +37,14 @@ IBUPROFEN = medicine("197805", "Ibuprofen 400 MG Oral Tablet")
 
 # ----------------------------------------------------------------------------------------------------------- feedback
 
+ONES = "11111111-1111-4111-8111-111111111111"
+
 
 def test_the_feedback_of_the_sandbox_is_read() -> None:
     root = shared_data("ehr", "cds-hooks", "captured-from-sandbox")
 
-    (accepted,) = parse_feedback((root / "feedback-accepted.json").read_bytes())
-    (overridden,) = parse_feedback((root / "feedback-overridden.json").read_bytes())
+    (accepted,) = parse_feedback((root / "feedback-accepted.json").read_bytes(), NOW)
+    (overridden,) = parse_feedback((root / "feedback-overridden.json").read_bytes(), NOW)
 
     assert (accepted.action, accepted.suggestions) == ("accept", ("22222222-2222-4222-8222-222222222222",))
     assert (overridden.action, overridden.reason, overridden.will_monitor) == ("override", None, False)
@@ -80,8 +84,8 @@ def test_will_monitor_returns_what_to_schedule_with_its_day() -> None:
 
 
 def test_another_reason_schedules_nothing_and_a_foreign_reason_is_kept_as_words() -> None:
-    (own,) = parse_feedback(json.dumps(override("11111111-1111-4111-8111-111111111111", "patient-preference")).encode())
-    (foreign,) = parse_feedback(json.dumps(override("11111111-1111-4111-8111-111111111111", "d7ecf885")).encode())
+    (own,) = parse_feedback(json.dumps(override(ONES, "patient-preference")).encode(), NOW)
+    (foreign,) = parse_feedback(json.dumps(override(ONES, "d7ecf885")).encode(), NOW)
     card = cards_of(order_request(IBUPROFEN, person(), WARFARIN))[0]
 
     assert own.reason == "patient-preference"
@@ -90,7 +94,7 @@ def test_another_reason_schedules_nothing_and_a_foreign_reason_is_kept_as_words(
 
 
 def test_will_monitor_without_a_stated_day_schedules_without_inventing_one() -> None:
-    (decision,) = parse_feedback(json.dumps(override("11111111-1111-4111-8111-111111111111", "will-monitor")).encode())
+    (decision,) = parse_feedback(json.dumps(override(ONES, "will-monitor")).encode(), NOW)
     card = cards_of(order_request(IBUPROFEN, person(), WARFARIN))[-1]
 
     assert [step.due for step in scheduled(decision, card)] == [None]
@@ -178,8 +182,12 @@ def test_a_server_that_is_not_on_the_list_is_never_called(base: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "following", ["https://evil.example/fhir?page=2", f"{HERE}/../admin", "//evil.example/fhir", f"{HERE}2/x"]
-)
+    "following",
+    [
+        "https://evil.example/fhir?page=2", f"{HERE}/../admin", "//evil.example/fhir", f"{HERE}2/x",
+        f"{HERE}/%2e%2e/admin", f"{HERE}/%252e%252e/admin",
+    ],
+)  # fmt: skip
 def test_a_next_page_elsewhere_is_not_followed(following: str) -> None:
     server = Server({FIRST: page(WARFARIN, following=following)})
 
@@ -298,12 +306,26 @@ def test_only_a_listed_origin_may_call_from_a_browser() -> None:
     assert refused.headers["Access-Control-Allow-Origin"] == "https://sandbox.example"
 
 
-def test_any_origin_may_call_where_the_site_says_so() -> None:
-    door = client(HooksSettings(base_url="http://testserver", signed=False, origins=frozenset({"*"})))
+@pytest.mark.parametrize(
+    "origin, listed",
+    [
+        ("http://127.0.0.1:8099", True), ("http://localhost:3000", True), ("http://[::1]:80", True),
+        ("https://sandbox.cds-hooks.org", True), ("https://evil.example", False), ("null", False),
+        ("http://localhost.evil.example", False), ("http://127.0.0.1.evil.example", False), ("http://[", False),
+    ],
+)  # fmt: skip
+def test_in_development_only_pages_of_this_machine_and_the_sandbox_may_call(origin: str, listed: bool) -> None:
+    door = client(hooks_in_development("http://127.0.0.1:8000"))
+    kept: list[Any] = []
+    watched = client(hooks_in_development("http://127.0.0.1:8000"), keep=lambda *given: kept.append(given))
+    order = json.dumps(order_request(IBUPROFEN, person(), WARFARIN))
 
-    response = door.get("/cds-services", headers={"Origin": "http://127.0.0.1:8099"})
+    asked = door.get("/cds-services", headers={"Origin": origin})
+    simple = {"Origin": origin, "Content-Type": "text/plain"}  # a browser sends it without asking first
+    sent = watched.post("/cds-services/posologist-order-sign", content=order, headers=simple)
 
-    assert response.headers["Access-Control-Allow-Origin"] == "http://127.0.0.1:8099"
+    assert asked.headers.get("Access-Control-Allow-Origin") == (origin if listed else None)
+    assert (sent.status_code, len(kept)) == ((200, 1) if listed else (403, 0))
 
 
 def test_an_answer_that_cannot_be_kept_is_not_given() -> None:

@@ -105,6 +105,8 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("no UTF-8", b'{"hook": "\xff"}', "UTF-8"),
     ("a list", [], "object"),
     ("not a number", b'{"hook": NaN}', "JSON"),
+    ("more than any number", b'{"hook": 1e999}', "too large a number"),
+    ("a member twice", b'{"hook": "order-sign", "hook": "order-sign"}', "stands twice"),
     ("nested", b"[" * 100_000, "deep"),
     ("nested objects", b'{"a":' * 90 + b"1" + b"}" * 90, "deep"),
     ("no hook", {"hookInstance": "x", "context": {}}, "hook"),
@@ -169,6 +171,27 @@ def test_an_order_that_is_no_medicine_is_told_as_not_checked() -> None:
     cards = cards_of(order_request(imaging, person(), WARFARIN))
 
     assert "ServiceRequest" in cards[0].card.summary
+
+
+@pytest.mark.parametrize("kind", ["MedicationStatement", "medicationrequest", "MedicationUsage", "RequestGroup"])
+def test_a_draft_that_is_no_order_but_may_hide_a_medicine_is_a_warning(kind: str) -> None:
+    hidden = {**WARFARIN, "resourceType": kind, "id": "hidden"}
+    document = order_request([IBUPROFEN, hidden], person(), medicine("161", "acetaminophen"))
+    alone = order_request(IBUPROFEN, person(), medicine("161", "acetaminophen"))
+
+    cards = cards_of(document)
+
+    assert cards[-1].card.indicator == "warning"
+    assert f"{kind}/hidden" in str(cards[-1].card.detail)
+    assert cards_of(alone)[-1].card.indicator == "info"
+
+
+def test_an_order_of_something_else_beside_a_medicine_is_no_warning() -> None:
+    imaging = {"resourceType": "ServiceRequest", "id": "s", "subject": {"reference": "Patient/p"}}
+
+    cards = cards_of(order_request([IBUPROFEN, imaging], person(), medicine("161", "acetaminophen")))
+
+    assert "warning" not in [d.card.indicator for d in cards]
 
 
 def test_a_medicine_that_nobody_knows_is_told_as_not_checked() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from http.client import BadStatusLine
 from typing import Any
 
 import jwt
@@ -225,8 +226,22 @@ def test_fetched_keys_are_kept_for_a_while_and_a_failure_lets_nobody_in() -> Non
     clock[0] = 700.0
 
     assert len(asked) == 2
+    for _ in range(5):  # a failure is kept for a moment: forged tokens do not make us ask again and again
+        with pytest.raises(TokenRefused, match="could not be fetched"):
+            checked(token(), known, fetch_keys=fetch)
+    assert len(asked) == 3
+    clock[0] = 711.0
     with pytest.raises(TokenRefused, match="could not be fetched"):
         checked(token(), known, fetch_keys=fetch)
+    assert len(asked) == 4
+
+
+def test_a_key_server_that_speaks_no_http_lets_nobody_in() -> None:
+    def garbled(url: str) -> dict[str, Any]:
+        raise BadStatusLine("x")
+
+    with pytest.raises(TokenRefused, match="could not be fetched"):
+        checked(token(), {ISS: Issuer(ISS, jwks_url=f"{ISS}/jwks.json")}, fetch_keys=garbled)
 
 
 @pytest.mark.parametrize(

@@ -133,12 +133,8 @@ def checked(rule: ContextualRule, knowledge: Knowledge, where: str) -> Contextua
     KnowledgeError
         If a row is not in the language, or names a group, fact, condition or citation that does not exist.
     """
-    groups = {*rule.ordered, *rule.beside}
-    names: set[str] = set()
-    for row in rule.rows:
-        compiled = expression(row.when)
-        names |= compiled.names
-        groups |= {str(a[0]) for function, a in compiled.queries if function == "on"}
+    groups = asked_groups(rule)
+    names = {name for row in rule.rows for name in expression(row.when).names}
     unknown = [f"group '{g}'" for g in sorted(groups) if not knowledge.members.get(g)]
     known = {*knowledge.codes.analytes, *(f"{key}_days" for key in knowledge.codes.analytes), "age", "sex", *_OWN_NAMES}
     known |= {f"history_{history.name}" for history in rule.histories}
@@ -148,6 +144,13 @@ def checked(rule: ContextualRule, knowledge: Knowledge, where: str) -> Contextua
     if unknown:
         raise KnowledgeError(f"{', '.join(unknown)} is not known", where=where, hint="correct the name")
     return rule
+
+
+def asked_groups(rule: ContextualRule) -> frozenset[str]:
+    """Drugs and groups that the rule asks about."""
+    queries = [query for row in rule.rows for query in expression(row.when).queries]
+    named = {str(arguments[0]) for function, arguments in queries if function == "on"}
+    return frozenset({*rule.ordered, *rule.beside, *named})
 
 
 def pairs_of(

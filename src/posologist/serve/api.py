@@ -80,7 +80,7 @@ def create_app(
     check_access(app)
     app.include_router(page_router(service, here.accounts, asking=here.asking, refusing=here.refusing))
     if hooks is not None:
-        app.include_router(hooks_router(hook_calls(service), hooks))
+        app.include_router(hooks_router(hook_calls(service, here.asking, here.refusing), hooks))
     app.add_middleware(
         Guard, metrics=metrics, limits=bounds, uploads=_uploads(service.bounds),
         may_upload=partial(is_known, accounts=here.accounts),

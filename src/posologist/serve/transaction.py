@@ -131,6 +131,10 @@ class Transaction:
         deed = Deed(action, entity_type, entity_id, patient_id, detail=detail)
         if action == "R":
             self._to_tell.append(deed)
+        self.record_refusal(deed)
+
+    def record_refusal(self, deed: Deed) -> None:
+        """Append an audit row of what was refused before any work began."""
         if self._writing is None:
             self._waiting.append(deed)
         else:

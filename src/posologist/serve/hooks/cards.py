@@ -32,7 +32,9 @@ REASONS = {
     "alternative-not-available": "No alternative is available",
 }
 _RXNORM, _LOINC = "http://www.nlm.nih.gov/research/umls/rxnorm", "http://loinc.org"
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]+")
+_UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]+"
+)
 
 
 class _Json(Value):
@@ -107,11 +109,15 @@ class Dealt(Value):
 
 
 class Place(Value):
-    """Where our own pages are; `patient_page` may hold {patient}."""
+    """Where our own pages are; `patient_page` may hold {patient}.
+
+    `secret` goes into each card's uuid, so that who has not seen the card cannot name it.
+    """
 
     label: str = "posologist"
     base_url: str = ""
     patient_page: str = ""
+    secret: str = ""
 
 
 def plain(text: str) -> str:
@@ -122,7 +128,7 @@ def plain(text: str) -> str:
 def markdown(text: str) -> str:
     """Plain text in which nothing is a link, an image, code or emphasis, also where bare addresses become links."""
     unlinked = plain(text).replace("[", "(").replace("]", ")").replace("://", ": //").replace("www.", "www .")
-    return re.sub(r"([\\`*_{}!|#~])", r"\\\1", unlinked)
+    return re.sub(r"([\\`*_{}!|#~&@])", r"\\\1", unlinked)
 
 
 def short(text: str, length: int = SUMMARY_LENGTH) -> str:
@@ -246,7 +252,7 @@ def _card(
         else None,
         links=(Link(label=f"Open in {place.label}", url=page),) if page else None,
     )
-    return card.model_copy(update={"uuid": _identity(patient_id, card.model_dump_json())})
+    return card.model_copy(update={"uuid": _identity(place.secret, patient_id, card.model_dump_json())})
 
 
 def _identity(*parts: str) -> str:

@@ -13,26 +13,33 @@ from posologist.core.errors import InputError
 from posologist.core.patient import Medication, Patient
 from posologist.core.recommendation import NotChecked
 from posologist.core.values import DrugId
-from posologist.knowledge.contextual import ContextualRule
+from posologist.knowledge.contextual import ContextualRule, asked_groups
 from posologist.knowledge.load import Knowledge
 from posologist.records.fhir_document import release_of
 from posologist.records.fhir_in import read_patient
 from posologist.records.json_tools import child, children, concept_text, day, string
 from posologist.records.rxnorm import RxNormMap
+from posologist.serve.hooks.bundles import is_empty_search, unpack
 from posologist.serve.hooks.requests import HookRequest, Resource
 
 LOOK_BACK_DAYS = 100  # how long a dispensed or given medicine counts as taken; the PDDI-CDS guide's rolling window
 _STANDING_DAYS = 30  # an active order that is older, signed again, is no new order
 _MEDICINES = ("MedicationRequest", "MedicationStatement", "MedicationAdministration", "MedicationDispense")
 _ORDERS = ("MedicationRequest", "MedicationOrder")
+_NO_MEDICINE = frozenset({
+    "Appointment", "AppointmentResponse", "CommunicationRequest", "DeviceRequest", "DiagnosticOrder", "Medication",
+    "NutritionOrder", "ProcedureRequest", "ReferralRequest", "ServiceRequest", "SupplyRequest", "Task",
+    "VisionPrescription",
+})  # fmt: skip
 _LISTS = {
     "Condition": "problem_list_given", "MedicationRequest": "medication_list_given",
     "MedicationStatement": "medication_list_given", "AllergyIntolerance": "allergy_list_given",
 }  # fmt: skip
 _KEYS = {"conditions": "Condition", "medications": "MedicationRequest", "statements": "MedicationStatement",
          "allergies": "AllergyIntolerance"}  # fmt: skip
-_DISPENSED = {"completed": "active", "in-progress": "active", "stopped": "stopped"}
+_NOT_DISPENSED = frozenset({"preparation", "cancelled", "on-hold", "entered-in-error", "declined"})
 _LOCAL = re.compile(r"\b(?:cream|ointment|gel|lotion|topical|ophthalmic|otic|shampoo|(?:eye|ear) drops?)\b")
+_NO_ENTRY = ("an entry that", "a Bundle whose")  # words of `bundles.unpack`
 _UNREAD = ("unreadable", "identity")
 _DATED = ("authoredOn", "effectiveDateTime", "issued", "recordedDate", "whenHandedOver", "dateWritten", "assertedDate")
 
@@ -81,13 +88,14 @@ def asked_of(
     the context's own only if nothing in the prefetch speaks against it.
     """
     drafts = tuple(_as_request(draft) for draft in request.drafts)
-    resources, open_points = _readable(request.prefetch)
+    resources, open_points, unknown = _readable(request.prefetch)
     resources, identity, doubtful = _one_patient(request, drafts, resources)
     as_of = _day_of(drafts, resources, today)
     reader = _Reader(knowledge, rxnorm)
     patient = _read(request.patient_id, resources, reader, as_of)
     patient = _with_lists(patient, request.prefetch)
-    patient = _with_given(patient, as_of, knowledge, rules)
+    lately = _read(request.patient_id, _completed_lately(resources, as_of), reader, as_of)
+    patient = _with_given(patient, lately, as_of, knowledge, rules)
     left_out = _left_out(patient)
     return Asked(
         patient=patient,
@@ -101,7 +109,7 @@ def asked_of(
             *left_out,
         ),
         record_given=any(string(r, "resourceType") != "Patient" for r in resources),
-        doubtful=doubtful or bool(left_out) or _holds_nameless(patient),
+        doubtful=doubtful or unknown or bool(left_out) or _holds_nameless(patient),
     )
 
 
@@ -114,25 +122,19 @@ def _as_request(resource: Resource) -> Resource:
     return {**moved, "resourceType": "MedicationRequest"}
 
 
-def _flat(content: Any) -> Iterator[Resource]:
-    """Resources of a prefetch value: of a Bundle, of a list, or itself."""
-    if isinstance(content, list):
-        for item in content:
-            yield from _flat(item)
-    elif isinstance(content, dict) and content.get("resourceType") == "Bundle":
-        entries = content.get("entry")
-        for entry in entries if isinstance(entries, list) else []:
-            yield from _flat(entry.get("resource", entry) if isinstance(entry, dict) else entry)
-    elif isinstance(content, dict) and isinstance(content.get("resourceType"), str):
-        yield content
+def _readable(prefetch: Mapping[str, Any]) -> tuple[list[Resource], list[NotChecked], bool]:
+    """Resources that our reader takes, dispenses restated; those of other releases are told, not read.
 
-
-def _readable(prefetch: Mapping[str, Any]) -> tuple[list[Resource], list[NotChecked]]:
-    """Resources that our reader takes, dispenses restated; those of other releases are told, not read."""
+    The last value: whether something of the record is there and is not known.
+    """
     found: list[Resource] = []
     left: list[str] = []
-    for content in prefetch.values():
-        for given in _flat(content):
+    partial: list[NotChecked] = []
+    for key, content in prefetch.items():
+        unpacked = unpack(content)
+        left += unpacked.unreadable
+        partial += [_partial(key)] if unpacked.partial else []
+        for given in unpacked.resources:
             resource = _as_request(given)
             if resource["resourceType"] == "OperationOutcome":
                 left.append("an OperationOutcome in place of data")
@@ -146,13 +148,21 @@ def _readable(prefetch: Mapping[str, Any]) -> tuple[list[Resource], list[NotChec
         NotChecked(what=f"left out of the record: {what}", why="it cannot be read", would_need="FHIR R4 resources")
         for what in dict.fromkeys(left)
     ]
-    return found, points
+    return found, [*partial, *points], bool(partial) or any(what.startswith(_NO_ENTRY) for what in left)
+
+
+def _partial(key: str) -> NotChecked:
+    return NotChecked(
+        what=f"prefetch.{key[:60]}: what is on further pages",
+        why="the request brings a part of what the search found",
+        would_need="every page, or the FHIR server on the list of the site",
+    )
 
 
 def _restated(dispense: Resource) -> Iterator[Resource]:
     """A dispense as a statement that the medicine is taken, for the supply or the look-back, whichever is longer."""
-    status = _DISPENSED.get(string(dispense, "status"))
-    if status is None:
+    status = string(dispense, "status")
+    if status in _NOT_DISPENSED:
         return
     handed = string(dispense, "whenHandedOver") or string(dispense, "whenPrepared")
     period: Resource = {}
@@ -163,7 +173,7 @@ def _restated(dispense: Resource) -> Iterator[Resource]:
     kept = {k: v for k, v in dispense.items() if k in ("id", "meta", "subject", "contained") or k.startswith("medic")}
     dosage = dispense.get("dosageInstruction")
     yield {
-        **kept, "resourceType": "MedicationStatement", "status": status,
+        **kept, "resourceType": "MedicationStatement", "status": "stopped" if status == "stopped" else "active",
         **({"effectivePeriod": period} if period else {}), **({"dosage": dosage} if dosage else {}),
     }  # fmt: skip
 
@@ -282,25 +292,44 @@ def _with_lists(patient: Patient, prefetch: Mapping[str, Any]) -> Patient:
     given: dict[str, bool] = {}
     for key, content in prefetch.items():
         for page in content if isinstance(content, list) else [content]:
-            if string(page, "resourceType") == "Bundle" and not page.get("entry"):
+            if is_empty_search(page):
                 links = [string(link, "url") for link in children(page, "link") if string(link, "relation") == "self"]
                 searched = {link.partition("?")[0].rpartition("/")[2] for link in links} | {_KEYS.get(key, "")}
                 given |= {_LISTS[kind]: True for kind in searched if kind in _LISTS}
     return patient.model_copy(update=given) if given else patient
 
 
-def _with_given(patient: Patient, as_of: date, knowledge: Knowledge, rules: Iterable[ContextualRule]) -> Patient:
-    """Administrations of the last days count as taken, for the drugs that contextual rules ask about."""
-    groups = {g for rule in rules for g in (*rule.ordered, *rule.beside)}
+def _completed_lately(resources: list[Resource], as_of: date) -> list[Resource]:
+    """Orders and statements of the last days that were carried out to their end, as if they went on."""
+
+    def is_recent(resource: Resource) -> bool:
+        last = string(child(resource, "effectivePeriod"), "end")
+        dated = (day(last), *(day(string(resource, name)) for name in ("effectiveDateTime", "authoredOn")))
+        return any(d is not None and 0 <= (as_of - d).days <= LOOK_BACK_DAYS for d in dated)
+
+    kept = ("MedicationRequest", "MedicationStatement")
+    completed = [r for r in resources if r["resourceType"] in kept and r.get("status") == "completed" and is_recent(r)]
+    going_on = [{k: v for k, v in r.items() if k != "effectivePeriod"} | {"status": "active"} for r in completed]
+    return [*going_on, *(r for r in resources if going_on and r["resourceType"] == "Medication")]
+
+
+def _with_given(
+    patient: Patient, lately: Patient, as_of: date, knowledge: Knowledge, rules: Iterable[ContextualRule]
+) -> Patient:
+    """What was given or completed in the last days counts as taken, for the drugs that contextual rules ask about."""
+    groups = frozenset[str]().union(*(asked_groups(rule) for rule in rules))
+
+    def is_asked_about(medicine: Medication) -> bool:
+        return any(knowledge.groups_of(DrugId(d)) & groups for d in medicine.drugs)
 
     def counted(medicine: Medication) -> Medication:
         recent = medicine.start is None or (as_of - medicine.start).days <= LOOK_BACK_DAYS
-        concerned = any(knowledge.groups_of(DrugId(d)) & groups for d in medicine.drugs)
-        if medicine.kind != "administration" or not recent or not concerned:
+        if medicine.kind != "administration" or not recent or not is_asked_about(medicine):
             return medicine
         return medicine.model_copy(update={"status": "active", "end": None})
 
-    return patient.model_copy(update={"medications": tuple(counted(m) for m in patient.medications)})
+    completed = tuple(m.model_copy(update={"end": None}) for m in lately.medications if is_asked_about(m))
+    return patient.model_copy(update={"medications": (*map(counted, patient.medications), *completed)})
 
 
 def _read_drafts(
@@ -309,7 +338,7 @@ def _read_drafts(
     chosen = {s.rpartition("/")[2] for s in request.selections or ()}
     ids = {string(draft, "id") for draft in drafts}
     all_chosen = request.selections is None or not chosen & ids
-    named = [r for r in resources if r["resourceType"] == "Medication"]
+    named = [r for r in (*drafts, *resources) if r["resourceType"] == "Medication"]
     return tuple(
         _draft(draft, named, reader, as_of, selected=all_chosen or string(draft, "id") in chosen) for draft in drafts
     )
@@ -361,6 +390,11 @@ def _words(medicine: Medication | None, display: str, knowledge: Knowledge) -> s
         often = f" q{24 / medicine.per_day:g}h"
     needed = " as needed" if medicine.as_needed else ""
     return f"{name} {medicine.dose:g} {medicine.dose_unit} {medicine.route}{often}{needed}"
+
+
+def other_orders(drafts: Iterable[Draft]) -> tuple[Draft, ...]:
+    """Drafts that are no order of a medicine, and of no kind that orders something else: they may hide a medicine."""
+    return tuple(d for d in drafts if string(d.resource, "resourceType") not in (*_ORDERS, *_NO_MEDICINE))
 
 
 def medicine_orders(drafts: Iterable[Draft]) -> tuple[Draft, ...]:

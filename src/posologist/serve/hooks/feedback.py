@@ -18,6 +18,7 @@ ReasonCode = Literal[
 WILL_MONITOR: ReasonCode = "will-monitor"
 _MOST = 100
 _LONGEST = 2000
+_AHEAD = timedelta(days=1)
 
 
 class CardDecision(Value):
@@ -40,21 +41,21 @@ class Scheduled(Value):
     basis: str
 
 
-def parse_feedback(body: bytes) -> tuple[CardDecision, ...]:
+def parse_feedback(body: bytes, now: datetime) -> tuple[CardDecision, ...]:
     """The decisions of one post.
 
     Raises
     ------
     InputError
-        If it is not the feedback of CDS Hooks 2.0: card, outcome, and a time for each.
+        If it is not the feedback of CDS Hooks 2.0: card, outcome, and a time for each that has come.
     """
     listed = parse_json(body).get("feedback")
     if not isinstance(listed, list) or not 0 < len(listed) <= _MOST:
         raise InputError(f"is no list of 1 to {_MOST} entries", where="feedback", hint="see the CDS Hooks feedback")
-    return tuple(_decision(entry, f"feedback[{n}]") for n, entry in enumerate(listed))
+    return tuple(_decision(entry, f"feedback[{n}]", now) for n, entry in enumerate(listed))
 
 
-def _decision(entry: Any, where: str) -> CardDecision:
+def _decision(entry: Any, where: str, now: datetime) -> CardDecision:
     if not isinstance(entry, dict):
         raise InputError("is no object", where=where, hint="see the CDS Hooks feedback")
     outcome = entry.get("outcome")
@@ -69,7 +70,7 @@ def _decision(entry: Any, where: str) -> CardDecision:
         reason=reason,
         will_monitor=reason == WILL_MONITOR,
         note=note,
-        at=_moment(entry.get("outcomeTimestamp"), f"{where}.outcomeTimestamp"),
+        at=_moment(entry.get("outcomeTimestamp"), f"{where}.outcomeTimestamp", now),
     )
 
 
@@ -114,21 +115,25 @@ def _reason(given: Any, where: str) -> tuple[ReasonCode | None, str]:
     return own, note
 
 
-def _moment(value: Any, where: str) -> datetime:
+def _moment(value: Any, where: str, now: datetime) -> datetime:
+    """When the action was taken; a clock that is ahead of ours is not believed."""
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else None
-        if found is not None:
-            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        moment = found and (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        pass
+        moment = None
+    if moment is not None and moment > now + _AHEAD:
+        raise InputError("has not come yet", where=where, hint="send when the action was taken")
+    if moment is not None:
+        return moment
     raise InputError("is no ISO time", where=where, hint="send when the action was taken, e.g. 2026-11-20T06:16:20Z")
 
 
 def scheduled(decision: CardDecision, dealt: Dealt) -> tuple[Scheduled, ...]:
-    """What "will monitor" on a card schedules, from the day of the decision; nothing for any other reason."""
+    """What "will monitor" on a card schedules, from the day of the decision, never before the day of the card."""
     if not decision.will_monitor:
         return ()
-    start = decision.at.date()
+    start = max(decision.at.date(), dealt.on)
     steps = [
         Scheduled(
             what=step.what, due=None if step.days is None else start + timedelta(days=step.days), basis=step.basis

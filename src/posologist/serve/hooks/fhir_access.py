@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage
 from time import monotonic
 from typing import IO, Any, Protocol
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from posologist.core.recommendation import NotChecked
 from posologist.records.json_tools import children, string
@@ -120,7 +120,7 @@ def _pages(
 
 def _within(url: str, base: str) -> bool:
     there, here = urlsplit(url), urlsplit(base)
-    if (there.scheme, there.netloc) != (here.scheme, here.netloc) or ".." in there.path:
+    if (there.scheme, there.netloc) != (here.scheme, here.netloc) or ".." in unquote(unquote(there.path)):
         return False
     return there.path == here.path or there.path.startswith(f"{here.path.rstrip('/')}/")
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from posologist.serve.hooks.cards import Dealt
 from posologist.serve.hooks.requests import HookName, HookRequest
 
-_Kept = tuple[datetime, HookName, Dealt]
+_Kept = tuple[datetime, HookName, Dealt, str]
 
 
 class DealtCards:
@@ -22,23 +22,23 @@ class DealtCards:
         self._lock = threading.Lock()
         self._cards: OrderedDict[str, _Kept] = OrderedDict()
 
-    def keep(self, request: HookRequest, cards: Iterable[Dealt], now: datetime) -> None:
-        """Remember what was dealt, and by which hook first."""
+    def keep(self, request: HookRequest, cards: Iterable[Dealt], now: datetime, issuer: str = "") -> None:
+        """Remember what was dealt, by which hook first, and to whom."""
         with self._lock:
             self._forget(now)
             for card in cards:
                 old = self._cards.pop(card.card.uuid, None)
                 hook = request.hook if old is None else old[1]
-                self._cards[card.card.uuid] = (now, hook, card)
+                self._cards[card.card.uuid] = (now, hook, card, issuer)
             while len(self._cards) > self._most:
                 self._cards.popitem(last=False)
 
-    def find(self, uuid: str, now: datetime) -> Dealt | None:
-        """The card of a uuid, if it is still remembered."""
+    def find(self, uuid: str, now: datetime, issuer: str | None = None) -> Dealt | None:
+        """The card of a uuid, if it is still remembered; where an issuer is given, only a card that it was dealt."""
         with self._lock:
             self._forget(now)
             kept = self._cards.get(uuid)
-            return None if kept is None else kept[2]
+            return None if kept is None or issuer not in (None, kept[3]) else kept[2]
 
     def shown_before(self, request: HookRequest, now: datetime) -> frozenset[str]:
         """Cards about this patient that order-select has shown when its order comes to be signed."""
@@ -48,13 +48,13 @@ class DealtCards:
             self._forget(now)
             return frozenset(
                 uuid
-                for uuid, (_, hook, dealt) in self._cards.items()
+                for uuid, (_, hook, dealt, _) in self._cards.items()
                 if hook == "order-select" and dealt.patient_id == request.patient_id
             )
 
     def _forget(self, now: datetime) -> None:
         while self._cards:
-            uuid, (when, _, _) = next(iter(self._cards.items()))
+            uuid, (when, _, _, _) = next(iter(self._cards.items()))
             if now - when <= self._keeps:
                 return
             del self._cards[uuid]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 from posologist.core.errors import InputError
+from posologist.serve.hooks.bundles import with_own_references
 
 Resource = dict[str, Any]
 HookName = Literal["patient-view", "order-select", "order-sign"]
@@ -90,11 +91,11 @@ def parse_json(body: bytes) -> Resource:
     Raises
     ------
     InputError
-        If it is not UTF-8, not JSON, nested beyond reason, or no object.
+        If it is not UTF-8, not JSON, nested beyond reason, no object, or names a member twice.
     """
     try:
         text = body.decode("utf-8-sig")
-        document = json.loads(text, parse_constant=_no_constant)
+        document = json.loads(text, parse_constant=_no_constant, parse_float=_number, object_pairs_hook=_members)
         if "\\u" in text:
             document = json.loads(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
     except UnicodeDecodeError as error:
@@ -112,6 +113,22 @@ def parse_json(body: bytes) -> Resource:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> Resource:
+    """An object; a member that stands twice would silently take the place of the first."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        twice = next(name for n, (name, _) in enumerate(pairs) if name in dict(pairs[:n]))
+        raise ValueError(f"the member '{twice[:40]}' stands twice")
+    return made
 
 
 def _too_deep(document: Any, deepest: int) -> bool:
@@ -168,7 +185,7 @@ def _drafts(context: Resource) -> tuple[Resource, ...]:
         _refuse("is not a Bundle with a list of entries", "context.draftOrders", "send a Bundle with the draft orders")
     if len(entries) > MOST_DRAFTS:
         _refuse(f"holds more than {MOST_DRAFTS} orders", "context.draftOrders", "send the orders of one task")
-    return tuple(_draft(entry, place) for place, entry in enumerate(entries))
+    return tuple(_draft(entry, place) for place, entry in enumerate(with_own_references(entries)))
 
 
 def _draft(entry: Any, place: int) -> Resource:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -28,8 +29,11 @@ from posologist.serve.hooks.schema import CARDS_SCHEMA, FEEDBACK_SCHEMA, request
 from posologist.serve.hooks.tokens import Caller, FetchKeys, Issuer, Seen, TokenRefused, verify
 from posologist.serve.problems import status_of
 from posologist.serve.refusals import StoreError
+from posologist.serve.refused import TooMuchError
 
 Body = Mapping[str, Any]
+LOOPBACK = "this machine"
+"""Among the origins: the pages that this machine serves, at any port."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class HooksSettings:
     """What a site sets. Without `issuers` nobody can sign; `signed` True then refuses every hook.
 
     `signed_feedback` False accepts feedback without a token too, on cards that were dealt lately and on no others: some
-    clients sign their hooks only. `origins` are the browser origins that may call; "*" stands for any, for use on
-    one's own machine.
+    clients sign their hooks only. `origins` are the browser origins that may call; `LOOPBACK` among them stands for the
+    pages of one's own machine. `secret` goes into the uuids of cards: only who was dealt a card can name it.
     """
 
     base_url: str
@@ -50,19 +54,51 @@ class HooksSettings:
     place: Place = field(default_factory=Place)
     advice: Settings = field(default_factory=Settings)
     most_bytes: int = 16_000_000
+    secret: str = ""
+
+    def lets_in(self, origin: str) -> bool:
+        """Whether a browser may call from this origin."""
+        return origin in self.origins or (LOOPBACK in self.origins and _is_own_machine(origin))
 
 
-def _no_genome(patient_id: str) -> GeneticProfile | None:
+def _is_own_machine(origin: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+        return parts.scheme in ("http", "https") and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
+class By:
+    """On whose behalf: the client that signed, if it did, and the request's id."""
+
+    caller: Caller | None = None
+    request_id: str = ""
+
+    @property
+    def issuer(self) -> str:
+        """The client's name; empty where nothing is signed."""
+        return "" if self.caller is None else self.caller.iss
+
+
+def _no_genome(by: By, patient_id: str) -> GeneticProfile | None:
     return None
 
 
-def _not_kept(
-    caller: Caller | None, request: HookRequest, asked: bytes, cards: Sequence[Dealt], document: bytes
-) -> None:
+def _not_kept(by: By, request: HookRequest, asked: bytes, cards: Sequence[Dealt], document: bytes) -> None:
     return None
 
 
-def _not_decided(caller: Caller | None, decision: CardDecision, card: Dealt | None, steps: Sequence[Scheduled]) -> None:
+def _not_decided(by: By, decision: CardDecision, card: Dealt | None, steps: Sequence[Scheduled]) -> None:
+    return None
+
+
+def _not_refused(by: By, why: str) -> None:
+    return None
+
+
+def _unlimited(name: str) -> None:
     return None
 
 
@@ -71,14 +107,17 @@ class HookCalls:
     """What the hooks need of the rest of the service. `seen` must remember token ids across restarts.
 
     `keep` stores an answer and `decided` a decision with what it schedules; both may raise, and the client then gets
-    an error rather than an answer that is not on record.
+    an error rather than an answer that is not on record. `refused` notes who was not let in; `limit` counts a request
+    of a client or an address, and raises where there were too many.
     """
 
     knowledge: Knowledge
     seen: Seen
-    genome: Callable[[str], GeneticProfile | None] = _no_genome
-    keep: Callable[[Caller | None, HookRequest, bytes, Sequence[Dealt], bytes], None] = _not_kept
-    decided: Callable[[Caller | None, CardDecision, Dealt | None, Sequence[Scheduled]], None] = _not_decided
+    genome: Callable[[By, str], GeneticProfile | None] = _no_genome
+    keep: Callable[[By, HookRequest, bytes, Sequence[Dealt], bytes], None] = _not_kept
+    decided: Callable[[By, CardDecision, Dealt | None, Sequence[Scheduled]], None] = _not_decided
+    refused: Callable[[By, str], None] = _not_refused
+    limit: Callable[[str], None] = _unlimited
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     today: Callable[[], date] = date.today
     transport: Transport = over_network
@@ -103,13 +142,13 @@ def hooks_router(calls: HookCalls, settings: HooksSettings) -> APIRouter:
             summary=f"Cards for {hook}",
             responses=_answers(CARDS_SCHEMA),
             openapi_extra=_body(request_schema(hook)),
-        )(_posted(house, hook, house.cards))
+        )(_posted(house, hook, house.cards, signed=settings.signed))
         router.post(
             f"{path}/feedback",
             summary=f"What became of cards of {hook}",
             responses=_answers({"type": "object", "required": ["feedback"]}),
             openapi_extra=_body(FEEDBACK_SCHEMA),
-        )(_posted(house, hook, house.feedback))
+        )(_posted(house, hook, house.feedback, signed=settings.signed, or_none=not settings.signed_feedback))
 
     @router.post("/cds-services/{service:path}", include_in_schema=False)
     def unknown(service: str, request: Request) -> Response:
@@ -131,10 +170,11 @@ def _answers(schema: Body) -> dict[int | str, dict[str, Any]]:
         200: {"content": {"application/json": {"schema": schema}}},
         400: {"description": "The request is not as CDS Hooks says", **_PROBLEM},
         401: {"description": "The request is not signed by a known client", **_PROBLEM},
-        403: {"description": "The patient's consent does not cover it", **_PROBLEM},
+        403: {"description": "The patient's consent, or the list of origins, does not cover it", **_PROBLEM},
         408: {"description": "The request comes too slowly", **_PROBLEM},
         413: {"description": "The request is too large", **_PROBLEM},
         422: {"description": "The answer cannot be held", **_PROBLEM},
+        429: {"description": "Too many requests", **_PROBLEM},
         503: {"description": "The database cannot be used", **_PROBLEM},
     }
 
@@ -143,11 +183,15 @@ def _body(schema: Body) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
+_Do = Callable[[HookName, bytes, By], Body]
+
+
 def _posted(
-    house: _House, hook: HookName, do: Callable[[HookName, bytes, Caller | None], Body]
+    house: _House, hook: HookName, do: _Do, *, signed: bool, or_none: bool = False
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     async def posted(request: Request) -> Response:
-        return await house.serve(request, hook, do)
+        needs = signed and not (or_none and "authorization" not in request.headers)
+        return await house.serve(request, hook, do, signed=needs)
 
     return posted
 
@@ -169,17 +213,16 @@ class _House:
         self._calls = calls
         self._settings = settings
 
-    async def serve(
-        self, request: Request, hook: HookName, do: Callable[[HookName, bytes, Caller | None], Body]
-    ) -> Response:
+    async def serve(self, request: Request, hook: HookName, do: _Do, *, signed: bool) -> Response:
         """Checks who calls, reads the body, and answers; every refusal is a problem document."""
         try:
-            lenient = request.url.path.endswith("/feedback") and not self._settings.signed_feedback
-            caller = await run_in_threadpool(self._caller, request, lenient)
+            by = await run_in_threadpool(self._by, request, signed)
             body = await self._body(request)
-            return self.reply(request, 200, await run_in_threadpool(do, hook, body, caller))
+            return self.reply(request, 200, await run_in_threadpool(do, hook, body, by))
         except _Refused as refused:
             return self.problem(request, refused.status, refused.title, refused.detail)
+        except TooMuchError as error:
+            return self.problem(request, error.status, "Too many requests", str(error))
         except StoreError as error:
             return self.problem(request, status_of(error), "The answer cannot be held", str(error))
         except InputError as error:
@@ -187,34 +230,36 @@ class _House:
         except ClientDisconnect:
             return Response(status_code=400)
 
-    def cards(self, hook: HookName, body: bytes, caller: Caller | None) -> Body:
+    def cards(self, hook: HookName, body: bytes, by: By) -> Body:
         """The cards of one request; kept before they are given out."""
         calls, settings = self._calls, self._settings
         request = parse_request(body, hook=hook)
         fetched = fetch_missing(request, PREFETCH, settings.access, calls.transport)
         completed = replace(request, prefetch=fetched.prefetch)
         now = calls.now()
-        desk = Desk(calls.knowledge, settings.advice, settings.place, calls.today(), calls.rxnorm)
+        secret = "\n".join((settings.secret, by.issuer, request.user_id))  # another's cards are not this user's
+        place = settings.place.model_copy(update={"secret": secret})
+        desk = Desk(calls.knowledge, settings.advice, place, calls.today(), calls.rxnorm)
         dealt = answer(
             completed,
             desk,
-            genome=calls.genome(request.patient_id),
+            genome=calls.genome(by, request.patient_id),
             missing=fetched.missing,
             shown=calls.cards.shown_before(request, now),
         )
         document = {"cards": [d.card.model_dump(mode="json", by_alias=True, exclude_none=True) for d in dealt]}
-        calls.keep(caller, completed, body, dealt, _bytes(document))
-        calls.cards.keep(request, dealt, now)
+        calls.keep(by, completed, body, dealt, _bytes(document))
+        calls.cards.keep(request, dealt, now, by.issuer)
         return document
 
-    def feedback(self, hook: HookName, body: bytes, caller: Caller | None) -> Body:
+    def feedback(self, hook: HookName, body: bytes, by: By) -> Body:
         """Decisions on cards, and what "will monitor" schedules."""
         calls, told = self._calls, []
-        for decision in parse_feedback(body):
-            card = calls.cards.find(decision.card, calls.now())
+        for decision in parse_feedback(body, calls.now()):
+            card = calls.cards.find(decision.card, calls.now(), None if by.caller is None else by.issuer)
             steps = scheduled(decision, card) if card is not None else ()
-            if card is not None or caller is not None or not self._settings.signed:
-                calls.decided(caller, decision, card, steps)
+            if card is not None or by.caller is not None or not self._settings.signed:
+                calls.decided(by, decision, card, steps)
             told.append(
                 {
                     "card": decision.card,
@@ -224,12 +269,20 @@ class _House:
             )
         return {"feedback": told}
 
-    def _caller(self, request: Request, lenient: bool) -> Caller | None:
+    def _by(self, request: Request, signed: bool) -> By:
         settings, calls = self._settings, self._calls
-        if not settings.signed or (lenient and "authorization" not in request.headers):
-            return None
+        nobody = By(request_id=getattr(request.state, "request_id", ""))
+        address = f"address {request.client.host if request.client else 'unknown'}"
+        origin = request.headers.get("origin")
+        if origin is not None and not settings.lets_in(origin):  # also what a browser sends without asking first
+            calls.limit(address)
+            calls.refused(nobody, "the browser's origin is not on the list")
+            raise _Refused(403, "Pages of this origin may not call", "the origin is not on the list of the site")
+        if not signed:
+            calls.limit(address)
+            return nobody
         try:
-            return verify(
+            caller = verify(
                 request.headers.get("authorization", ""),
                 audience=settings.base_url.rstrip("/") + request.url.path.removeprefix(request.scope["root_path"]),
                 issuers=settings.issuers,
@@ -238,7 +291,11 @@ class _House:
                 fetch_keys=calls.fetch_keys,
             )
         except TokenRefused as refused:
+            calls.limit(address)
+            calls.refused(nobody, str(refused))
             raise _Refused(401, "The request is not signed by a known client", str(refused)) from refused
+        calls.limit(f"hooks of {caller.iss}")
+        return replace(nobody, caller=caller)
 
     async def _body(self, request: Request) -> bytes:
         read = bytearray()
@@ -276,7 +333,7 @@ class _House:
     def _headers(self, request: Request) -> dict[str, str]:
         headers = {"Cache-Control": "no-store", "Vary": "Origin"}
         origin = request.headers.get("origin", "")
-        if origin and {origin, "*"} & self._settings.origins:
+        if origin and self._settings.lets_in(origin):
             headers["Access-Control-Allow-Origin"] = origin
             headers["Access-Control-Expose-Headers"] = "X-Request-Id"
         return headers

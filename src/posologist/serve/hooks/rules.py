@@ -30,7 +30,7 @@ from posologist.knowledge.load import Knowledge
 from posologist.recommend.case import Case
 from posologist.recommend.opened import NO_INDICATION, case_of
 from posologist.recommend.order import screen_order
-from posologist.serve.hooks.context import Asked, Draft, medicine_orders
+from posologist.serve.hooks.context import Asked, Draft, medicine_orders, other_orders
 
 _NOT_NEW = "serious, but not new with this order"
 INTERRUPTIVE: tuple[Level, ...] = ("warning", "critical")
@@ -95,12 +95,15 @@ def advice_on(
     before = _known_before(asked.patient, chosen, case)
     found = [n for f in screening.findings if (n := _tiered(f, chosen, case, screening, covered, before)) is not None]
     notices = sorted([*contextual, *found], key=lambda n: (-LEVELS.index(n.level), n.weight, n.title))
+    others = [draft for draft in other_orders(asked.drafts) if draft.selected]
     nameless = [_nameless(draft) for draft in chosen if not draft.words]
+    nameless += [_no_order(draft) for draft in others]
     points = (*asked.open_points, *nameless, *undecided, *(p for p in screening.not_checked if _concerns(p, own)))
     return Advice(
         notices=tuple(notices),
         open_points=tuple(dict.fromkeys(points)),
         unread=any(not d.drugs for d in chosen)
+        or bool(others)
         or asked.doubtful
         or not (asked.record_given and asked.patient.medication_list_given),
         drugs=tuple(sorted(own)),
@@ -126,6 +129,14 @@ def _nameless(draft: Draft) -> NotChecked:
         what=f"the order {draft.reference or draft.display}: every check",
         why="it names no medicine",
         would_need="the medicine, by RxNorm code or name",
+    )
+
+
+def _no_order(draft: Draft) -> NotChecked:
+    return NotChecked(
+        what=f"the order {draft.reference or draft.display}: every check",
+        why="it is no MedicationRequest",
+        would_need="a draft MedicationRequest",
     )
 
 

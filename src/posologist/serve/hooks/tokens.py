@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from time import monotonic
 from typing import Any
 
@@ -31,24 +32,44 @@ FetchKeys = Callable[[str], Mapping[str, Any]]
 
 
 class FetchedKeys:
-    """Fetches the JWKS of a configured address over `transport`, and keeps it for a while."""
+    """Fetches the JWKS of a configured address over `transport`, and keeps it for a while.
 
-    def __init__(self, transport: Transport, *, clock: Callable[[], float] = monotonic, keeps_s: float = 300.0) -> None:
+    A failure is kept too, for a short while: tokens that anyone can write do not make us ask again and again.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        clock: Callable[[], float] = monotonic,
+        keeps_s: float = 300.0,
+        fails_s: float = 10.0,
+    ) -> None:
         self._transport = transport
         self._clock = clock
         self._keeps_s = keeps_s
+        self._fails_s = fails_s
         self._held: dict[str, tuple[float, Mapping[str, Any]]] = {}
+        self._failed: dict[str, float] = {}
 
     def __call__(self, url: str) -> Mapping[str, Any]:
         """The key set. Raises OSError or ValueError when none can be had."""
         held = self._held.get(url)
         if held is not None and self._clock() - held[0] < self._keeps_s:
             return held[1]
+        if self._clock() - self._failed.get(url, -self._fails_s) < self._fails_s:
+            raise ValueError("no key set a moment ago")
+        self._failed[url] = self._clock()
+        found = self._fetched(url)
+        self._held[url] = (self._clock(), found)
+        del self._failed[url]
+        return found
+
+    def _fetched(self, url: str) -> dict[str, Any]:
         status, body = self._transport(url, {"Accept": "application/json"}, _KEYS_TIMEOUT_S, _MOST_KEY_BYTES)
         found = json.loads(body) if status == 200 and len(body) <= _MOST_KEY_BYTES else None
         if not isinstance(found, dict):
             raise ValueError("no key set")
-        self._held[url] = (self._clock(), found)
         return found
 
 
@@ -151,7 +172,7 @@ def _keys(issuer: Issuer, fetch_keys: FetchKeys | None) -> list[Mapping[str, Any
     if held is None and issuer.jwks_url and fetch_keys is not None:
         try:
             held = fetch_keys(issuer.jwks_url)
-        except (OSError, ValueError) as error:
+        except (OSError, HTTPException, ValueError, RecursionError) as error:
             raise TokenRefused("the issuer's keys could not be fetched") from error
     listed = held.get("keys") if isinstance(held, Mapping) else None
     if not isinstance(listed, list):

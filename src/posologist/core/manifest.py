@@ -105,8 +105,8 @@ class IntervalRule(Value):
     """Conformal interval on the margin: from centre - below * spread to centre + above * spread.
 
     split: the centre is the margin, the spread 1. normalised: the spread is the graph's output `spread`. quantile: the
-    centres are the margin plus the graph's outputs `lower` and `upper`. Of several taxonomies the widest side counts, so that the
-    coverage holds in the groups of each.
+    centres are the margin plus the graph's outputs `lower` and `upper`. Of several taxonomies the widest side counts,
+    so that the coverage holds in the groups of each.
     """
 
     method: Literal["none", "split", "normalised", "quantile"]

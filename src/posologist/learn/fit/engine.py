@@ -258,5 +258,7 @@ def _manifest(
 
 
 def _versions() -> dict[str, str]:
-    libraries = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "onnx", "onnxruntime")
-    return {"posologist": VERSION, "python": platform.python_version(), **{name: version(name) for name in libraries}}
+    held = {
+        distribution: version(distribution) for distribution in ("numpy", "lightgbm", "torch", "onnx", "onnxruntime")
+    }
+    return {"posologist": VERSION, "python": platform.python_version(), **held}

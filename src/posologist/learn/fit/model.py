@@ -37,7 +37,7 @@ class Extra:
 
 @dataclass(frozen=True)
 class FittedModel:
-    """Encoder, blended parts and extra outputs; `scale` is the standard deviation of the margin that they were fitted to."""
+    """Encoder, blended parts and extra outputs; `scale` is the standard deviation of the linked outcome."""
 
     encoder: Encoder
     parts: tuple[FittedPart, ...]

@@ -25,7 +25,7 @@ class Spread:
 
 
 def fitted_spread(wanted: Interval, matrix: Matrix, task: Task, margin: Array, fold: Index) -> Spread:
-    """What the interval needs beside the margin; `margin` is cross-fitted and standardised, as the outcome of `task`."""
+    """What the interval needs beside the margin; `margin` is cross-fitted and standardised, as the task's outcome."""
     residual = replace(task, outcome=task.outcome - margin, yes_no=False)
     if wanted.method == "normalised":
         size = np.abs(residual.outcome)
@@ -33,10 +33,9 @@ def fitted_spread(wanted: Interval, matrix: Matrix, task: Task, margin: Array, f
         return _crossed([lambda m, t: _size(wanted, m, t)], matrix, logged, fold)
     if wanted.method == "quantile":
         tail = (1.0 - wanted.level) / 2.0
-        return _crossed(
-            [lambda m, t: _offset(wanted, "lower", tail, m, t), lambda m, t: _offset(wanted, "upper", 1.0 - tail, m, t)],
-            matrix, residual, fold,
-        )  # fmt: skip
+        below: _Fit = lambda m, t: _offset(wanted, "lower", tail, m, t)  # noqa: E731
+        above: _Fit = lambda m, t: _offset(wanted, "upper", 1.0 - tail, m, t)  # noqa: E731
+        return _crossed([below, above], matrix, residual, fold)
     return Spread()
 
 

@@ -231,7 +231,7 @@ def engine(train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
     """What is served: fitted on the training part, asked as a saved model is."""
     from posologist.learn.fit.warfarin_engine import fit
 
-    answers = fit(frame(train), train.target, group=train.patient, seed=seed, quick=quick).answers(frame(test))
+    answers = fit(frame(train), train.target, group=train.patient, seed=seed, quick=quick).predict(frame(test))
     return Scored(answers.value, low=answers.low, high=answers.high, abstained=answers.abstained)
 
 

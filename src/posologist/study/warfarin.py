@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from posologist.learn.tasks.warfarin import DOSE, RACE, SITE, STABLE, UNIT
+from posologist.learn.tasks.warfarin import DOSE, OUTCOME, RACE, SITE, STABLE, UNIT
 from posologist.study.blocks import (
     Array,
     Block,
@@ -17,13 +17,14 @@ from posologist.study.blocks import (
     IntArray,
     Part,
     Scored,
+    Serving,
     bins,
     combined,
     patient_numbers,
 )
 from posologist.study.scores import amount_metrics
 from posologist.study.tables import read_rows
-from posologist.study.warfarin_methods import METHODS
+from posologist.study.warfarin_methods import METHODS, fitted
 
 ID = "PharmGKB Subject ID"
 OUTLIER = 300.0  # mg/week; the table holds one dose of 315, which its users leave out
@@ -172,6 +173,23 @@ BLOCK = Block(
     fairness=("sex", "age", "race"),
     kind="amount",
     quick_rows=1200,
+    serving=Serving(
+        name="warfarin maintenance dose",
+        version="1",
+        outcome=OUTCOME,
+        unit=UNIT,
+        fit=fitted,
+        use=(
+            "a starting estimate of the maintenance dose for a target INR of 2 to 3 in adults, beside the guideline's "
+            "algorithm; the INR decides what is given",
+        ),
+        limits=(
+            "patients whose dose never became stable are not in the table, nor is anybody without a known age",
+            "CYP4F2, rs12777823 and CYP2C9 *5, *6, *8 and *11 (rare here) are not features: the guideline's steps for "
+            "them apply to its algorithm, not to this model",
+            "21 hospitals: at another one the error is larger (see leave-site-out in the evaluation)",
+        ),
+    ),
     notes=(
         "the IWPC formulas were fitted on 4,043 patients of this very table, so that their rows are mostly in-sample, "
         "which favours them; Gage's formula was fitted on other patients",

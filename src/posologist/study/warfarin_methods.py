@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from posologist.knowledge.dosing import AsGiven, GivenDiplotypes, formula_dose
 from posologist.learn.features import Frame, frame_of
 from posologist.learn.tasks.warfarin import SCHEMA, cells_of_csv
 from posologist.study.blocks import Array, Cells, Cohort, Method, Plain, Scored
+
+if TYPE_CHECKING:
+    from posologist.learn.fit.engine import FittedEngine
 
 FIXED = 35.0  # mg/week: 5 mg a day
 _YOUNGEST, _OLDEST = 18.0, 95.0  # years that stand for the youngest and the oldest band
@@ -227,11 +230,16 @@ def stack(seed: int, quick: bool) -> Any:
     return StackingRegressor(members, final_estimator=RidgeCV(np.logspace(-2, 2, 5)), cv=3 if quick else 5)
 
 
-def engine(train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
-    """What is served: fitted on the training part, asked as a saved model is."""
+def fitted(train: Cohort, *, seed: int, quick: bool) -> FittedEngine:
+    """The model that is served, fitted to a cohort."""
     from posologist.learn.fit.warfarin_engine import fit
 
-    answers = fit(frame(train), train.target, group=train.patient, seed=seed, quick=quick).predict(frame(test))
+    return fit(frame(train), train.target, group=train.patient, seed=seed, quick=quick)
+
+
+def engine(train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
+    """What is served: fitted on the training part, asked as a saved model is."""
+    answers = fitted(train, seed=seed, quick=quick).predict(frame(test))
     return Scored(answers.value, low=answers.low, high=answers.high, abstained=answers.abstained)
 
 

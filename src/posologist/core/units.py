@@ -71,7 +71,8 @@ _SPELLINGS = {
     "K/uL": "10*3/uL", "10^3/uL": "10*3/uL", "10^9/L": "10*9/L", "x10^9/L": "10*9/L", "thou/uL": "10*3/uL",
     "IU/L": "[iU]/L", "mIU/L": "m[iU]/L", "uIU/mL": "u[iU]/mL", "mg/24h": "mg", "kgs": "kg", "grams": "g",
     "mg/mmol creat": "mg/mmol", "µg/mg": "ug/mg", "mcg/mg": "ug/mg", "h*mg/L": "h.mg/L", "mg*h/L": "h.mg/L",
-    "mutations/Mb": "{mutations}/Mb", "mut/Mb": "{mutations}/Mb", "mg.h/L": "h.mg/L", "ng*h/mL": "h.ng/mL", "ng.h/mL": "h.ng/mL",
+    "mg.h/L": "h.mg/L", "ng*h/mL": "h.ng/mL", "ng.h/mL": "h.ng/mL",
+    "mutations/Mb": "{mutations}/Mb", "mut/Mb": "{mutations}/Mb",
 }  # fmt: skip
 
 

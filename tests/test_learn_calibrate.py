@@ -87,7 +87,7 @@ def test_a_higher_margin_never_has_a_lower_probability(fit, seed):
     truth = rng.normal(size=60)
     happened = np.concatenate([[0.0, 1.0], rng.random(58) < expit(2.0 * truth[2:])])
     calibration = fit(truth, happened)
-    rising = calibration.probability(np.linspace(-8.0, 8.0, 200))
+    rising = calibration.probability(np.linspace(-4.0, 4.0, 200))
 
     assert ((rising > 0.0) & (rising < 1.0)).all()
     if not isinstance(calibration, Platt) or calibration.slope >= 0.0:

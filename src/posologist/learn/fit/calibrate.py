@@ -109,12 +109,17 @@ def _checked(margin: Any, happened: Any, weight: Any) -> tuple[Array, Array, Arr
     return np.clip(margin, -_FAR, _FAR), happened, weight
 
 
-def fit_platt(margin: Any, happened: Any, weight: Any = None) -> Platt:
-    """Platt's calibration, with his smoothed targets (n + 1) / (n + 2) and 1 / (n + 2)."""
-    margin, happened, weight = _checked(margin, happened, weight)
+def _smoothed(happened: Array, weight: Array) -> Array:
+    """Platt's targets, (n + 1) / (n + 2) and 1 / (n + 2), which keep a fit to well-parted classes finite."""
     n_yes, n_no = weight[happened == 1.0].sum(), weight[happened == 0.0].sum()
-    target = np.where(happened == 1.0, (n_yes + 1.0) / (n_yes + 2.0), 1.0 / (n_no + 2.0))
-    intercept, slope = _logistic(np.stack([np.ones(margin.size), margin], axis=1), target, weight)
+    return np.where(happened == 1.0, (n_yes + 1.0) / (n_yes + 2.0), 1.0 / (n_no + 2.0))
+
+
+def fit_platt(margin: Any, happened: Any, weight: Any = None) -> Platt:
+    """Platt's calibration, with his smoothed targets."""
+    margin, happened, weight = _checked(margin, happened, weight)
+    design = np.stack([np.ones(margin.size), margin], axis=1)
+    intercept, slope = _logistic(design, _smoothed(happened, weight), weight)
     return Platt(slope=float(slope), intercept=float(intercept))
 
 
@@ -127,16 +132,16 @@ def fit_isotonic(margin: Any, happened: Any, weight: Any = None) -> Isotonic:
 
 
 def fit_beta(margin: Any, happened: Any, weight: Any = None) -> Beta:
-    """Beta calibration by maximum likelihood with a, b >= 0."""
+    """Beta calibration by maximum likelihood with a, b >= 0, to Platt's smoothed targets."""
     margin, happened, weight = _checked(margin, happened, weight)
     low, high = _logs(margin)
     design = np.stack([low, -high, np.ones(margin.size)], axis=1)
-    total = weight.sum()
+    target, total = _smoothed(happened, weight), weight.sum()
 
     def loss(beta: Array) -> tuple[float, Array]:
         value = design @ beta
-        gap = weight * (expit(value) - happened)
-        return float(weight @ (np.logaddexp(0.0, value) - happened * value)) / total, design.T @ gap / total
+        gap = weight * (expit(value) - target)
+        return float(weight @ (np.logaddexp(0.0, value) - target * value)) / total, design.T @ gap / total
 
     found = minimize(loss, np.array([1.0, 1.0, 0.0]), jac=True, bounds=[(0.0, None), (0.0, None), (None, None)])
     a, b, c = (float(value) for value in found.x)
@@ -166,9 +171,9 @@ def _logistic(design: Array, target: Array, weight: Array) -> Array:
 
 @dataclass(frozen=True)
 class CalibrationLine:
-    """Slope and intercept of the outcome's log odds on those predicted (1 and 0 are ideal), and calibration in the large.
+    """Slope and intercept of the outcome's log odds on those predicted; 1 and 0 are ideal.
 
-    `in_the_large` is the intercept when the slope is held at 1.
+    `in_the_large`, calibration in the large, is the intercept when the slope is held at 1.
 
     References
     ----------

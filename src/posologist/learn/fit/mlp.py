@@ -25,21 +25,10 @@ from sklearn.utils.validation import (
 )
 
 from posologist.learn.fit.ensemble import Course, Head, Loss, rows_of, train
+from posologist.learn.fit.folds import fifths, group_numbers, held_out
 from posologist.learn.fit.network import ACTIVATIONS, Activation, Array, IntArray, Network, encoding
 
-BoolArray = npt.NDArray[np.bool_]
-
 _FEWEST_HELD_OUT = 5  # rows held out for early stopping; with fewer the network runs all its epochs
-
-
-def held_out(groups: IntArray, stratum: IntArray, *, fraction: float, rng: np.random.RandomState) -> BoolArray:
-    """Rows held out of the fit: whole groups, about `fraction` of the groups of each stratum."""
-    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    chosen = np.zeros(first.size, dtype=bool)
-    for value in np.unique(stratum[first]):
-        members = rng.permutation(np.flatnonzero(stratum[first] == value))
-        chosen[members[: round(fraction * members.size)]] = True
-    return np.asarray(chosen[group])
 
 
 class _NetworkEstimator(BaseEstimator):
@@ -82,8 +71,7 @@ class _NetworkEstimator(BaseEstimator):
         """Fit on checked rows; target has a column for each head, nan where it is not known."""
         self._refuse_settings()
         rng = check_random_state(self.random_state)
-        group = np.arange(len(rows)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-        check_consistent_length(rows, group)
+        group = group_numbers(groups, len(rows))
         out = held_out(group, _stratum(target[:, 0], heads[0]), fraction=self.validation_fraction, rng=rng)
         if out.sum() < _FEWEST_HELD_OUT or (~out).sum() < _FEWEST_HELD_OUT:
             out = np.zeros(len(rows), dtype=bool)
@@ -139,12 +127,10 @@ def _checked(estimator: Any, X: Any, *, reset: bool) -> Array:
 
 
 def _stratum(target: Array, head: Head) -> IntArray:
-    """Class, or fifth of the known target values; -1 where the target is not known."""
-    known = np.isfinite(target)
-    if head.kind == "classes":
-        return np.where(known, target, -1.0).astype(np.int64)
-    edges = np.quantile(target[known], (0.2, 0.4, 0.6, 0.8)) if known.any() else np.zeros(0)
-    return np.where(known, np.searchsorted(edges, np.where(known, target, 0.0)), -1)
+    """Class, or fifth of a number; -1 where the target is not known."""
+    if head.kind == "number":
+        return fifths(target)
+    return np.where(np.isfinite(target), target, -1.0).astype(np.int64)
 
 
 def _scales(target: Array, weight: Array, heads: Sequence[Head]) -> Array:

@@ -11,10 +11,13 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from posologist.learn.fit.engine import FittedEngine
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -170,6 +173,22 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """The model that `train` saves for a task, and what its card says of it.
+
+    `fit` gets the whole table and `seed`, `quick`; what it gives is saved (`learn.fit.engine.FittedEngine`).
+    """
+
+    name: str
+    version: str
+    outcome: str
+    unit: str
+    fit: Callable[..., FittedEngine]
+    use: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Block:
     """A task on one public table.
 
@@ -196,6 +215,12 @@ class Block:
         What the folds are balanced by (None: by site).
     hidden
         Arrays of `extra` that no method may see of the test part.
+    kind
+        Which curves are drawn: calibration, for a probability the decision curve too.
+    fairness
+        Groupings of the fairness table.
+    serving
+        What `train` saves; None: the task has nothing to serve.
     """
 
     task: str
@@ -217,10 +242,11 @@ class Block:
     strata: Callable[[Cohort], IntArray] | None = None
     hidden: tuple[str, ...] = ()
     controls: tuple[Control, ...] = ()
-    fairness: tuple[str, ...] = ()  # groupings of the fairness table
+    fairness: tuple[str, ...] = ()
     kind: Literal["amount", "probability", "policy", "other"] = "amount"
     notes: tuple[str, ...] = ()
     quick_rows: int = 0  # at most so many rows in a quick run; 0: all
+    serving: Serving | None = None
 
 
 def sub_seed(seed: int, *names: object) -> int:

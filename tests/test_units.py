@@ -60,7 +60,7 @@ def test_the_oracle_covers_every_unit_that_it_knows() -> None:
         "ukat/L",
         "m[iU]/L",
     }
-    own |= {"u[iU]/mL", "kg/m2", "m2", "{INR}", "{score}"}
+    own |= {"u[iU]/mL", "kg/m2", "m2", "{INR}", "{score}", "{mutations}/Mb", "1/1000000{Base}"}
 
     assert set(CODES) - set(PINT) - own == set()
 

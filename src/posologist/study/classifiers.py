@@ -1,0 +1,118 @@
+"""Methods for a yes/no outcome: plain models on the task's matrix, calibrated and cut inside the training part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from sklearn.base import clone
+
+from posologist.core.prediction import Schema
+from posologist.learn.features import Encoder, Frame, prepared
+from posologist.learn.fit.calibrate import fit_platt
+from posologist.learn.fit.engine import FittedEngine
+from posologist.learn.fit.folds import fold_of
+from posologist.learn.fit.models import Name, margin_of, plain_model
+from posologist.learn.predict import unlinked
+from posologist.study.blocks import Array, Cohort, IntArray, Scored
+
+FrameOf = Callable[[Cohort], Frame]
+"""The rows of a cohort under the task's schema; a function of a module, so that another process can be given it."""
+
+
+class FitEngine(Protocol):
+    """How a task's engine is fitted (learn/fit/<task>_engine.py)."""
+
+    def __call__(self, frame: Frame, target: Array, *, group: IntArray, seed: int, quick: bool) -> FittedEngine: ...
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A plain model on the matrix that the engine reads too.
+
+    `features` are those that it is given (none: all); the published formula is a column for none of them.
+    """
+
+    name: str
+    model: Name
+    frame: FrameOf
+    features: tuple[str, ...] = ()
+
+    def __call__(self, train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
+        rows, unseen = matrices(narrowed(self.frame(train), self.features), narrowed(self.frame(test), self.features))
+        known = np.isfinite(train.target)
+        target, group = train.target[known].astype(np.int64), train.patient[known]
+        model = plain_model(self.model, "classification", seed=seed, quick=quick)
+        model.fit(rows[known], target, groups=group)
+        crossed = crossed_margin(model.estimator_, rows[known], target, group, seed=seed)
+        return calibrated(crossed, target, margin_of(model, unseen))
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The served blend; its cut comes from margins that did not see the patient."""
+
+    fit: FitEngine
+    frame: FrameOf
+    name: str = "engine"
+
+    def __call__(self, train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
+        known = np.isfinite(train.target)
+        target = train.target[known]
+        fitted = self.fit(self.frame(train).take(known), target, group=train.patient[known], seed=seed, quick=quick)
+        answers = fitted.predict(self.frame(test))
+        cut = balanced_cut(unlinked(fitted.crossed, "logit"), target)
+        return Scored(
+            value=answers.value,
+            low=answers.low,
+            high=answers.high,
+            decision=answers.value >= cut,
+            abstained=answers.abstained,
+        )
+
+
+def narrowed(frame: Frame, features: tuple[str, ...]) -> Frame:
+    """The frame with these features only (none named: all) and without published formulas."""
+    kept = features or frame.schema.names
+    places = [frame.schema.names.index(name) for name in kept]
+    schema = Schema(
+        task=frame.schema.task, version=frame.schema.version, features=tuple(frame.schema.features[j] for j in places)
+    )
+    return Frame(schema, frame.values[:, places])
+
+
+def matrices(train: Frame, test: Frame) -> tuple[Array, Array]:
+    """Both frames as matrices, imputed and scaled by what the training rows say."""
+    encoder = Encoder(train.schema, prepared(train))
+    return encoder.matrix(train.values).astype(np.float64), encoder.matrix(test.values).astype(np.float64)
+
+
+def crossed_margin(estimator: Any, rows: Array, target: IntArray, group: IntArray, *, seed: int) -> Array:
+    """Margin of each training row from an equal estimator that did not see its patient."""
+    fold = fold_of(group, target, n_folds=5, rng=np.random.RandomState(seed))
+    found = np.empty(len(rows))
+    for number in range(5):
+        out = fold == number
+        found[out] = margin_of(clone(estimator).fit(rows[~out], target[~out]), rows[out])
+    return found
+
+
+def calibrated(crossed: Array, target: Array, unseen: Array) -> Scored:
+    """Probabilities and decisions of unseen margins, by what margins of training rows came to."""
+    platt = fit_platt(crossed, target)
+    probability = platt.probability(unseen)
+    return Scored(value=probability, decision=probability >= balanced_cut(platt.probability(crossed), target))
+
+
+def balanced_cut(score: Array, target: Array) -> float:
+    """The score from which "yes" has the best balanced accuracy on these rows."""
+    order = np.argsort(-score, kind="stable")
+    hits = target[order] == 1
+    gain = np.cumsum(hits) / max(hits.sum(), 1) - np.cumsum(~hits) / max((~hits).sum(), 1)
+    ends = np.r_[score[order][1:] != score[order][:-1], True]  # a cut falls between different scores
+    best = int(np.argmax(np.where(ends, gain, -np.inf)))
+    ranked = score[order]
+    below = ranked[best + 1] if best + 1 < len(ranked) else ranked[best] - 1.0
+    return float(0.5 * (ranked[best] + below))

@@ -85,7 +85,7 @@ def to_data(calibration: Calibration) -> dict[str, Any]:
 
 def from_data(data: Mapping[str, Any]) -> Calibration:
     """Calibration from its plain numbers."""
-    kind = data.get("kind")
+    kind = str(data.get("kind"))
     if kind not in _KINDS:
         raise ValueError(f"calibration kind {kind!r}: must be one of {sorted(_KINDS)}")
     numbers = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in data.items() if k != "kind"}

@@ -211,7 +211,7 @@ class TunedRegressor(RegressorMixin, _Tuned):
         return np.asarray(self.estimator_.predict(rows), dtype=np.float64)
 
 
-_BOOSTING = {
+_BOOSTING: dict[str, Any] = {
     "learning_rate": 0.05,
     "min_child_samples": 20,
     "subsample": 0.8,

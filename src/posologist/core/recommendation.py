@@ -10,6 +10,7 @@ from pydantic import Field
 from posologist.core.evidence import Evidence
 from posologist.core.genotype import ExpressedPhenotype, Versions
 from posologist.core.patient import QualityFinding
+from posologist.core.prediction import Prediction
 from posologist.core.regimen import ProductCount
 from posologist.core.settings import Settings
 from posologist.core.statement import Severity
@@ -194,6 +195,29 @@ class GoalDocument(Value):
     because: Because
 
 
+class PublishedScore(Value):
+    """A published score of this patient; `score` is its id on file."""
+
+    score: str
+    text: str
+    quantity: Quantity
+
+
+class Opinion(Value):
+    """What populations teach about one outcome: published scores and rules, and a learned model beside them.
+
+    `model` is None where none was asked; `unasked` says why, `lacking` names the inputs that the record lacks.
+    """
+
+    task: str
+    outcome: str
+    published: Many[PublishedScore] = ()
+    rules: Many[Reason] = ()
+    model: Prediction | None = None
+    unasked: str = ""
+    lacking: Many[str] = ()
+
+
 class Recommendation(Value):
     """Document `posologist/recommendation/1`."""
 
@@ -210,6 +234,7 @@ class Recommendation(Value):
     findings: Many[Finding]
     not_checked: Many[NotChecked]
     assumptions: Many[Reason]
+    opinions: Many[Opinion] = ()
     data_quality: Many[QualityFinding] = ()
     evidence: dict[str, Evidence]
     settings: Settings
@@ -226,6 +251,7 @@ class Screening(Value):
     drugs: Many[DrugId]
     findings: Many[Finding]
     not_checked: Many[NotChecked]
+    opinions: Many[Opinion] = ()
     data_quality: Many[QualityFinding] = ()
     evidence: dict[str, Evidence]
     versions: Versions

@@ -9,7 +9,7 @@ from pydantic import Field
 from posologist.core.dosing import ComputedDose
 from posologist.core.evidence import Evidence
 from posologist.core.genotype import Versions
-from posologist.core.recommendation import Finding, NotChecked, Reason
+from posologist.core.recommendation import Finding, NotChecked, Opinion, Reason
 from posologist.core.regimen import Target
 from posologist.core.twin import TwinRecord
 from posologist.core.values import Because, Contributions, Count, DrugId, Estimate, Many, Quantity, Series, Value
@@ -165,5 +165,6 @@ class DoseDocument(Value):
     findings: Many[Finding] = ()
     not_checked: Many[NotChecked] = ()
     assumptions: Many[Reason] = ()
+    opinions: Many[Opinion] = ()
     evidence: dict[str, Evidence]
     versions: Versions

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from posologist.core.errors import InputError, PosologistError
 from posologist.core.genotype import GeneticProfile
 from posologist.core.patient import Patient
-from posologist.core.recommendation import NotChecked
+from posologist.core.recommendation import NotChecked, cited_keys
 from posologist.core.settings import Settings
 from posologist.core.simulation import DoseDocument, Level
+from posologist.core.values import EvidenceKey
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.models import PkModel
 from posologist.recommend.dose import dose_for
 from posologist.recommend.dose_by_model import Given, dose_by_models
 from posologist.recommend.dose_by_response import dose_by_response, is_response
+from posologist.recommend.learned import Models, has_opinions, opinions_on_drugs
+from posologist.recommend.opened import NO_INDICATION, case_of
 
 
 def dose(
@@ -28,6 +31,7 @@ def dose(
     genome: GeneticProfile | None = None,
     knowledge: Knowledge,
     settings: Settings,
+    learned: Models | None = None,
 ) -> DoseDocument:
     """Regimens of one drug for this patient.
 
@@ -39,6 +43,8 @@ def dose(
     ----------
     model
         The one that has to answer; None: those of the drug that can.
+    learned
+        Served models by their task: what they say stands beside the regimens, among the opinions.
 
     Raises
     ------
@@ -48,6 +54,31 @@ def dose(
         As `dose_by_models` and `dose_for` do.
     """
 
+    document = _regimens(
+        patient, drug_name, given, model=model, indication=indication, target=target, genome=genome,
+        knowledge=knowledge, settings=settings,
+    )  # fmt: skip
+    if not has_opinions((document.drug,)):
+        return document
+    case = case_of(patient, NO_INDICATION, genome=genome, knowledge=knowledge, settings=settings)
+    opinions = opinions_on_drugs(case, (document.drug,), learned or {}, races=patient.race)
+    document = document.model_copy(update={"opinions": opinions})
+    case.ledger.merge({EvidenceKey(key): entry for key, entry in document.evidence.items()})
+    return document.model_copy(update={"evidence": case.ledger.reachable(cited_keys(document))})
+
+
+def _regimens(
+    patient: Patient,
+    drug_name: str,
+    given: Given,
+    *,
+    model: PkModel | None,
+    indication: str | None,
+    target: str | None,
+    genome: GeneticProfile | None,
+    knowledge: Knowledge,
+    settings: Settings,
+) -> DoseDocument:
     def by_models(chosen: Sequence[PkModel]) -> DoseDocument:
         return dose_by_models(
             patient, drug_name, chosen, given, indication=indication, target=target, genome=genome,

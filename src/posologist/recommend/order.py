@@ -18,6 +18,7 @@ from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
 from posologist.recommend.case import Case, Hit
 from posologist.recommend.computed import off_computed
+from posologist.recommend.learned import Models, opinions_on_drugs
 from posologist.recommend.limits import LimitOutcome, amount_in, limits_for
 from posologist.recommend.opened import NO_INDICATION, Opener, case_of
 from posologist.recommend.remarks import contradictions, doubtful_medicines, identity, unread_calls
@@ -51,6 +52,7 @@ def screen_order(
     genome: GeneticProfile | None = None,
     knowledge: Knowledge,
     settings: Settings,
+    models: Models | None = None,
     opened: Opener = case_of,
 ) -> Screening:
     """Findings about one or more orders for this patient; what could not be checked is listed, never silent.
@@ -59,6 +61,8 @@ def screen_order(
     ----------
     orders
         As a prescriber writes them: "warfarin 5 mg po q24h". A drug alone is screened without its dose.
+    models
+        Served models by their task, told beside published scores among the opinions.
     opened
         Opens the case; a server gives one that remembers.
     """
@@ -103,6 +107,7 @@ def screen_order(
         drugs=ordered,
         findings=tuple(sorted(dict.fromkeys(findings), key=lambda f: (SEVERITY_ORDER[f.severity], f.title))),
         not_checked=tuple(dict.fromkeys(open_points)),
+        opinions=opinions_on_drugs(case, ordered, models or {}, races=patient.race),
         data_quality=patient.quality,
         evidence={},
         versions=Versions(posologist=VERSION, knowledge=knowledge.version),

@@ -10,6 +10,7 @@ from posologist.core.patient import Patient
 from posologist.core.recommendation import (
     Finding,
     NotChecked,
+    Opinion,
     Option,
     Reason,
     Recommendation,
@@ -35,6 +36,7 @@ from posologist.recommend.computed import computed_findings
 from posologist.recommend.effects import Scale, scale_of
 from posologist.recommend.gate import gate
 from posologist.recommend.goals import goals_of, shown_goal
+from posologist.recommend.learned import Models, opinions_on_indication
 from posologist.recommend.levels import answered_levels
 from posologist.recommend.opened import Opener, case_of
 from posologist.recommend.rank import Row, member_key, rank
@@ -61,6 +63,7 @@ def recommend(
     settings: Settings | None = None,
     levels: Sequence[LevelRow] = (),
     events: Sequence[EventRow] = (),
+    models: Models | None = None,
     opened: Opener = case_of,
 ) -> Recommendation:
     """Ranked plans for one patient and one indication, with reasons and what was ruled out or not checked.
@@ -77,6 +80,8 @@ def recommend(
         `settings.as_of` is the day of the question; it must be given.
     levels, events
         Drug levels and administrations: what they say of the medicines that they are of is among the findings.
+    models
+        Served models by their task, told beside published scores among the opinions.
     opened
         Opens the case; a server gives one that remembers.
 
@@ -105,7 +110,8 @@ def recommend(
         *remarks_on(case, patient, call=call, why=why, scale=scale, plans=plans),
         *_empty(case, scale, options, call != "no", ruled_out),
     ]
-    return _document(case, patient, rows, options, missing, findings, ruled_out, scale)
+    opinions = opinions_on_indication(case, models or {}) if is_adult(case) else ()
+    return _document(case, patient, rows, options, missing, findings, ruled_out, scale, opinions)
 
 
 def recommend_many(
@@ -311,6 +317,7 @@ def _document(
     findings: list[Finding],
     ruled_out: list[RuledOut],
     scale: Scale | None,
+    opinions: tuple[Opinion, ...],
 ) -> Recommendation:
     open_points = [*unidentified(case), *not_checked_of(case, present_hits(case)), *missing]
     for row in rows:
@@ -337,6 +344,7 @@ def _document(
         findings=tuple(sorted(findings, key=lambda f: SEVERITY_ORDER[f.severity])),
         not_checked=tuple(dict.fromkeys(open_points)),
         assumptions=(),
+        opinions=opinions,
         data_quality=patient.quality,
         evidence={},
         settings=case.settings,

@@ -15,6 +15,7 @@ from posologist.core.values import Contributions, GeneSymbol, Series
 from posologist.serve import words
 from posologist.serve.charts import curve, interval, number, part_bar
 from posologist.serve.doors import anchor, count
+from posologist.serve.opinion_words import said_of
 
 TABLE_ROWS = 13  # rows of a curve's table twin
 GENE_ORDER = ("matters", "abnormal", "uncertain", "normal", "untested")
@@ -122,6 +123,7 @@ def share_words(made: Environment) -> Environment:
         "quantity": words.quantity, "level": words.level, "lower_first": words.lower_first,
         "phenotype": words.phenotype, "gene": words.gene_words, "gene_short": words.gene_short, "plan": plan_words,
         "sentence": words.sentence, "by_rule": words.by_rule, "rule": words.rule_words,
+        "said": said_of,
     }  # fmt: skip
     made.globals |= {"curve": _curve, "part": _part, "table": rows_of, "fact": fact_value, "severity": words.SEVERITY}
     return made

@@ -20,6 +20,7 @@ from posologist.serve.table import (
     print_estimates,
     print_findings,
     print_not_checked,
+    print_opinions,
     print_series,
 )
 from posologist.serve.words import SEVERITY, quantity, unit
@@ -67,6 +68,7 @@ def print_dose(document: DoseDocument) -> None:
         _print_missed(console, document.missed)
     if document.contributions is not None:
         _print_contributions(console, document.contributions)
+    print_opinions(console, document.opinions)
     print_findings(console, document.findings, tuple(SEVERITY))
     print_not_checked(console, document.not_checked)
     print_assumptions(console, document.assumptions)

@@ -13,6 +13,7 @@ from rich.text import Text
 from posologist.core.recommendation import (
     Finding,
     NotChecked,
+    Opinion,
     Option,
     PatientSummary,
     Reason,
@@ -24,6 +25,7 @@ from posologist.core.simulation import SimulationDocument
 from posologist.core.values import Estimate, Series
 from posologist.serve.charts import interval, number
 from posologist.serve.console import PlainConsole
+from posologist.serve.opinion_words import said_of
 from posologist.serve.words import (
     SEVERITY,
     banner_words,
@@ -62,6 +64,7 @@ def print_table(document: Recommendation) -> None:
         _print_lead(console, document.options[0])
     else:
         line(console, "No plan", "nothing is recommended; the findings above and below say why", "bold red")
+    print_opinions(console, document.opinions)
     _print_ruled_out(console, document)
     print_findings(console, document.findings, ("monitor", "information"))
     print_not_checked(console, document.not_checked)
@@ -113,6 +116,14 @@ def _print_current(console: Console, document: Recommendation) -> None:
         line(console, "Target", f"{document.goal.text.rstrip('.')}{now}")
     for current in document.current:
         line(console, "Now", f"{current.regimen}: {current.action}, {current.how}")
+
+
+def print_opinions(console: Console, opinions: Iterable[Opinion]) -> None:
+    """What populations teach: published scores and rules, and a learned model beside them."""
+    for opinion in opinions:
+        _heading(console, f"{opinion.outcome[:1].upper()}{opinion.outcome[1:]}")
+        for said in said_of(opinion):
+            line(console, "", f"{said.what}: {said.says}" if said.what else said.says)
 
 
 def print_findings(console: Console, findings: Iterable[Finding], severities: Sequence[str]) -> None:
@@ -233,6 +244,7 @@ def print_screening(document: Screening) -> None:
     _print_who(console, document.patient, f"as of {document.as_of}")
     line(console, "Order", "; ".join(document.orders) or "the present medicines")
     line(console, "Checked", ", ".join(document.drugs) or "no drug could be identified")
+    print_opinions(console, document.opinions)
     print_findings(console, document.findings, tuple(SEVERITY))
     print_not_checked(console, document.not_checked)
 

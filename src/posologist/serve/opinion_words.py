@@ -1,0 +1,58 @@
+"""Opinions in words, for the table, the report and the page: published scores first, the learned model beside them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from posologist.core.prediction import Prediction
+from posologist.core.recommendation import Opinion
+from posologist.core.values import EvidenceKey
+from posologist.serve.charts import interval, number
+from posologist.serve.words import level, quantity, unit
+
+_PARTS = 6  # contributions that are told; the others are in the document
+
+
+class Said(NamedTuple):
+    """One line of an opinion: what it is, what it says, and why."""
+
+    what: str
+    says: str
+    because: tuple[EvidenceKey, ...] = ()
+
+
+def said_of(opinion: Opinion) -> tuple[Said, ...]:
+    """The lines of an opinion."""
+    lines = [Said(score.text, quantity(score.quantity), score.quantity.because) for score in opinion.published]
+    lines += [Said("Rule", rule.text, rule.because) for rule in opinion.rules]
+    if opinion.model is not None:
+        lines += _of_model(opinion.model)
+    elif opinion.lacking:
+        lines.append(Said("Model not asked", f"the record lacks {', '.join(opinion.lacking)}"))
+    else:
+        lines.append(Said("Model not asked", opinion.unasked))
+    return tuple(lines)
+
+
+def _of_model(prediction: Prediction) -> list[Said]:
+    name = f"Learned model {prediction.model} ({prediction.label})"
+    if prediction.estimate is None:
+        far = "; ".join(each.text for each in prediction.coverage.far)
+        return [Said(name, f"gives no answer: the patient lies outside its training population ({far})",
+                     prediction.because)]  # fmt: skip
+    estimate = prediction.estimate
+    lines = [
+        Said(name, f"{interval(estimate)} {unit(estimate.unit)}, {level(estimate)} interval", estimate.because),
+        *(Said("Input not used", remark.text, remark.because) for remark in prediction.remarks),
+    ]
+    return lines + _contributions(prediction)
+
+
+def _contributions(prediction: Prediction) -> list[Said]:
+    apart = prediction.contributions
+    if apart is None:
+        return []
+    parts = [f"{part.text} {'+' if part.value >= 0 else '−'}{number(abs(part.value))}" for part in apart.parts[:_PARTS]]
+    more = f"; {len(apart.parts) - _PARTS} smaller ones" if len(apart.parts) > _PARTS else ""
+    told = f"{number(apart.base)} for a typical patient; {'; '.join(parts)}{more}: {number(apart.output)}"
+    return [Said("", f"{prediction.explained}: {told}", apart.because)]

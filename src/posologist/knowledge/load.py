@@ -116,6 +116,7 @@ class Knowledge:
     folder: Path
     gene_folders: tuple[Path, ...]
     model_folders: tuple[Path, ...] = ()
+    learned_folders: tuple[Path, ...] = ()  # saved models, read by `recommend.learned`
     files: Mapping[str, str] = field(default_factory=dict)
     repeated_citations: tuple[str, ...] = ()
     dosing: Mapping[str, GenotypeDose] = field(default_factory=dict)
@@ -126,7 +127,7 @@ class Knowledge:
 
     def models(self, drug: str) -> tuple[PkModel, ...]:
         """The complete population models of one drug, by id."""
-        from posologist.knowledge.models import models_of  # it needs numpy, which reading facts does not
+        from posologist.knowledge.models import models_of  # needs numpy
 
         return tuple(model for model in models_of(drug, self.model_folders) if model.complete)
 
@@ -318,6 +319,7 @@ def load_knowledge(*extra: Path) -> Knowledge:
         folder=package,
         gene_folders=tuple(place for each in folders if (place := each / "genes").is_dir()),
         model_folders=tuple(place for each in folders if (place := each / "models").is_dir()),
+        learned_folders=tuple(manifest.parent for each in folders for manifest in _manifests(each)),
         files={row_id: str(path) for row_id, path in where.items()},
         repeated_citations=tuple(sorted({key for each in documents for key in each.repeated})),
     )
@@ -391,6 +393,10 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*.toml"):
         if not {"genes", "effects"} & set(path.relative_to(folder).parts) and path.name not in coded:
             yield path
+
+
+def _manifests(folder: Path) -> list[Path]:
+    return sorted(folder.glob("learned/*/manifest.json"))
 
 
 def _single(document: Row, key: str, path: Path) -> list[Row]:
@@ -480,9 +486,9 @@ def _version(folders: list[_Folder]) -> str:
             path = folder.folder / name
             if path.exists():
                 digest.update(path.read_bytes())
-        for name in ("models", "effects"):  # read when they are asked for
-            for path in sorted((folder.folder / name).rglob("*.toml")):
-                digest.update(path.read_bytes())
+        later = [path for name in ("models", "effects") for path in sorted((folder.folder / name).rglob("*.toml"))]
+        for path in (*later, *_manifests(folder.folder)):  # read when they are asked for
+            digest.update(path.read_bytes())
     return f"{max(dates, default='undated')}+{digest.hexdigest()[:10]}"
 
 

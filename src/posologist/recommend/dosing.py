@@ -44,7 +44,8 @@ def dose(
     model
         The one that has to answer; None: those of the drug that can.
     learned
-        Served models by their task: what they say stands beside the regimens, among the opinions.
+        Served models by their task: what they say stands beside the regimens, among the opinions; None: those of the
+        knowledge.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def dose(
     if not has_opinions((document.drug,)):
         return document
     case = case_of(patient, NO_INDICATION, genome=genome, knowledge=knowledge, settings=settings)
-    opinions = opinions_on_drugs(case, (document.drug,), learned or {}, races=patient.race)
+    opinions = opinions_on_drugs(case, (document.drug,), learned, races=patient.race)
     document = document.model_copy(update={"opinions": opinions})
     case.ledger.merge({EvidenceKey(key): entry for key, entry in document.evidence.items()})
     return document.model_copy(update={"evidence": case.ledger.reachable(cited_keys(document))})

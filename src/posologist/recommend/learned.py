@@ -7,9 +7,13 @@ here. Without a model of the task the published scores stand alone, and the opin
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from posologist.core.errors import ModelError
 from posologist.core.recommendation import Opinion, PublishedScore, Reason
 from posologist.core.values import DrugId, Quantity
+from posologist.knowledge.load import Knowledge
+from posologist.learn.artefact import load, read_manifest
 from posologist.learn.features import Row
 from posologist.learn.predict import Served
 from posologist.learn.tasks import cardiovascular, immunotherapy, warfarin
@@ -18,6 +22,29 @@ from posologist.recommend.case import Case
 
 Models = Mapping[str, Served]
 """Served models by their task."""
+
+
+def models_of(knowledge: Knowledge) -> Models:
+    """The saved models of the knowledge folders (`learned/NAME`), read when they are first asked for.
+
+    Raises
+    ------
+    ModelError
+        If one is damaged, of a task that this program does not ask, or was trained on other features.
+    """
+    return knowledge.remember("learned models", lambda: _read(knowledge.learned_folders))
+
+
+def _read(folders: Iterable[Path]) -> Models:
+    found: dict[str, Served] = {}
+    for folder in folders:
+        task = read_manifest(folder).task
+        if task not in SCHEMAS:
+            known = ", ".join(sorted(SCHEMAS))
+            raise ModelError(f"no patient is asked about '{task}'", where=str(folder), hint=f"train one of {known}")
+        found[task] = load(folder, schema=SCHEMAS[task])
+    return found
+
 
 SCHEMAS = {task.TASK: task.SCHEMA for task in (cardiovascular, immunotherapy, warfarin)}
 """The features with which this program asks a model of each task."""
@@ -39,8 +66,11 @@ _WARFARIN = DrugId("warfarin")
 _HIGH_BURDEN = 10.0  # mutations/Mb
 
 
-def opinions_on_indication(case: Case, models: Models) -> tuple[Opinion, ...]:
-    """Opinions that belong to the indication, and to a checkpoint inhibitor that is taken now."""
+def opinions_on_indication(case: Case, models: Models | None = None) -> tuple[Opinion, ...]:
+    """Opinions that belong to the indication, and to a checkpoint inhibitor that is taken now.
+
+    `models` None: those of the knowledge.
+    """
     found = []
     if case.indication.id in RISK_SHOWN:
         found.append(_opinion(case, cardiovascular.TASK, _risk_row(case), models))
@@ -53,7 +83,7 @@ def has_opinions(drugs: Sequence[DrugId]) -> bool:
 
 
 def opinions_on_drugs(
-    case: Case, drugs: Sequence[DrugId], models: Models, *, races: Sequence[str] = ()
+    case: Case, drugs: Sequence[DrugId], models: Models | None = None, *, races: Sequence[str] = ()
 ) -> tuple[Opinion, ...]:
     """Opinions that belong to drugs which are ordered or to be dosed; `races` are those of the record."""
     found = []
@@ -63,7 +93,7 @@ def opinions_on_drugs(
     return (*found, *_on_checkpoint(case, drugs, models))
 
 
-def _on_checkpoint(case: Case, drugs: Iterable[DrugId], models: Models) -> tuple[Opinion, ...]:
+def _on_checkpoint(case: Case, drugs: Iterable[DrugId], models: Models | None) -> tuple[Opinion, ...]:
     given = tuple(drugs)
     if immunotherapy.drug_kind(given) is None:
         return ()
@@ -76,8 +106,8 @@ def _risk_row(case: Case) -> Row | Missing:
     return cardiovascular.row_of_patient(case.situation, case.knowledge, ledger=case.ledger)
 
 
-def _opinion(case: Case, task: str, row: Row | Missing, models: Models) -> Opinion:
-    model = models.get(task)
+def _opinion(case: Case, task: str, row: Row | Missing, models: Models | None) -> Opinion:
+    model = (models_of(case.knowledge) if models is None else models).get(task)
     lacking = row.inputs if isinstance(row, Missing) else ()
     asked = None if model is None or isinstance(row, Missing) else model.predict([row], ledger=case.ledger)[0]
     return Opinion(

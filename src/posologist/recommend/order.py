@@ -62,7 +62,7 @@ def screen_order(
     orders
         As a prescriber writes them: "warfarin 5 mg po q24h". A drug alone is screened without its dose.
     models
-        Served models by their task, told beside published scores among the opinions.
+        Served models by their task, told beside published scores among the opinions; None: those of the knowledge.
     opened
         Opens the case; a server gives one that remembers.
     """
@@ -107,7 +107,7 @@ def screen_order(
         drugs=ordered,
         findings=tuple(sorted(dict.fromkeys(findings), key=lambda f: (SEVERITY_ORDER[f.severity], f.title))),
         not_checked=tuple(dict.fromkeys(open_points)),
-        opinions=opinions_on_drugs(case, ordered, models or {}, races=patient.race),
+        opinions=opinions_on_drugs(case, ordered, models, races=patient.race),
         data_quality=patient.quality,
         evidence={},
         versions=Versions(posologist=VERSION, knowledge=knowledge.version),

@@ -81,7 +81,7 @@ def recommend(
     levels, events
         Drug levels and administrations: what they say of the medicines that they are of is among the findings.
     models
-        Served models by their task, told beside published scores among the opinions.
+        Served models by their task, told beside published scores among the opinions; None: those of the knowledge.
     opened
         Opens the case; a server gives one that remembers.
 
@@ -110,7 +110,7 @@ def recommend(
         *remarks_on(case, patient, call=call, why=why, scale=scale, plans=plans),
         *_empty(case, scale, options, call != "no", ruled_out),
     ]
-    opinions = opinions_on_indication(case, models or {}) if is_adult(case) else ()
+    opinions = opinions_on_indication(case, models) if is_adult(case) else ()
     return _document(case, patient, rows, options, missing, findings, ruled_out, scale, opinions)
 
 

@@ -188,6 +188,10 @@ def test_enalapril_starts_with_five_milligrams_once_daily():
         ("metoprolol 50 mg b.i.d.", "metoprolol", 50, "mg", 12, "oral", 0),
         ("methotrexate 15 mg po weekly", "methotrexate", 15, "mg", 168, "oral", 0),
         ("amiodarone 200 mg every other day", "amiodarone", 200, "mg", 48, "oral", 0),
+        ("200 mg iv q21d", "madeupril", 200, "mg", 504, "iv", 0),
+        ("400 mg iv q6w", "madeupril", 400, "mg", 1008, "iv", 0),
+        ("40 mg sc every 2 weeks", "madeupril", 40, "mg", 336, "sc", 0),
+        ("10 mg sc every three weeks", "madeupril", 10, "mg", 504, "sc", 0),
     ],
 )
 def test_an_order_is_read_as_it_is_meant(text, drug, dose, unit, interval, route, hours):

@@ -23,7 +23,7 @@ _AMOUNT = re.compile(
 )
 _BRACKETS = re.compile(r"\[([^\]]*)\]")
 _SPLIT = re.compile(r"\s+/\s+|\s*[+&;]\s*|(?<=[a-z)])/(?=[a-z(])|\s+(?:and|with)\s+|\s+w/\s*")
-_NUMBERED = re.compile(r"nda\d+|\d+[a-z]{1,3}|q\d+h?")
+_NUMBERED = re.compile(r"nda\d+|\d+[a-z]{1,3}|q\d+(?:h|d|w|wk)?")
 _TOKEN = re.compile(r"#?[a-z0-9]+(?:'[a-z]+)?")
 _LONGEST_NAME = 6
 Ingredients = tuple[tuple[DrugId, ...], str]  # of one product, and a remark to print behind them

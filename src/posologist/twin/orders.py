@@ -30,8 +30,11 @@ _ROUTES = (  # spelling, route
     (r"topical(?:ly)?", "topical"),
     (r"by inhalation|inhaled", "inhaled"),
 )
-_FREQUENCIES = (  # spelling, interval in h; None: the number is in the text
-    (r"q\s*(\d+(?:\.\d+)?)\s*h(?:rs?|ours?)?|every\s+(\d+(?:\.\d+)?)\s*h(?:rs?|ours?)?", None),
+_COUNT = r"(?:q\s*|every\s+)(\d+(?:\.\d+)?)\s*"
+_FREQUENCIES = (  # spelling, interval in h, or of one unit where the text says how many
+    (rf"{_COUNT}h(?:rs?|ours?)?", 1.0),
+    (rf"{_COUNT}d(?:ays?)?", 24.0),
+    (rf"{_COUNT}w(?:ks?|eeks?)?", 168.0),
     (r"(?:every other|each second|every second) day|q\.?o\.?d\.?|alternate days", 48.0),
     (r"(?:once|one time|1 time)\s*(?:daily|a day|per day|every day)|o\.?d\.?|q\.?d\.?|q(?:am|pm|hs)|at bedtime|every (?:day|morning|evening|night)|each day", 24.0),  # noqa: E501
     (r"(?:twice|two times|2 times)\s*(?:daily|a day|per day)|b\.?i\.?d\.?|b\.?d\.?", 12.0),
@@ -40,9 +43,10 @@ _FREQUENCIES = (  # spelling, interval in h; None: the number is in the text
     (r"(?:five times|5 times)\s*(?:daily|a day|per day)", 4.8),
     (r"(?:six times|6 times)\s*(?:daily|a day|per day)", 4.0),
     (r"(?:twice|two times|2 times)\s*(?:weekly|a week|per week)", 84.0),
-    (r"(?:once|one time|1 time)\s*(?:weekly|a week|per week|every week)|every week|q\s*1?\s*wk", 168.0),
-    (r"every (?:2|two|other) weeks?|q\s*2\s*wk", 336.0),
-    (r"every (?:4|four) weeks?|q\s*4\s*wk", 672.0),
+    (r"(?:once|one time|1 time)\s*(?:weekly|a week|per week|every week)|every week|q\s*wk", 168.0),
+    (r"every (?:two|other) weeks?", 336.0),
+    (r"every three weeks?", 504.0),
+    (r"every four weeks?", 672.0),
 )  # fmt: skip
 _BARE = ((r"daily", 24.0), (r"weekly", 168.0))  # only where nothing more exact was said
 _EXTENDED = r"e\.?r|x\.?r|xl|s\.?r|c\.?r|cc|la|(?:extended|sustained|modified|prolonged)[- ]release"
@@ -140,7 +144,7 @@ def _interval(said: str, order: str) -> float:
     for spelling, hours in _FREQUENCIES:
         for match in re.finditer(rf"(?<!\w)(?:{spelling})(?!\w)", said, re.IGNORECASE):
             number = next((group for group in match.groups() if group), None)
-            found.add(float(number) if hours is None and number else float(hours or 0.0))
+            found.add(hours * float(number) if number else hours)
     if not found:
         found = {hours for word, hours in _BARE if re.search(rf"\b{word}\b", said, re.IGNORECASE)}
     if len(found) != 1 or 0.0 in found:

@@ -493,6 +493,19 @@ def test_the_follow_up_shows_each_state_and_what_changed_in_the_advice() -> None
     assert "Also scheduled" not in shown_now
 
 
+def test_the_printed_sheet_shows_the_follow_up_s_states_dates_and_results() -> None:
+    html, report = followed_page()
+    sheet = text_of(html.partition('print sheet">')[2].partition("</section>")[0])
+    states = [state for state in report.states if state.item.due is not None]
+
+    assert "Follow-up on 2026-12-19 of plan 1" in sheet
+    assert {state.state for state in states} > {"open"}
+    for state in states:
+        assert f"{state.item.due} {state.state}:" in sheet
+    assert "potassium 5.8 mmol/L (2026-12-18)" in sheet
+    assert f"Advice now: {report.advice.text[:20]}" in sheet
+
+
 def test_every_number_of_the_follow_up_is_traced_and_its_links_lead_to_evidence() -> None:
     html, report = followed_page()
     tags = read(re.sub(r"<(input|link)[^>]*>", "", html))

@@ -157,6 +157,16 @@ def test_the_four_states_of_knowing_look_and_read_differently() -> None:
     assert "No genome was given: no gene is tested" in block(shown(CASES["no-genome"]()), "genes")
 
 
+def test_an_untested_gene_that_a_drug_at_hand_is_checked_by_is_not_folded() -> None:
+    genes = block(shown(CASES["untested-gene"]()), "genes")
+    told, _, folded = genes.partition("<details")
+
+    assert "CYP2D6 not tested, needed for metoprolol" in text_of(told)
+    assert "CYP2D6" not in folded
+    assert "CACNA1S" in folded
+    assert "needed for" not in block(page(), "genes")
+
+
 def test_nothing_recommended_still_offers_to_override_but_nothing_to_accept() -> None:
     html = shown(nothing_recommended())
 

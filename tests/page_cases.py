@@ -134,7 +134,19 @@ def script_in_names() -> Recommendation:
     )  # fmt: skip
 
 
+def untested_gene() -> Recommendation:
+    """CYP2D6 without a result, which metoprolol is checked by."""
+    r = founding()
+    gene = next(g for g in r.profile.values() if g.evidence_state == "not called")
+    asked = NotChecked(
+        what="metoprolol in a poor metaboliser", why="not known: CYP2D6 genotype", would_need="CYP2D6 genotype",
+        drugs=("metoprolol",),
+    )  # fmt: skip
+    return r.model_copy(update={"profile": {**r.profile, "CYP2D6": gene}, "not_checked": (asked, *r.not_checked)})
+
+
 CASES = {
+    "untested-gene": untested_gene,
     "founding": founding, "long-names": long_names, "ten-allergies": ten_allergies, "no-genome": no_genome,
     "nothing-recommended": nothing_recommended, "nothing-checked": nothing_checked, "script": script_in_names,
 }  # fmt: skip

@@ -157,6 +157,16 @@ def test_the_four_states_of_knowing_look_and_read_differently() -> None:
     assert "No genome was given: no gene is tested" in block(shown(CASES["no-genome"]()), "genes")
 
 
+def test_an_untested_gene_that_a_drug_at_hand_is_checked_by_is_not_folded() -> None:
+    genes = block(shown(CASES["untested-gene"]()), "genes")
+    told, _, folded = genes.partition("<details")
+
+    assert "CYP2D6 not tested, needed for metoprolol" in text_of(told)
+    assert "CYP2D6" not in folded
+    assert "CACNA1S" in folded
+    assert "needed for" not in block(page(), "genes")
+
+
 def test_nothing_recommended_still_offers_to_override_but_nothing_to_accept() -> None:
     html = shown(nothing_recommended())
 
@@ -491,6 +501,19 @@ def test_the_follow_up_shows_each_state_and_what_changed_in_the_advice() -> None
     assert "sbp 175 mmHg" in shown_now
     assert "valsartan of the accepted plan would not be started today" in shown_now.lower()
     assert "Also scheduled" not in shown_now
+
+
+def test_the_printed_sheet_shows_the_follow_up_s_states_dates_and_results() -> None:
+    html, report = followed_page()
+    sheet = text_of(html.partition('print sheet">')[2].partition("</section>")[0])
+    states = [state for state in report.states if state.item.due is not None]
+
+    assert "Follow-up on 2026-12-19 of plan 1" in sheet
+    assert {state.state for state in states} > {"open"}
+    for state in states:
+        assert f"{state.item.due} {state.state}:" in sheet
+    assert "potassium 5.8 mmol/L (2026-12-18)" in sheet
+    assert f"Advice now: {report.advice.text[:20]}" in sheet
 
 
 def test_every_number_of_the_follow_up_is_traced_and_its_links_lead_to_evidence() -> None:

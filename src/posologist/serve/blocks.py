@@ -34,6 +34,23 @@ def genes(document: Recommendation) -> list[tuple[GeneSymbol, ExpressedPhenotype
     return sorted(found, key=lambda row: (GENE_ORDER.index(row[2]), row[0]))
 
 
+def wanted_genes(document: Recommendation, options: Iterable[Option]) -> dict[GeneSymbol, tuple[str, ...]]:
+    """Genes without a result that a check of a drug at hand needs (taken, or in one of these plans), with the drugs."""
+    plans = [option.plan for option in options]
+    at_hand = {
+        *(str(current.drug) for current in document.current),
+        *(str(start.drug) for plan in plans for start in plan.start),
+        *(str(drug) for plan in plans for drug in plan.keep),
+    }
+    found: dict[GeneSymbol, tuple[str, ...]] = {}
+    for symbol, gene in document.profile.items():
+        open_points = [n for n in document.not_checked if re.search(rf"(?<![\w-]){symbol}(?![\w-])", n.would_need)]
+        drugs = sorted(at_hand & {drug for point in open_points for drug in point.drugs})
+        if drugs and words.gene_state(gene) == "untested":
+            found[symbol] = tuple(drugs)
+    return found
+
+
 def pressure_is_one_reading(document: Recommendation) -> bool:
     """Whether both pressures are there, of one day and of one freshness, so that they can be shown as one."""
     pair = [fact for fact in document.patient.facts if fact.name in ("sbp", "dbp") and fact.value is not None]

@@ -174,30 +174,15 @@ def recommend(
     from posologist.recommend.pipeline import recommend as run
     from posologist.serve import inputs
 
-    facts = inputs.knowledge_of(knowledge)
-    who, settings = inputs.patient_of(
-        patient,
-        patient_id,
-        knowledge=facts,
-        settings=inputs.settings_of(as_of, guideline=guideline, harm_aversion=harm_aversion),
-        folders=knowledge,
-    )
+    genes = inputs.GivenGenes(genome, profile, sample, absent, outside_calls)
+    chosen = inputs.settings_of(as_of, guideline=guideline, harm_aversion=harm_aversion)
+    facts, who, called, settings = inputs.given_of(patient, patient_id, genes, settings=chosen, folders=knowledge)
     if preferences is not None:
         who = who.model_copy(update={"preferences": inputs.preferences_of(preferences, facts)})
-    genes = inputs.genome_of(
-        genome,
-        profile,
-        sample=sample,
-        absent=absent,
-        outside_calls=outside_calls,
-        patient=who,
-        settings=settings,
-        folders=knowledge,
-    )
     measured = inputs.measured_of(levels, events)
     if as_of is None:
         settings = inputs.up_to_measured(settings, measured)
-    document = run(who, indication, genome=genes, knowledge=facts, settings=settings, **measured)
+    document = run(who, indication, genome=called, knowledge=facts, settings=settings, **measured)
     _write(document, facts, html, fhir)
     if as_json:
         print_json(document)
@@ -238,21 +223,11 @@ def screen(
     from posologist.recommend.order import screen_order
     from posologist.serve import inputs
 
-    facts = inputs.knowledge_of(knowledge)
-    who, settings = inputs.patient_of(
-        patient, patient_id, knowledge=facts, settings=inputs.settings_of(as_of), folders=knowledge
+    genes = inputs.GivenGenes(genome, profile, sample, absent, outside_calls)
+    given = inputs.given_of(patient, patient_id, genes, settings=inputs.settings_of(as_of), folders=knowledge)
+    document = screen_order(
+        given.patient, tuple(order), genome=given.genome, knowledge=given.facts, settings=given.settings
     )
-    genes = inputs.genome_of(
-        genome,
-        profile,
-        sample=sample,
-        absent=absent,
-        outside_calls=outside_calls,
-        patient=who,
-        settings=settings,
-        folders=knowledge,
-    )
-    document = screen_order(who, tuple(order), genome=genes, knowledge=facts, settings=settings)
     if as_json:
         print_json(document)
     else:
@@ -293,24 +268,12 @@ def dose(
     from posologist.serve import inputs
     from posologist.serve.dose_table import print_dose
 
-    facts = inputs.knowledge_of(knowledge)
-    who, settings = inputs.patient_of(
-        patient, patient_id, knowledge=facts, settings=inputs.settings_of(as_of), folders=knowledge
-    )
-    genes = inputs.genome_of(
-        genome,
-        profile,
-        sample=sample,
-        absent=absent,
-        outside_calls=outside_calls,
-        patient=who,
-        settings=settings,
-        folders=knowledge,
-    )
+    genes = inputs.GivenGenes(genome, profile, sample, absent, outside_calls)
+    given = inputs.given_of(patient, patient_id, genes, settings=inputs.settings_of(as_of), folders=knowledge)
     document = cli_twin.dose_answer(
-        who, drug, model=model, levels=levels, events=events, twin=twin, covariates=covariate, mic=mic, at=at,
-        indication=indication, target=target, genome=genes, facts=facts, settings=settings, as_of=as_of,
-        folders=knowledge,
+        given.patient, drug, model=model, levels=levels, events=events, twin=twin, covariates=covariate, mic=mic, at=at,
+        indication=indication, target=target, genome=given.genome, facts=given.facts, settings=given.settings,
+        as_of=as_of, folders=knowledge,
     )  # fmt: skip
     if as_json:
         print_json(document)

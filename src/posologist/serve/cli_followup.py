@@ -9,21 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from posologist.core.errors import InputError
-from posologist.serve.cli_options import (
-    AbsentOption,
-    AsOfOption,
-    EventsOption,
-    GenomeOption,
-    JsonOption,
-    KnowledgeOption,
-    LevelsOption,
-    OutsideOption,
-    PatientIdOption,
-    PatientOption,
-    ProfileOption,
-    SampleOption,
-    print_json,
-)
+from posologist.serve import cli_options as options
 
 if TYPE_CHECKING:
     from posologist.core.recommendation import Recommendation
@@ -37,24 +23,24 @@ verbs = typer.Typer()
     "--profile phenotype.json",
 )
 def follow_up(
-    patient: PatientOption,
+    patient: options.PatientOption,
     decision: Annotated[Path, typer.Option("--decision", help="JSON that `posologist recommend --json` wrote.")],
     started: Annotated[str, typer.Option("--started", help="First day on the plan (YYYY-MM-DD).")],
     rank: Annotated[int, typer.Option("--rank", min=1, help="Which plan was accepted.")] = 1,
     observations: Annotated[
         Path | None, typer.Option("--observations", help="CSV of new results: key or loinc, value, unit, time.")
     ] = None,
-    levels: LevelsOption = None,
-    events: EventsOption = None,
-    genome: GenomeOption = None,
-    profile: ProfileOption = None,
-    sample: SampleOption = None,
-    absent: AbsentOption = "missing",
-    outside_calls: OutsideOption = None,
-    as_of: AsOfOption = None,
-    patient_id: PatientIdOption = None,
-    knowledge: KnowledgeOption = None,
-    as_json: JsonOption = False,
+    levels: options.LevelsOption = None,
+    events: options.EventsOption = None,
+    genome: options.GenomeOption = None,
+    profile: options.ProfileOption = None,
+    sample: options.SampleOption = None,
+    absent: options.AbsentOption = "missing",
+    outside_calls: options.OutsideOption = None,
+    as_of: options.AsOfOption = None,
+    patient_id: options.PatientIdOption = None,
+    knowledge: options.KnowledgeOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """An accepted plan: what is due, overdue or not as expected, and the advice made again with what changed and why.
 
@@ -84,7 +70,7 @@ def follow_up(
         **measured,
     )  # fmt: skip
     if as_json:
-        print_json(report)
+        options.print_json(report)
     else:
         from posologist.serve.followup_table import print_follow_up
 

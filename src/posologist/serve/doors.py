@@ -53,10 +53,13 @@ class Doors:
                 self._above[below].append(key)
 
     def sources(self, keys: Sequence[str]) -> Markup:
-        """Links to the evidence of a claim: the first few by name, the rest folded."""
-        named = [(key, short_source(self._evidence[key])) for key in dict.fromkeys(keys)]
-        shown = Markup(" ").join(self._link(key, name) for key, name in named[:_SHOWN])
-        return Markup('<span class="src">{}{}</span>').format(shown, self._folded(named[_SHOWN:]))
+        """Links to the evidence of a claim: the first few names, each once, the rest folded."""
+        named = {key: short_source(self._evidence[key]) for key in dict.fromkeys(keys)}
+        firsts = {name: key for key, name in reversed(named.items())}
+        shown = [key for key, name in named.items() if firsts[name] == key][:_SHOWN]
+        links = Markup(" ").join(self._link(key, named[key]) for key in shown)
+        rest = [(key, name) for key, name in named.items() if key not in shown]
+        return Markup('<span class="src">{}{}</span>').format(links, self._folded(rest))
 
     def why(self, keys: Sequence[str]) -> Markup:
         """One short link for a claim in a tight place; further reasons are folded."""

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from posologist.core.errors import InputError
 
@@ -20,6 +20,25 @@ if TYPE_CHECKING:
 Absent = Literal["missing", "reference"]
 Build = Literal["auto", "GRCh37", "GRCh38"]
 _PREFERENCE_COLUMNS = ("about", "wish", "points", "cost_per_month")
+
+
+class GivenGenes(NamedTuple):
+    """Where the genes of a question are read."""
+
+    genome: Path | None
+    profile: Path | None
+    sample: str | None
+    absent: Absent
+    outside_calls: Path | None
+
+
+class Given(NamedTuple):
+    """What a question about one patient is answered from."""
+
+    facts: Knowledge
+    patient: Patient
+    genome: GeneticProfile | None
+    settings: Settings
 
 
 def knowledge_of(folders: Sequence[Path] | None) -> Knowledge:
@@ -112,6 +131,19 @@ def genome_of(
         genome, sample=sample, identifiers=identifiers, absent=absent, build=build, outside_calls=outside_calls,
         settings=settings, genes_folder=gene_folders(folders),
     )  # fmt: skip
+
+
+def given_of(
+    patient: Path, patient_id: str | None, genes: GivenGenes, *, settings: Settings, folders: list[Path] | None
+) -> Given:
+    """Facts, record and genes of a question about one patient; the day is settled by the record (`patient_of`)."""
+    facts = knowledge_of(folders)
+    who, settled = patient_of(patient, patient_id, knowledge=facts, settings=settings, folders=folders)
+    called = genome_of(
+        genes.genome, genes.profile, sample=genes.sample, absent=genes.absent, outside_calls=genes.outside_calls,
+        patient=who, settings=settled, folders=folders,
+    )  # fmt: skip
+    return Given(facts, who, called, settled)
 
 
 def gene_folders(folders: list[Path] | None) -> tuple[Path, ...]:

@@ -65,9 +65,13 @@ class GeneChip:
 
 @dataclass(frozen=True, slots=True)
 class GenesView:
-    """Genes by how much they say: those that matter or differ one by one, normal and untested ones together."""
+    """Genes by how much they say: those that matter or differ one by one, normal and untested ones together.
+
+    `wanted` are untested ones that a drug at hand is checked by, each with these drugs: they are never folded.
+    """
 
     telling: tuple[GeneChip, ...]
+    wanted: tuple[tuple[GeneChip, str], ...]
     normal: tuple[GeneChip, ...]
     untested: tuple[GeneChip, ...]
 
@@ -228,10 +232,12 @@ def _banner(document: Recommendation) -> BannerView:
 
 def _genes(document: Recommendation) -> GenesView:
     chips = [GeneChip(symbol, gene, state) for symbol, gene, state in blocks.genes(document)]
+    wanted = blocks.wanted_genes(document, document.options[:MOST_PLANS])
     return GenesView(
+        wanted=tuple((chip, ", ".join(wanted[chip.symbol])) for chip in chips if chip.symbol in wanted),
         telling=tuple(chip for chip in chips if chip.state not in ("normal", "untested")),
         normal=tuple(chip for chip in chips if chip.state == "normal"),
-        untested=tuple(chip for chip in chips if chip.state == "untested"),
+        untested=tuple(chip for chip in chips if chip.state == "untested" and chip.symbol not in wanted),
     )
 
 

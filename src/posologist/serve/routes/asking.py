@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Header
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import Request, cookie_parser
 from starlette.responses import Response
@@ -221,10 +222,16 @@ def _again(kept: bytes) -> Response:
     return response
 
 
-def reply(model: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A value as a JSON response."""
-    body = model.model_dump_json(by_alias=True).encode()
+def reply(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A value, a model or a row of the store, as a JSON response."""
+    kind: Any = type(value)
+    body = _adapter(kind).dump_json(value, by_alias=True)
     return Response(body, status_code=status, media_type="application/json", headers=headers)
+
+
+@lru_cache(maxsize=64)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def is_unchanged(request: Request, etag: str) -> bool:

@@ -23,12 +23,10 @@ from posologist.serve.routes.shapes import (
     Day,
     DecidedOut,
     DecisionIn,
-    DecisionOut,
     DecisionsOut,
-    FollowUpOut,
     FollowUpsOut,
 )
-from posologist.serve.rows import Actor, FollowUpStatus
+from posologist.serve.rows import Actor, FollowUpRow, FollowUpStatus
 
 routes = APIRouter(prefix=API, tags=["decisions"])
 DueBefore = Annotated[Day | None, Query(description="Only what is due before this day.")]
@@ -61,8 +59,7 @@ def decide(
             who, answer_id, body.action, rank=body.rank, reason=body.reason, will_monitor=body.will_monitor,
             note=body.note, order_text=body.order_text, planned=planned, key=key or "",
         )  # fmt: skip
-        follow_ups = tuple(map(FollowUpOut.of, found.follow_ups))
-        return reply(DecidedOut(decision=DecisionOut.of(found.decision), follow_ups=follow_ups), 201)
+        return reply(DecidedOut(decision=found.decision, follow_ups=found.follow_ups), 201)
 
     return once(request, who, key, make)
 
@@ -75,7 +72,7 @@ def list_decisions(
     with here.service.store.work(who) as work:
         rows = work.decisions(patient_id, after=cursor, limit=limit)
     following = next_of(rows, limit, rows[-1].id) if rows else None
-    return reply(DecisionsOut(decisions=tuple(map(DecisionOut.of, rows)), next=following))
+    return reply(DecisionsOut(decisions=rows, next=following))
 
 
 @routes.get("/patients/{patient_id}/follow-up", response_model=FollowUpReport)
@@ -115,7 +112,7 @@ def follow_ups_of_all(
 
 
 @routes.post(
-    "/follow-ups/{follow_up_id}/outcome", response_model=FollowUpOut,
+    "/follow-ups/{follow_up_id}/outcome", response_model=FollowUpRow,
     openapi_extra=described(ClosingIn, {"status": "done", "result": "INR 2.4"}),
 )  # fmt: skip
 def close_follow_up(
@@ -131,7 +128,7 @@ def close_follow_up(
     def make() -> Response:
         with here.service.store.work(who) as work:
             row = work.close_follow_up(follow_up_id, Closing(body.status, body.result))
-        return reply(FollowUpOut.of(row))
+        return reply(row)
 
     return once(request, who, key, make)
 
@@ -149,4 +146,4 @@ def _follow_ups(
         who, patient_id, status=status, due_before=due_before, after=day_after(cursor), limit=limit
     )
     following = next_of(rows, limit, day_cursor(rows[-1].due, rows[-1].id)) if rows else None
-    return reply(FollowUpsOut(follow_ups=tuple(map(FollowUpOut.of, rows)), next=following))
+    return reply(FollowUpsOut(follow_ups=rows, next=following))

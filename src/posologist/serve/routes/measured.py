@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query
@@ -80,10 +80,8 @@ def add_levels(
         _check(here, who, patient_id)
         if isinstance(body, bytes):
             return _told(here.service.add_levels(who, patient_id, body, document=document))
-        for analyte in {row.analyte for row in body.levels}:
-            named(here.service.knowledge.drug, analyte, "analyte")
         rows = [Measurement("level", row.at, row.analyte, row.value, row.unit) for row in body.levels]
-        return _told(here.service.add_measured(who, patient_id, rows))
+        return _of_drugs(here, who, patient_id, rows, "analyte")
 
     return once(request, who, key, make)
 
@@ -107,13 +105,11 @@ def add_administrations(
         _check(here, who, patient_id)
         if isinstance(body, bytes):
             return _told(here.service.add_events(who, patient_id, body, document=document))
-        for drug in {row.drug for row in body.administrations}:
-            named(here.service.knowledge.drug, drug, "drug")
         rows = [
             Measurement("administration", row.at, row.drug, row.amount, row.unit, row.route, row.duration_h)
             for row in body.administrations
         ]
-        return _told(here.service.add_measured(who, patient_id, rows))
+        return _of_drugs(here, who, patient_id, rows, "drug")
 
     return once(request, who, key, make)
 
@@ -161,6 +157,12 @@ def list_measured(
 def _check(here: Door, who: Actor, patient_id: str) -> None:
     with here.service.store.work(who) as work:
         work.check_patient(patient_id)
+
+
+def _of_drugs(here: Door, who: Actor, patient_id: str, rows: Sequence[Measurement], where: str) -> Response:
+    for drug in {row.what for row in rows}:
+        named(here.service.knowledge.drug, drug, where)
+    return _told(here.service.add_measured(who, patient_id, rows))
 
 
 def _told(new: int) -> Response:

@@ -12,7 +12,7 @@ from posologist.serve.access import API
 from posologist.serve.metrics import MEDIA_TYPE
 from posologist.serve.routes.asking import Asker, Door, Here, reply
 from posologist.serve.routes.paging import Limit, NumberCursor, next_of
-from posologist.serve.routes.shapes import AuditOut, AuditPageOut, BreakOut, HealthOut, VerificationOut
+from posologist.serve.routes.shapes import AuditPageOut, BreakOut, HealthOut, VerificationOut
 
 routes = APIRouter(prefix=API, tags=["operations"])
 
@@ -29,7 +29,7 @@ def audit(
     with here.service.store.work(who) as work:
         rows = work.audit_rows(after=int(cursor or 0), limit=limit, patient_id=patient_id)
     following = next_of(rows, limit, str(rows[-1].seq)) if rows else None
-    return reply(AuditPageOut(rows=tuple(map(AuditOut.of, rows)), next=following))
+    return reply(AuditPageOut(rows=rows, next=following))
 
 
 @routes.get("/audit/verification", response_model=VerificationOut)

@@ -24,7 +24,8 @@ from posologist.serve.routes.asking import (
 )
 from posologist.serve.routes.paging import IdCursor, Limit, NumberCursor, id_after, id_cursor, next_of
 from posologist.serve.routes.record_shape import BUNDLE, check_bundle
-from posologist.serve.routes.shapes import ConsentIn, ConsentOut, ConsentsOut, PatientOut, PatientsOut
+from posologist.serve.routes.shapes import ConsentIn, ConsentsOut, PatientOut, PatientsOut
+from posologist.serve.rows import ConsentRow
 
 routes = APIRouter(prefix=API, tags=["patients"])
 PatientId = Annotated[str, Path(min_length=1, max_length=128, description="The Patient resource's id.")]
@@ -94,11 +95,11 @@ def list_consents(
     with here.service.store.work(who) as work:
         rows = work.consents(patient_id, skip=skip, limit=limit)
     following = next_of(rows, limit, str(skip + len(rows)))
-    return reply(ConsentsOut(consents=tuple(map(ConsentOut.of, rows)), next=following))
+    return reply(ConsentsOut(consents=rows, next=following))
 
 
 @routes.put(
-    "/patients/{patient_id}/consents/{purpose}", response_model=ConsentOut,
+    "/patients/{patient_id}/consents/{purpose}", response_model=ConsentRow,
     openapi_extra=described(ConsentIn, {"granted": False}),
 )  # fmt: skip
 def put_consent(
@@ -111,4 +112,4 @@ def put_consent(
     """Consent as the patient gave or refused it now; it counts from the next request on."""
     with here.service.store.work(who) as work:
         row = work.put_consent(patient_id, purpose, granted=body.granted)
-    return reply(ConsentOut.of(row))
+    return reply(row)

@@ -26,10 +26,8 @@ from posologist.serve.rows import (
     DecisionAction,
     DecisionRow,
     FollowUpRow,
-    FollowUpStatus,
     MeasuredKind,
     MeasuredRow,
-    Outcome,
     PatientBrief,
     ReasonCode,
     Role,
@@ -148,24 +146,10 @@ class ConsentIn(_In):
     granted: bool
 
 
-class ConsentOut(_Out):
-    """Consent for one purpose at a time; the newest counts."""
-
-    patient_id: str
-    purpose: str
-    granted: bool
-    at: datetime
-
-    @classmethod
-    def of(cls, row: ConsentRow) -> ConsentOut:
-        """The row as it is told."""
-        return cls.model_validate(row)
-
-
 class ConsentsOut(_Out):
     """A page of a patient's consents, oldest first."""
 
-    consents: tuple[ConsentOut, ...]
+    consents: tuple[ConsentRow, ...]
     next: str | None
 
 
@@ -331,27 +315,6 @@ class DecisionIn(_In):
     planned: tuple[PlannedIn, ...] = Field(default=(), max_length=50)
 
 
-class DecisionOut(_Out):
-    """A decision."""
-
-    id: str
-    answer_id: str
-    patient_id: str
-    rank: int | None
-    action: DecisionAction
-    reason: ReasonCode | None
-    will_monitor: bool
-    note: str
-    order_text: str
-    by: str
-    at: datetime
-
-    @classmethod
-    def of(cls, row: DecisionRow) -> DecisionOut:
-        """The row as it is told."""
-        return cls.model_validate(row)
-
-
 class ClosingIn(_In):
     """What became of a follow-up: what was found, or why it is cancelled."""
 
@@ -359,77 +322,31 @@ class ClosingIn(_In):
     result: Free = ""
 
 
-class FollowUpOut(_Out):
-    """Something to be looked at on a day."""
-
-    id: str
-    decision_id: str
-    patient_id: str
-    what: str
-    due: date
-    kind: str
-    status: FollowUpStatus
-    expected_low: float | None
-    expected_high: float | None
-    unit: str
-    result: str
-    at: datetime
-
-    @classmethod
-    def of(cls, row: FollowUpRow) -> FollowUpOut:
-        """The row as it is told."""
-        return cls.model_validate(row)
-
-
 class DecidedOut(_Out):
     """A decision, and the follow-ups that it scheduled."""
 
-    decision: DecisionOut
-    follow_ups: tuple[FollowUpOut, ...]
+    decision: DecisionRow
+    follow_ups: tuple[FollowUpRow, ...]
 
 
 class DecisionsOut(_Out):
     """A page of a patient's decisions, newest first."""
 
-    decisions: tuple[DecisionOut, ...]
+    decisions: tuple[DecisionRow, ...]
     next: str | None
 
 
 class FollowUpsOut(_Out):
     """A page of follow-ups, by day."""
 
-    follow_ups: tuple[FollowUpOut, ...]
+    follow_ups: tuple[FollowUpRow, ...]
     next: str | None
-
-
-class AuditOut(_Out):
-    """Who did what to what, chained to the row before."""
-
-    seq: int
-    at: datetime
-    actor: str
-    role: str
-    purpose: str
-    action: Literal["C", "R", "U", "E"]
-    entity_type: str
-    entity_id: str
-    patient_id: str
-    outcome: Outcome
-    request_id: str
-    detail: str
-    previous: str
-    hash: str
-
-    @classmethod
-    def of(cls, row: AuditRow) -> AuditOut:
-        """The row as it is told."""
-        return cls.model_validate(row)
 
 
 class AuditPageOut(_Out):
     """A page of the audit chain, oldest first."""
 
-    rows: tuple[AuditOut, ...]
+    rows: tuple[AuditRow, ...]
     next: str | None
 
 

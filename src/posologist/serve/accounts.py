@@ -15,11 +15,12 @@ from datetime import datetime, timedelta
 from threading import BoundedSemaphore
 from typing import Any
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import Select, delete, exists, select
 
 from posologist.core.errors import InputError
-from posologist.serve.refused import ForbiddenError, UnauthorisedError
+from posologist.serve.refused import ForbiddenError, TooMuchError, UnauthorisedError
 from posologist.serve.rows import AccountRow, Actor, Role, SessionRow, TokenRow
+from posologist.serve.security import Limiter
 from posologist.serve.store import Store
 from posologist.serve.tables import accounts, sessions, tokens
 from posologist.serve.transaction import Deed, row_of
@@ -32,6 +33,7 @@ SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 256
 DEVELOPER = "development"
 """The account of development mode; any other account ends that mode."""
 _COST, _BLOCK, _LANES = 2**15, 8, 3  # scrypt N, r, p: 32 MiB, one of OWASP's equivalent settings
+_RESERVED = ("accounts", "anonymous", "hooks", DEVELOPER)
 _AT_ONCE = BoundedSemaphore(4)  # passwords checked at the same time, each with 32 MiB
 _SYSTEM = Actor("accounts", "system", purpose="operations")
 
@@ -68,6 +70,7 @@ class Accounts:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._noting = Limiter(0.5, 30)
 
     def add(self, account: str, *, name: str, role: Role, password: str) -> AccountRow:
         """Hold a new account.
@@ -78,7 +81,8 @@ class Accounts:
             If the id is taken, or the password is too short or too long.
         """
         check_password(password)
-        if not account or len(account) > 64 or not account.isprintable() or account == DEVELOPER:
+        reserved = account in _RESERVED or account.startswith("hooks of ")
+        if not account or len(account) > 64 or not account.isprintable() or account != account.strip() or reserved:
             raise InputError("not an account's id", where="account", hint="give up to 64 plain signs")
         row = AccountRow(account, name or account, role, hash_password(password), disabled=False)
         with self._store.work(_SYSTEM) as work:
@@ -152,6 +156,7 @@ class Accounts:
                 )
             cookie, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
             now = work.now
+            work.connection.execute(delete(sessions).where(sessions.c.expires <= now))
             held = SessionRow(_digest(cookie), row.id, csrf, now, now + SESSION_LASTS, revoked=False)
             work.insert(sessions, dict(vars(held)))
             work.record("C", "session", row.id)
@@ -210,6 +215,19 @@ class Accounts:
             if done:
                 work.record("U", "token", token_id, detail="revoked")
             return done
+
+    def note_refusal(self, account: AccountRow | None, why: str, *, request_id: str = "") -> None:
+        """Leave a row of who was refused before anything was asked of the store.
+
+        Beyond a rate nothing is written, so that nobody fills the chain.
+        """
+        who = Actor("anonymous", "system", request_id=request_id) if account is None else _actor_of(account, request_id)
+        try:
+            self._noting.take(who.id)
+        except TooMuchError:
+            return
+        with self._store.work(who) as work:
+            work.record_refusal(Deed("E", "request", "", outcome="refused", detail=why))
 
     def holder(self, token: str) -> AccountRow:
         """The account of a bearer token.
@@ -281,6 +299,10 @@ _NOBODY = "$".join(["scrypt", str(_COST), str(_BLOCK), str(_LANES), _text(bytes(
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _actor_of(account: AccountRow, request_id: str) -> Actor:
+    return Actor(account.id, account.role, request_id=request_id)
 
 
 def _system(request_id: str) -> Actor:

@@ -54,7 +54,7 @@ class HooksSettings:
     place: Place = field(default_factory=Place)
     advice: Settings = field(default_factory=Settings)
     most_bytes: int = 16_000_000
-    secret: str = ""
+    secret: str = field(default="", repr=False)
 
     def lets_in(self, origin: str) -> bool:
         """Whether a browser may call from this origin."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,27 @@ def test_sessions_that_are_over_are_not_kept(served: Served) -> None:
     served.accounts.sign_in("prescriber", PASSWORD)
 
     assert (before, held()) == (3, 1)
+
+
+def test_of_requests_at_once_with_one_key_one_is_made_and_none_twice(served: Served) -> None:
+    asked = served.ask("POST", "/patients/p1/recommend", json=ASKED)
+    path = f"/answers/{asked.headers['answer-id']}/decisions"
+    override = {"action": "override", "reason": "patient-preference"}
+    before = threading.Barrier(6)
+    told: list[Any] = []
+
+    def send() -> None:
+        before.wait()
+        told.append(served.ask("POST", path, json=override, headers=KEY))
+
+    threads = [threading.Thread(target=send) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    decisions = served.ask("GET", "/patients/p1/decisions").json()["decisions"]
+    made = [one for one in told if one.status_code == 201 and "idempotent-replayed" not in one.headers]
+
+    assert {one.status_code for one in told} <= {201, 409}
+    assert len(made) == 1
+    assert len(decisions) == 1

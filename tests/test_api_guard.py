@@ -149,6 +149,36 @@ def test_no_account_takes_the_name_of_a_part_of_the_system(served: Served, name:
         served.accounts.add(name, name="", role="prescriber", password=PASSWORD)
 
 
+def test_a_token_that_a_token_made_ends_with_it(served: Served) -> None:
+    def status(token: str) -> int:
+        held = {"Authorization": f"Bearer {token}"}
+        return int(TestClient(served.app).get("/api/v1/patients", headers=held).status_code)
+
+    def made(by: str, days: int) -> dict[str, Any]:
+        held = {"Authorization": f"Bearer {by}"}
+        return dict(TestClient(served.app).post("/api/v1/tokens", json={"days": days}, headers=held).json())
+
+    parent = served.accounts.issue_token("prescriber", lasts=timedelta(days=2))
+    child = made(parent.token, 365)
+    grandchild = made(child["token"], 1)
+    before = [status(one) for one in (parent.token, child["token"], grandchild["token"])]
+    served.accounts.revoke_token(parent.id)
+    after = [status(one) for one in (parent.token, child["token"], grandchild["token"], served.tokens["prescriber"])]
+
+    assert child["expires"] == parent.expires.isoformat().replace("+00:00", "Z")
+    assert before == [200, 200, 200]
+    assert after == [401, 401, 401, 200]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/patients/", "/cds-services/x/", "/patients/"])
+def test_no_address_leads_to_where_the_host_header_says(served: Served, path: str) -> None:
+    client = TestClient(served.app, base_url="https://testserver")
+    told = client.get(path, headers={"Host": "evil.example"}, follow_redirects=False)
+
+    assert told.status_code == 404
+    assert "location" not in told.headers
+
+
 def test_sessions_that_are_over_are_not_kept(served: Served) -> None:
     def held() -> int:
         with served.store.work(_SYSTEM) as work:

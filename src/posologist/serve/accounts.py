@@ -185,8 +185,13 @@ class Accounts:
                 work.connection.execute(sessions.update().where(this).values(revoked=True))
                 work.record("U", "session", account, detail="ended")
 
-    def issue_token(self, account: str, *, lasts: timedelta) -> Issued:
-        """A new bearer token of an account.
+    def issue_token(self, account: str, *, lasts: timedelta, by: str = "") -> Issued:
+        """A new bearer token of an account; one that is made by a token ends with it at the latest.
+
+        Parameters
+        ----------
+        by
+            The token that asks for it, if one does.
 
         Raises
         ------
@@ -200,20 +205,30 @@ class Accounts:
         token = TOKEN_PREFIX + secrets.token_urlsafe(32)
         with self._store.work(_SYSTEM) as work:
             row = _open_account(work, account)
-            held = TokenRow(secrets.token_hex(8), row.id, _digest(token), work.now + lasts, revoked=False)
+            maker = _valid(work, by) if by else None
+            until = work.now + lasts
+            held = TokenRow(
+                secrets.token_hex(8), row.id, _digest(token), until if maker is None else min(until, maker.expires),
+                revoked=False, made_by="" if maker is None else maker.id,
+            )  # fmt: skip
             work.insert(tokens, dict(vars(held)))
             work.record("C", "token", held.id, detail=f"of {row.id}")
         return Issued(held.id, token, held.expires)
 
     def revoke_token(self, token_id: str, *, account: str | None = None) -> bool:
-        """End a token; only of this account where one is given. Whether there was such a token."""
+        """End a token and those made by it; only of this account where one is given. Whether there was such a token."""
         with self._store.work(_SYSTEM) as work:
             this = tokens.c.id == token_id
             if account is not None:
                 this = this & (tokens.c.account == account)
-            done = work.connection.execute(tokens.update().where(this).values(revoked=True)).rowcount == 1
-            if done:
-                work.record("U", "token", token_id, detail="revoked")
+            ended = list(work.connection.execute(select(tokens.c.id).where(this)).scalars())
+            done = bool(ended)
+            while ended:
+                work.connection.execute(tokens.update().where(tokens.c.id.in_(ended)).values(revoked=True))
+                for one in ended:
+                    work.record("U", "token", one, detail="revoked")
+                made = tokens.c.made_by.in_(ended) & tokens.c.revoked.is_(False)
+                ended = list(work.connection.execute(select(tokens.c.id).where(made)).scalars())
             return done
 
     def note_refusal(self, account: AccountRow | None, why: str, *, request_id: str = "") -> None:
@@ -238,10 +253,7 @@ class Accounts:
             If it is unknown, expired or revoked, or its account was disabled.
         """
         with self._store.work(_SYSTEM) as work:
-            held = _one(work, TokenRow, select(tokens).where(tokens.c.hash == _digest(token)))
-            if held is None or held.revoked or held.expires <= work.now:
-                raise UnauthorisedError("the token is not valid", hint="get a new one")
-            return _open_account(work, held.account)
+            return _open_account(work, _valid(work, token).account)
 
 
 def check_password(password: str) -> None:
@@ -312,6 +324,13 @@ def _system(request_id: str) -> Actor:
 def _one(work: Work, kind: Any, query: Select[Any]) -> Any:
     found = work.reader.execute(query).one_or_none()
     return None if found is None else row_of(kind, found)
+
+
+def _valid(work: Work, token: str) -> TokenRow:
+    held: TokenRow | None = _one(work, TokenRow, select(tokens).where(tokens.c.hash == _digest(token)))
+    if held is None or held.revoked or held.expires <= work.now:
+        raise UnauthorisedError("the token is not valid", hint="get a new one")
+    return held
 
 
 def _open_account(work: Work, account: str) -> AccountRow:

@@ -171,7 +171,7 @@ class AccountRow:
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A bearer token; only its hash is held. `made_by` is the id of the token by which it was made, if it was by one."""
+    """A bearer token; only its hash is held. `made_by` is the id of the token by which it was made, if by one."""
 
     id: str
     account: str

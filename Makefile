@@ -49,8 +49,9 @@ bench-serve: $(VENV)/.test  ## requests a second over HTTP
 load-test: $(VENV)/.test  ## ten minutes of load: flat memory, no error
 	$(BIN)/python benchmarks/serve.py --minutes 10
 
-fuzz: $(VENV)/.test  ## a hundred thousand mutated VCFs, all genes
+fuzz: $(VENV)/.test  ## a hundred thousand mutated VCFs, all genes; ten thousand mutated hook requests
 	POSOLOGIST_MUTATED_FILES=100000 $(BIN)/python -m pytest tests/test_genome_laws.py -k mutated
+	POSOLOGIST_MUTATIONS=10000 $(BIN)/python -m pytest tests/test_hooks_mutations.py
 
 kill-test: $(VENV)/.test  ## a thousand writers killed at any moment: nothing that was acknowledged is lost
 	POSOLOGIST_KILLS=1000 $(BIN)/python -m pytest tests/test_store.py -k killed_at_any_moment_loses_nothing_that

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hooks import real_request
+from hooks import medicine, order_request, real_request
 from posologist.core.errors import InputError
 from posologist.serve.hook_desk import hook_calls, hooks_in_development, hooks_of_site
 from posologist.serve.service import Service
 from posologist.serve.store import Store
-from serving import Clock, Served, a_server, knowledge
+from serving import DEMO, Clock, Served, a_server, knowledge
 
 ORDER = "warfarin-nsaids-order-sign-no-coordination.json"
 NOW = "2026-11-20T12:00:00Z"
@@ -125,3 +126,21 @@ def test_a_sites_file_with_something_else_is_refused(tmp_path: Path, text: str) 
 
     with pytest.raises(InputError, match="hooks"):
         hooks_of_site(tmp_path / "hooks.toml")
+
+
+@pytest.mark.parametrize(("born", "used"), [("1964-05-02", True), ("1990-01-01", False), ("1964", True)])
+def test_genes_are_not_those_of_somebody_else_of_the_same_id(served: Served, born: str, used: bool) -> None:
+    record = json.loads((DEMO / "patient.json").read_text())
+    person = next(e["resource"] for e in record["entry"] if e["resource"]["resourceType"] == "Patient")
+    person["birthDate"] = "1964-05-02"
+    name = served.add_patient(json.dumps(record).encode())
+    genome = (DEMO / "genome.vcf").read_bytes()
+    done = served.ask("POST", f"/patients/{name}/genome", content=genome, headers={"Content-Type": "text/plain"})
+    order = medicine("0", "clopidogrel 75 MG Oral Tablet", patient=name)
+    asked = order_request(order, {"resourceType": "Patient", "id": name, "gender": "male", "birthDate": born})
+    asked["context"]["patientId"] = name
+
+    cards = served.client.post("/cds-services/posologist-order-sign", json=asked).json()["cards"]
+
+    assert done.status_code == 201
+    assert ("states another birth date" in str(cards)) is not used

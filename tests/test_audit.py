@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,7 +186,8 @@ def test_an_answer_that_was_taken_away_is_found(store: Store) -> None:
     execute(store, "DELETE FROM follow_ups", "DELETE FROM decisions", "DELETE FROM answers")
 
     said = [place.what for place in store.verify().breaks]
-    assert said == ["the answer that it tells of is not there", "the decision that it tells of is not there"]
+    assert said[:2] == ["the answer that it tells of is not there", "the decision that it tells of is not there"]
+    assert all(what.startswith("the trigger ") for what in said[2:])
 
 
 def test_a_row_that_cannot_even_be_read_is_a_break_not_a_crash(tmp_path: Path) -> None:
@@ -196,6 +199,75 @@ def test_a_row_that_cannot_even_be_read_is_a_break_not_a_crash(tmp_path: Path) -
 
     assert store.verify().breaks[0].what == "cannot be read"
     assert store.verify().breaks[0].seq == 4
+
+
+_NOW = "'2026-11-20 12:00:00+00:00'"
+UNTOLD = {
+    "a decision more": (
+        "INSERT INTO decisions SELECT 'x', answer_id, patient_id, rank, action, reason, will_monitor, note, "
+        "order_text, by, at FROM decisions", "1 decision of which the chain does not tell",
+    ),
+    "an answer more": (
+        "INSERT INTO answers SELECT 'x', 77, kind, patient_id, as_of, versions, request, document, created_at "
+        "FROM answers", "1 answer of which the chain does not tell",
+    ),
+    "a consent more": (
+        f"INSERT INTO consents (patient_id, purpose, granted, at) VALUES ('p1', 'research', true, {_NOW})",
+        "1 consents are not as the chain tells",
+    ),
+    "another record": (
+        "UPDATE patients SET digest = (SELECT digest FROM genomes)",
+        "1 patients have another record than the chain tells",
+    ),
+    "another genome": (
+        "UPDATE genomes SET digest = (SELECT digest FROM patients)",
+        "1 patients have another genome than the chain tells",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", UNTOLD)
+def test_what_was_written_beside_the_chain_is_found(store: Store, what: str) -> None:
+    statement, said = UNTOLD[what]
+    with store.work(ANNA) as work:
+        work.put_genome("p1", profile=b"genes", sample="s")  # the record and the genome of `filled` are the same bytes
+    assert store.verify().whole
+
+    execute(store, statement)
+
+    assert [place.what for place in store.verify().breaks] == [said]
+
+
+def test_a_record_or_consent_that_an_administrator_changes_is_found(store: Store) -> None:
+    with store.work(ANNA) as work:
+        work.put_consent("p1", "treatment", granted=False)
+    if store.is_sqlite:
+        execute(store, "DROP TRIGGER contents_no_update", "DROP TRIGGER consents_no_delete")
+    else:
+        execute(store, *[f"ALTER TABLE {table} DISABLE TRIGGER ALL" for table in ("contents", "consents")])
+
+    body = "x'00'" if store.is_sqlite else "'\\x00'"
+    execute(store, f"UPDATE contents SET body = {body}", "DELETE FROM consents")
+
+    said = [place.what for place in store.verify().breaks]
+    assert "the record that it tells of was changed" in said
+    assert "2 consents are not as the chain tells" in said
+    assert "the trigger " in said[-1]
+
+
+def test_a_row_is_not_replaced_by_its_hidden_number(tmp_path: Path) -> None:
+    store = a_store("file", tmp_path)
+    filled(store)
+    columns = {
+        "answers": "'x', 77, kind, patient_id, as_of, versions, request, document, created_at",
+        "contents": "'x', body",
+        "decisions": "'x', answer_id, patient_id, rank, action, reason, will_monitor, note, order_text, by, at",
+    }
+    with closing(sqlite3.connect(str(store.path))) as outside:  # without our pragmas
+        for table, taken in columns.items():
+            names = ", ".join(row[1] for row in outside.execute(f"PRAGMA table_info({table})"))
+            with pytest.raises(sqlite3.IntegrityError, match="never changed"):
+                outside.execute(f"INSERT OR REPLACE INTO {table} (rowid, {names}) SELECT rowid, {taken} FROM {table}")
 
 
 # --- the verb
@@ -222,7 +294,7 @@ def test_audit_verify_ends_with_1_where_the_chain_is_broken(
     assert (good[0], bad[0], as_json[0]) == (0, 1, 1)
     assert "whole" in good[1]
     assert "row 2: rows 2 to 2 are missing" in bad[1]
-    assert json.loads(as_json[1])["breaks"] == [{"seq": 2, "what": "rows 2 to 2 are missing"}]
+    assert json.loads(as_json[1])["breaks"][0] == {"seq": 2, "what": "rows 2 to 2 are missing"}
 
 
 def test_audit_verify_compares_with_the_end_that_was_written_down(

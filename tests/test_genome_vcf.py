@@ -402,3 +402,16 @@ def test_chromosome_names_are_understood() -> None:
     assert [plain_chromosome(n) for n in ("chr1", "1", "CHRX", "NC_000023.10", "chrM", "GL000192.1")] == [
         "1", "1", "X", "X", "MT", "GL000192.1",
     ]  # fmt: skip
+
+
+def test_a_small_file_that_unpacks_to_one_endless_line_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    path = write_vcf(tmp_path / "v.vcf.gz", diplotype_rows(load_gene("CYP2C19"), "*1", "*2"))
+    with gzip.open(path, "rb") as stream:
+        whole = stream.read()
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        stream.write(whole + b"chr10\t1\t.\t")
+        for _ in range(66):
+            stream.write(b"A" * 2**20)
+
+    with pytest.raises(InputError, match="longer than"):
+        call_genome(path)

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -24,6 +24,7 @@ Regions = Mapping[str, tuple[tuple[int, int], ...]]
 
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _MAX_HEADER_LINES = 200_000
+_LONGEST_LINE = 64 * 2**20  # of half a million samples; a small compressed file can hold one without end
 _CHROMOSOMES = frozenset([*map(str, range(1, 23)), "X", "Y", "MT"])
 _REFSEQ = re.compile(r"NC_0000(\d\d)\.\d+$")
 _END = re.compile(rb"(?:^|;)END=(\d{1,12})(?:;|$)")
@@ -348,7 +349,10 @@ def _open(path: Path) -> IO[bytes]:
 
 def _numbered(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     try:
-        yield from enumerate(stream, start=1)
+        for number, line in enumerate(iter(partial(stream.readline, _LONGEST_LINE), b""), start=1):
+            if len(line) == _LONGEST_LINE:
+                raise _not_a_line(path, number, f"the line is longer than {_LONGEST_LINE} bytes")
+            yield number, line
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"the compressed file is broken: {error}", where=str(path), hint="copy it again") from error
 

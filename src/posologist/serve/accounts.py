@@ -15,11 +15,12 @@ from datetime import datetime, timedelta
 from threading import BoundedSemaphore
 from typing import Any
 
-from sqlalchemy import Select, bindparam, exists, select
+from sqlalchemy import Select, bindparam, delete, exists, select
 
 from posologist.core.errors import InputError
-from posologist.serve.refused import ForbiddenError, UnauthorisedError
+from posologist.serve.refused import ForbiddenError, TooMuchError, UnauthorisedError
 from posologist.serve.rows import AccountRow, Actor, Role, SessionRow, TokenRow
+from posologist.serve.security import Limiter
 from posologist.serve.store import Store
 from posologist.serve.tables import accounts, sessions, tokens
 from posologist.serve.transaction import Deed, row_of
@@ -32,6 +33,7 @@ SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 256
 DEVELOPER = "development"
 """The account of development mode; any other account ends that mode."""
 _COST, _BLOCK, _LANES = 2**15, 8, 3  # scrypt N, r, p: 32 MiB, one of OWASP's equivalent settings
+_RESERVED = ("accounts", "anonymous", "hooks", DEVELOPER)
 _AT_ONCE = BoundedSemaphore(4)  # passwords checked at the same time, each with 32 MiB
 _TOKEN = select(tokens).where(tokens.c.hash == bindparam("hash"))
 _ACCOUNT = select(accounts).where(accounts.c.id == bindparam("id"))
@@ -71,6 +73,7 @@ class Accounts:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._noting = Limiter(0.5, 30)
 
     def add(self, account: str, *, name: str, role: Role, password: str) -> AccountRow:
         """Hold a new account.
@@ -81,7 +84,8 @@ class Accounts:
             If the id is taken, or the password is too short or too long.
         """
         check_password(password)
-        if not account or len(account) > 64 or not account.isprintable() or account == DEVELOPER:
+        reserved = account in _RESERVED or account.startswith("hooks of ")
+        if not account or len(account) > 64 or not account.isprintable() or account != account.strip() or reserved:
             raise InputError("not an account's id", where="account", hint="give up to 64 plain signs")
         row = AccountRow(account, name or account, role, hash_password(password), disabled=False)
         with self._store.work(_SYSTEM) as work:
@@ -155,6 +159,7 @@ class Accounts:
                 )
             cookie, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
             now = work.now
+            work.connection.execute(delete(sessions).where(sessions.c.expires <= now))
             held = SessionRow(_digest(cookie), row.id, csrf, now, now + SESSION_LASTS, revoked=False)
             work.insert(sessions, dict(vars(held)))
             work.record("C", "session", row.id)
@@ -183,8 +188,13 @@ class Accounts:
                 work.connection.execute(sessions.update().where(this).values(revoked=True))
                 work.record("U", "session", account, detail="ended")
 
-    def issue_token(self, account: str, *, lasts: timedelta) -> Issued:
-        """A new bearer token of an account.
+    def issue_token(self, account: str, *, lasts: timedelta, by: str = "") -> Issued:
+        """A new bearer token of an account; one that is made by a token ends with it at the latest.
+
+        Parameters
+        ----------
+        by
+            The token that asks for it, if one does.
 
         Raises
         ------
@@ -198,21 +208,44 @@ class Accounts:
         token = TOKEN_PREFIX + secrets.token_urlsafe(32)
         with self._store.work(_SYSTEM) as work:
             row = _open_account(work, account)
-            held = TokenRow(secrets.token_hex(8), row.id, _digest(token), work.now + lasts, revoked=False)
+            maker = _valid(work, by) if by else None
+            until = work.now + lasts
+            held = TokenRow(
+                secrets.token_hex(8), row.id, _digest(token), until if maker is None else min(until, maker.expires),
+                revoked=False, made_by="" if maker is None else maker.id,
+            )  # fmt: skip
             work.insert(tokens, dict(vars(held)))
             work.record("C", "token", held.id, detail=f"of {row.id}")
         return Issued(held.id, token, held.expires)
 
     def revoke_token(self, token_id: str, *, account: str | None = None) -> bool:
-        """End a token; only of this account where one is given. Whether there was such a token."""
+        """End a token and those made by it; only of this account where one is given. Whether there was such a token."""
         with self._store.work(_SYSTEM) as work:
             this = tokens.c.id == token_id
             if account is not None:
                 this = this & (tokens.c.account == account)
-            done = work.connection.execute(tokens.update().where(this).values(revoked=True)).rowcount == 1
-            if done:
-                work.record("U", "token", token_id, detail="revoked")
+            ended = list(work.connection.execute(select(tokens.c.id).where(this)).scalars())
+            done = bool(ended)
+            while ended:
+                work.connection.execute(tokens.update().where(tokens.c.id.in_(ended)).values(revoked=True))
+                for one in ended:
+                    work.record("U", "token", one, detail="revoked")
+                made = tokens.c.made_by.in_(ended) & tokens.c.revoked.is_(False)
+                ended = list(work.connection.execute(select(tokens.c.id).where(made)).scalars())
             return done
+
+    def note_refusal(self, account: AccountRow | None, why: str, *, request_id: str = "") -> None:
+        """Leave a row of who was refused before anything was asked of the store.
+
+        Beyond a rate nothing is written, so that nobody fills the chain.
+        """
+        who = Actor("anonymous", "system", request_id=request_id) if account is None else _actor_of(account, request_id)
+        try:
+            self._noting.take(who.id)
+        except TooMuchError:
+            return
+        with self._store.work(who) as work:
+            work.record_refusal(Deed("E", "request", "", outcome="refused", detail=why))
 
     def holder(self, token: str) -> AccountRow:
         """The account of a bearer token.
@@ -223,10 +256,7 @@ class Accounts:
             If it is unknown, expired or revoked, or its account was disabled.
         """
         with self._store.work(_SYSTEM) as work:
-            held = _one(work, TokenRow, _TOKEN, hash=_digest(token))
-            if held is None or held.revoked or held.expires <= work.now:
-                raise UnauthorisedError("the token is not valid", hint="get a new one")
-            return _open_account(work, held.account)
+            return _open_account(work, _valid(work, token).account)
 
 
 def check_password(password: str) -> None:
@@ -286,6 +316,10 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def _actor_of(account: AccountRow, request_id: str) -> Actor:
+    return Actor(account.id, account.role, request_id=request_id)
+
+
 def _system(request_id: str) -> Actor:
     return Actor(_SYSTEM.id, _SYSTEM.role, purpose=_SYSTEM.purpose, request_id=request_id)
 
@@ -293,6 +327,13 @@ def _system(request_id: str) -> Actor:
 def _one(work: Work, kind: Any, query: Select[Any], **values: str) -> Any:
     found = work.reader.execute(query, values).one_or_none()
     return None if found is None else row_of(kind, found)
+
+
+def _valid(work: Work, token: str) -> TokenRow:
+    held: TokenRow | None = _one(work, TokenRow, _TOKEN, hash=_digest(token))
+    if held is None or held.revoked or held.expires <= work.now:
+        raise UnauthorisedError("the token is not valid", hint="get a new one")
+    return held
 
 
 def _open_account(work: Work, account: str) -> AccountRow:

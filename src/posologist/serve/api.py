@@ -65,7 +65,7 @@ def create_app(
     bounds, metrics = limits or Limits(), Metrics()
     app = FastAPI(
         title="posologist", version=VERSION, summary="The right drug, at the right dose, for this patient, with why.",
-        openapi_url=f"{API}/openapi.json", docs_url=None, redoc_url=None,
+        openapi_url=f"{API}/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False,
         exception_handlers={
             PosologistError: on_own, HTTPException: on_http, RequestValidationError: on_invalid,
         },

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -80,6 +80,10 @@ class Verified:
     def whole(self) -> bool:
         """Whether nothing was changed, removed or added."""
         return not self.breaks
+
+    def with_breaks(self, more: Iterable[Break]) -> Verified:
+        """The same with further places."""
+        return replace(self, breaks=(*self.breaks, *more)[:_MOST_BREAKS])
 
 
 def verify_rows(

@@ -17,12 +17,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from posologist.core.errors import InputError
 from posologist.core.genotype import GeneticProfile
+from posologist.core.recommendation import NotChecked
+from posologist.records.json_tools import string
 from posologist.serve.deciding import Planned
+from posologist.serve.hooks.bundles import unpack
 from posologist.serve.hooks.cards import Dealt, Place
 from posologist.serve.hooks.feedback import CardDecision, Scheduled
 from posologist.serve.hooks.fhir_access import FhirAccess, over_network
 from posologist.serve.hooks.requests import HookRequest
-from posologist.serve.hooks.routes import LOOPBACK, By, HookCalls, HooksSettings
+from posologist.serve.hooks.routes import LOOPBACK, By, Genes, HookCalls, HooksSettings
 from posologist.serve.hooks.tokens import FetchedKeys, Issuer
 from posologist.serve.problems import first_of
 from posologist.serve.refusals import NotFoundError, StoreError
@@ -154,12 +157,20 @@ class _Desk:
         with self._service.store.work(_actor(by)) as work:
             work.record_refusal(Deed("E", "hook", "", outcome="refused", detail=why[:200]))
 
-    def genome(self, by: By, patient_id: str) -> GeneticProfile | None:
+    def genome(self, by: By, request: HookRequest) -> Genes:
+        """The genes of the patient of this id, unless the request says that it is somebody else."""
         try:
-            held = self._service.phenotype(_actor(by), patient_id)
+            held = self._service.phenotype(_actor(by), request.patient_id)
         except NotFoundError:  # the record system knows more patients than we hold
-            return None
-        return None if held is None else GeneticProfile.model_validate_json(held)
+            return Genes()
+        if held is None:
+            return Genes()
+        with self._service.store.work(_actor(by)) as work:
+            born = work.patient(request.patient_id).birth_date
+        stated = _birth_dates(request)
+        if born is not None and stated and born.isoformat() not in stated:
+            return Genes(not_used=(_OTHER_PERSON,))
+        return Genes(GeneticProfile.model_validate_json(held))
 
     def keep(self, by: By, request: HookRequest, asked: bytes, cards: Sequence[Dealt], document: bytes) -> None:
         today, who = self._service.store.now.date(), _actor(by)
@@ -192,6 +203,24 @@ class _Desk:
             planned=[_planned(step, self._service.store.now.date()) for step in steps],
             key=f"card {decision.card} {decision.at.isoformat()}",
         )  # fmt: skip
+
+
+_OTHER_PERSON = NotChecked(
+    what="genes: those that are held under this patient's id",
+    why="the request states another birth date than the record that they belong to",
+    would_need="the same birth date in both",
+)
+
+
+def _birth_dates(request: HookRequest) -> frozenset[str]:
+    """Full birth dates that the request states of its patient."""
+    resources = [one for content in request.prefetch.values() for one in unpack(content).resources]
+    stated = (
+        string(one, "birthDate")
+        for one in resources
+        if one["resourceType"] == "Patient" and one.get("id") == request.patient_id
+    )
+    return frozenset(text for text in stated if len(text) == len("YYYY-MM-DD"))
 
 
 def _planned(step: Scheduled, today: date) -> Planned:

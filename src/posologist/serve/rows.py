@@ -171,13 +171,14 @@ class AccountRow:
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A bearer token; only its hash is held."""
+    """A bearer token; only its hash is held. `made_by` is the id of the token by which it was made, if by one."""
 
     id: str
     account: str
     hash: str
     expires: datetime
     revoked: bool
+    made_by: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,12 @@ from sqlalchemy import URL, Connection, create_engine, event, inspect, make_url,
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from posologist.serve.audit import Verified, answer_id, decision_digest, verify_rows
+from posologist.serve.audit import Verified, verify_rows
 from posologist.serve.refusals import StoreError
-from posologist.serve.rows import Actor, AuditRow, DecisionRow, Head
-from posologist.serve.tables import answers, audit, audit_head, decisions
+from posologist.serve.rows import Actor, AuditRow, Head
+from posologist.serve.tables import audit, audit_head
 from posologist.serve.transaction import Engines, row_of, without_data
+from posologist.serve.verifying import Witness
 from posologist.serve.work import Work
 
 _WAIT_S = 30  # for a connection, and for the lock of another writer
@@ -119,7 +120,7 @@ class Store:
             raise without_data(error) from None
 
     def verify(self, written_down: Head | None = None) -> Verified:
-        """Walk the audit chain, and compare each answer and decision with what the chain says of it.
+        """Walk the audit chain, and compare what is held with what the chain says of it.
 
         Parameters
         ----------
@@ -132,10 +133,11 @@ class Store:
                 found = connection.execute(select(audit_head.c.seq, audit_head.c.hash)).one_or_none()
                 head = Head(0, "missing") if found is None else Head(found.seq, found.hash)
                 rows = connection.execution_options(yield_per=1000).execute(select(audit).order_by(audit.c.seq))
-                return verify_rows(
-                    (row_of(AuditRow, row) for row in rows), head=head, written_down=written_down,
-                    holds=lambda row: _told_wrongly(connection, row),
-                )  # fmt: skip
+                witness = Witness(connection)
+                walked = verify_rows(
+                    (row_of(AuditRow, row) for row in rows), head=head, written_down=written_down, holds=witness.holds
+                )
+                return walked.with_breaks(witness.at_end(walked.last.seq))
         except SQLAlchemyError as error:
             raise without_data(error) from None
 
@@ -241,27 +243,3 @@ def _upgrade(connection: Connection) -> None:
     if not set(MigrationContext.configure(connection).get_current_heads()) <= ours:
         raise StoreError("the database is of a later version", where="database", hint="update posologist")
     command.upgrade(config, "head")
-
-
-def _told_wrongly(connection: Connection, row: AuditRow) -> str:
-    """What is wrong with the answer or decision that a row of the chain says was made; "" if nothing."""
-    if row.action != "C" or row.outcome != "done" or row.entity_type not in ("answer", "decision"):
-        return ""
-    table = answers if row.entity_type == "answer" else decisions
-    found = connection.execute(select(table).where(table.c.id == row.entity_id)).one_or_none()
-    if found is None:
-        return f"the {row.entity_type} that it tells of is not there"
-    if row.entity_type == "answer":
-        made = answer_id(
-            str(found.kind), str(found.patient_id), versions=str(found.versions), request=_as_bytes(found.request),
-            document=_as_bytes(found.document),
-        )  # fmt: skip
-        same = made == row.entity_id and found.patient_id == row.patient_id
-    else:
-        same = decision_digest(row_of(DecisionRow, found)) == row.detail
-    return "" if same else f"the {row.entity_type} that it tells of was changed"
-
-
-def _as_bytes(found: object) -> bytes:
-    """A column of bytes, which somebody may have written a text into."""
-    return found if isinstance(found, bytes) else str(found).encode("utf-8", "surrogatepass")

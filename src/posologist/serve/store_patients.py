@@ -46,11 +46,11 @@ class Patients(Transaction):
         Raises
         ------
         StoreError
-            If the id is empty or too long.
+            If the id is empty, too long, or holds a sign that cannot be shown.
         ConsentRefusedError
             If the patient is known and the consent does not cover the actor's purpose.
         """
-        if not 0 < len(patient_id) <= _LONGEST_ID or not is_storable(patient_id):
+        if not 0 < len(patient_id) <= _LONGEST_ID or not is_storable(patient_id) or not patient_id.isprintable():
             raise StoreError("the patient's id cannot be held", where="Patient.id", hint="give 1 to 128 plain signs")
         digest = hashlib.sha256(bundle).hexdigest()
         connection = self.connection

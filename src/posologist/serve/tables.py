@@ -208,6 +208,7 @@ tokens = Table(
     Column("hash", _id(64), nullable=False, unique=True),
     Column("expires", UtcDateTime, nullable=False),
     Column("revoked", Boolean, nullable=False),
+    Column("made_by", _id(), nullable=False, server_default=""),
 )
 
 sessions = Table(

@@ -132,8 +132,8 @@ def markdown(text: str) -> str:
 
 
 def short(text: str, length: int = SUMMARY_LENGTH) -> str:
-    """The text, cut at a word where it is too long."""
-    line = plain(text)
+    """The text, cut at a word where it is too long; without links, should somebody take it for markdown."""
+    line = plain(text).replace("](", "] (")
     if len(line) <= length:
         return line
     return line[: length - 2].rsplit(" ", 1)[0].rstrip(" ,;:") + " …"

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from posologist.core.errors import InputError
 from posologist.core.genotype import GeneticProfile
+from posologist.core.recommendation import NotChecked
 from posologist.core.settings import Settings
 from posologist.knowledge.load import Knowledge
 from posologist.records.rxnorm import RxNormMap
@@ -54,7 +55,7 @@ class HooksSettings:
     place: Place = field(default_factory=Place)
     advice: Settings = field(default_factory=Settings)
     most_bytes: int = 16_000_000
-    secret: str = ""
+    secret: str = field(default="", repr=False)
 
     def lets_in(self, origin: str) -> bool:
         """Whether a browser may call from this origin."""
@@ -82,8 +83,16 @@ class By:
         return "" if self.caller is None else self.caller.iss
 
 
-def _no_genome(by: By, patient_id: str) -> GeneticProfile | None:
-    return None
+@dataclass(frozen=True)
+class Genes:
+    """The genes that are held of the patient of a request, or why those that are held were not used."""
+
+    profile: GeneticProfile | None = None
+    not_used: tuple[NotChecked, ...] = ()
+
+
+def _no_genome(by: By, request: HookRequest) -> Genes:
+    return Genes()
 
 
 def _not_kept(by: By, request: HookRequest, asked: bytes, cards: Sequence[Dealt], document: bytes) -> None:
@@ -113,7 +122,7 @@ class HookCalls:
 
     knowledge: Knowledge
     seen: Seen
-    genome: Callable[[By, str], GeneticProfile | None] = _no_genome
+    genome: Callable[[By, HookRequest], Genes] = _no_genome
     keep: Callable[[By, HookRequest, bytes, Sequence[Dealt], bytes], None] = _not_kept
     decided: Callable[[By, CardDecision, Dealt | None, Sequence[Scheduled]], None] = _not_decided
     refused: Callable[[By, str], None] = _not_refused
@@ -240,11 +249,12 @@ class _House:
         secret = "\n".join((settings.secret, by.issuer, request.user_id))  # another's cards are not this user's
         place = settings.place.model_copy(update={"secret": secret})
         desk = Desk(calls.knowledge, settings.advice, place, calls.today(), calls.rxnorm)
+        genes = calls.genome(by, completed)
         dealt = answer(
             completed,
             desk,
-            genome=calls.genome(by, request.patient_id),
-            missing=fetched.missing,
+            genome=genes.profile,
+            missing=(*fetched.missing, *genes.not_used),
             shown=calls.cards.shown_before(request, now),
         )
         document = {"cards": [d.card.model_dump(mode="json", by_alias=True, exclude_none=True) for d in dealt]}

@@ -73,6 +73,7 @@ def guest(request: Request, accounts: Accounts, asking: Limiter, allowed: frozen
     request.state.visitor = found.visitor
     asking.take(account.id)
     if account.role not in allowed:
+        accounts.note_refusal(account, f"role: page {request.scope['route'].path}", request_id=found.actor.request_id)
         raise ForbiddenError(
             f"the role '{account.role}' may not do this", where="role", hint="ask a colleague who has the role"
         )

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import unquote
 
 from fastapi import Depends, Header
 from fastapi.dependencies.models import Dependant
@@ -27,6 +28,7 @@ from posologist.serve.refused import ForbiddenError, TooMuchError, UnauthorisedE
 from posologist.serve.rows import AccountRow, Actor
 from posologist.serve.security import Limiter
 from posologist.serve.service import Service
+from posologist.serve.work import Work
 
 M = TypeVar("M", bound=BaseModel)
 Mode = Literal["development", "production"]
@@ -83,17 +85,28 @@ def actor(
         return Actor("anonymous", "system", purpose="operations", request_id=request_id)
     try:
         account = _account(request.headers, request.cookies, here.accounts)
-    except UnauthorisedError:
+    except UnauthorisedError as error:
         here.asking.take(f"address {address(request)}")
+        if "authorization" in request.headers or COOKIE in request.cookies:
+            here.accounts.note_refusal(None, error.message, request_id=request_id)
         raise
-    if request.method not in _SAFE and "authorization" not in request.headers:
-        check_csrf(here.accounts.session(request.cookies[COOKIE]), request.headers.get("x-csrf-token", ""))
     here.asking.take(account.id)
+    if request.method not in _SAFE and "authorization" not in request.headers:
+        _check_form(request, account, here.accounts)
     if account.role not in allowed:
+        here.accounts.note_refusal(account, f"role: {request.method} {route.path}", request_id=request_id)
         raise ForbiddenError(f"the role '{account.role}' may not do this", where="role", hint="ask who has the role")
     _check_query(request, route)
     asked = "audit" if account.role == "auditor" else used_for
     return Actor(account.id, account.role, purpose=asked, request_id=request_id)
+
+
+def _check_form(request: Request, account: AccountRow, accounts: Accounts) -> None:
+    try:
+        check_csrf(accounts.session(request.cookies[COOKIE]), request.headers.get("x-csrf-token", ""))
+    except ForbiddenError as error:
+        accounts.note_refusal(account, error.message, request_id=request.state.request_id)
+        raise
 
 
 def _check_query(request: Request, route: APIRoute) -> None:
@@ -178,16 +191,22 @@ def check_media_type(request: Request, *accepted: str) -> None:
 def once(request: Request, who: Actor, key: str | None, make: Callable[[], Response]) -> Response:
     """The response of a write: made now, or, for a key that was used for the same request, the first one again.
 
+    What is given again is read again: the patient's consent is looked up, and a row of the access is left.
+
     Raises
     ------
     ConflictError
         If the key was used for another request, or its first request is still being answered.
+    ConsentRefusedError
+        If the patient's consent does not cover the purpose any more.
     """
     if key is None:
         return make()
     store, digest = door(request).service.store, _digest(request)
     with store.work(who) as work:
         kept = work.once(key, digest)
+        if kept is not None:
+            _give_again(work, request, kept)
     if kept is not None:
         return _again(kept)
     try:
@@ -199,6 +218,18 @@ def once(request: Request, who: Actor, key: str | None, make: Callable[[], Respo
     with store.work(who) as work:
         work.keep(key, digest, _as_kept(response))
     return response
+
+
+def _give_again(work: Work, request: Request, kept: bytes) -> None:
+    answer = request.path_params.get("answer_id")
+    if answer is not None:
+        work.answer(answer)
+        return
+    made = dict(json.loads(kept.partition(b"\n")[0])["headers"]).get("location", "")
+    patient = request.path_params.get("patient_id") or unquote(made.rpartition("/")[2])
+    if patient:
+        work.check_patient(patient)
+        work.record("R", "response", request.url.path.rpartition("/")[2], patient_id=patient, detail="given again")
 
 
 def _digest(request: Request) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
@@ -60,7 +61,7 @@ def add_patient(
         if "ndjson" not in request.headers["content-type"]:
             check_bundle(raw, patient_id=patient_id, document=document)
         row = here.service.add_patient(who, raw, document=document, patient_id=patient_id)
-        headers = {"Location": f"{API}/patients/{row.id}", "ETag": f'"{row.digest}"'}
+        headers = {"Location": f"{API}/patients/{quote(row.id, safe='')}", "ETag": f'"{row.digest}"'}
         return reply(PatientOut.of(row), 201, headers)
 
     return once(request, who, key, make)

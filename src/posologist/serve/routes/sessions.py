@@ -76,15 +76,18 @@ def sign_out(request: Request, who: Asker, here: Here) -> Response:
 
 
 @routes.post("/tokens", status_code=201, response_model=TokenOut, openapi_extra=described(TokenIn, {"days": 30}))
-def new_token(who: Asker, here: Here, body: Annotated[TokenIn, Depends(json_body(TokenIn))]) -> Response:
-    """A new bearer token of the account that asks; it is told this once."""
-    found = here.accounts.issue_token(who.id, lasts=timedelta(days=body.days))
+def new_token(
+    request: Request, who: Asker, here: Here, body: Annotated[TokenIn, Depends(json_body(TokenIn))]
+) -> Response:
+    """A new bearer token of the account that asks, told this once; one made by a token ends with that at the latest."""
+    asking = request.headers.get("authorization", "").partition(" ")[2].strip()
+    found = here.accounts.issue_token(who.id, lasts=timedelta(days=body.days), by=asking)
     return reply(TokenOut(id=found.id, token=found.token, expires=found.expires), 201)
 
 
 @routes.delete("/tokens/{token_id}", status_code=204)
 def revoke_token(who: Asker, here: Here, token_id: TokenId) -> Response:
-    """Ends a token of the account that asks."""
+    """Ends a token of the account that asks, and those that were made by it."""
     if not here.accounts.revoke_token(token_id, account=who.id):
         raise NotFoundError("no such token of this account", where="token", hint="check its id")
     return Response(status_code=204)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -152,11 +152,12 @@ def _number(feature: Feature, value: float | bool | str) -> tuple[float, str]:
     return math.nan, f"{feature.label} {value:.6g} {feature.unit} is not plausible ({low:g} to {high:g}): not used"
 
 
-def prepared(frame: Frame, *, min_rows: int = MIN_ROWS) -> Preparation:
+def prepared(frame: Frame, *, min_rows: int = MIN_ROWS, masks: bool = True) -> Preparation:
     """Fills, masks, columns and scales, fitted on training rows.
 
     Numbers: median, with mean and standard deviation of the filled (and, where said, logarithmic) values. Flags and
-    categories: the most frequent state. A mask or a level gets a column where at least `min_rows` rows have it.
+    categories: the most frequent state. A mask or a level gets a column where at least `min_rows` rows have it;
+    without `masks` none says what is not known (where that tells the hospital, and nothing of the patient).
 
     Raises
     ------
@@ -166,16 +167,16 @@ def prepared(frame: Frame, *, min_rows: int = MIN_ROWS) -> Preparation:
     if not len(frame):
         raise ModelError("no training rows", where=f"task {frame.schema.task}", hint="give the training table")
     schema = frame.schema
-    fills = tuple(_fill(f, frame.values[:, j], min_rows) for j, f in enumerate(schema.features))
+    fills = tuple(_fill(f, frame.values[:, j], min_rows, masks) for j, f in enumerate(schema.features))
     bare = Preparation(fills=fills, formulas={formula.name: (0.0, 1.0) for formula in schema.formulas})
     computed = Encoder(schema, bare).formulas(frame.values)
     scales = {f.name: _centre_scale(computed[:, k]) for k, f in enumerate(schema.formulas)}
     return Preparation(fills=fills, formulas=scales)
 
 
-def _fill(feature: Feature, values: Array, min_rows: int) -> Fill:
+def _fill(feature: Feature, values: Array, min_rows: int, masks: bool) -> Fill:
     missing = np.isnan(values)
-    masked = int(missing.sum()) >= min_rows and int((~missing).sum()) >= min_rows
+    masked = masks and int(missing.sum()) >= min_rows and int((~missing).sum()) >= min_rows
     present = values[~missing]
     if feature.kind == "number":
         fill = float(np.median(present)) if present.size else float(feature.low or 0.0)
@@ -223,10 +224,21 @@ class Encoder:
         self._level = np.array([k for _, k in onehot], dtype=np.float64)
         self._masks = np.array([j for j, fill in enumerate(fills) if fill.masked], dtype=np.int64)
         self._expressions = [expression(formula.expression) for formula in schema.formulas]
+        self._sources = self._read()
         moved = [preparation.formulas[formula.name] for formula in schema.formulas]
         self._formula_centre = np.array([centre for centre, _ in moved])
         self._formula_scale = np.array([scale for _, scale in moved])
         self.columns = self._names(onehot)
+
+    def _read(self) -> dict[str, _Source]:
+        """What the formulas read, by name."""
+        known, read = _sources(self.schema), {name for formula in self._expressions for name in formula.names}
+        strange = sorted(read - set(known))
+        if strange:
+            raise ModelError(
+                f"a formula reads {', '.join(strange)}", where=f"task {self.schema.task}", hint="name a feature"
+            )
+        return {name: known[name] for name in sorted(read)}
 
     def _names(self, onehot: Sequence[tuple[int, int]]) -> tuple[str, ...]:
         features = self.schema.features
@@ -257,9 +269,9 @@ class Encoder:
             If one has no finite result for a row.
         """
         filled, missing = self.filled(values), np.isnan(values)
+        facts = {name: source.read(filled, missing) for name, source in self._sources.items()}
         found = np.empty((len(values), len(self._expressions)))
         for k, formula in enumerate(self._expressions):
-            facts = {name: self._fact(name, filled, missing) for name in formula.names}
             found[:, k] = formula.value(Values(facts))
         if not np.all(np.isfinite(found)):
             raise NumericsError(
@@ -268,18 +280,6 @@ class Encoder:
                 hint="narrow the plausible ranges of its inputs",
             )
         return found
-
-    def _fact(self, name: str, filled: Array, missing: npt.NDArray[np.bool_]) -> Array:
-        names = self.schema.names
-        if name in names:
-            return filled[:, names.index(name)]
-        if name.endswith("_missing") and name.removesuffix("_missing") in names:
-            return missing[:, names.index(name.removesuffix("_missing"))].astype(np.float64)
-        for j, feature in enumerate(self.schema.features):
-            for k, level in enumerate(feature.levels):
-                if name == f"{feature.name}_is_{slug(level)}":
-                    return np.asarray((filled[:, j] == k) & ~missing[:, j], dtype=np.float64)
-        raise ModelError(f"a formula reads '{name}'", where=f"task {self.schema.task}", hint="name a feature")
 
     def matrix(self, values: Array) -> npt.NDArray[np.float32]:
         """The matrix of rows (n, columns); no NaN is in it."""
@@ -296,8 +296,35 @@ class Encoder:
 
     def tells_missing(self) -> npt.NDArray[np.bool_]:
         """Of each feature, whether the matrix shows that it is not known."""
-        read = {name for formula in self._expressions for name in formula.names}
-        levelled = {f.name for f in self.schema.features for level in f.levels if f"{f.name}_is_{slug(level)}" in read}
-        found = np.array([f"{name}_missing" in read or name in levelled for name in self.schema.names], dtype=bool)
+        found = np.zeros(len(self.schema.features), dtype=bool)
         found[self._masks] = True
+        found[[source.feature for source in self._sources.values() if source.of != "value"]] = True
         return found
+
+
+class _Source(NamedTuple):
+    """What a name of a formula stands for: a feature's value, whether it is not known, or whether it is one level."""
+
+    of: Literal["value", "missing", "level"]
+    feature: int
+    level: int = 0
+
+    def read(self, filled: Array, missing: npt.NDArray[np.bool_]) -> Array:
+        """Its values for rows, (n,)."""
+        if self.of == "value":
+            return filled[:, self.feature]
+        gone = missing[:, self.feature]
+        if self.of == "missing":
+            return gone.astype(np.float64)
+        return np.asarray((filled[:, self.feature] == self.level) & ~gone, dtype=np.float64)
+
+
+def _sources(schema: Schema) -> dict[str, _Source]:
+    """Every name that a formula of this schema may read."""
+    found: dict[str, _Source] = {}
+    for j, feature in enumerate(schema.features):
+        found[feature.name] = _Source("value", j)
+        found[f"{feature.name}_missing"] = _Source("missing", j)
+        for k, level in enumerate(feature.levels):
+            found[f"{feature.name}_is_{slug(level)}"] = _Source("level", j, k)
+    return found

@@ -99,7 +99,7 @@ def fit_engine(
     """
     outcome = _outcome(np.asarray(target, dtype=np.float64), frame, kind, recipe)
     shift, scale = (0.0, 1.0) if kind == "classification" else (float(outcome.mean()), float(outcome.std()) or 1.0)
-    preparation = prepared(frame)
+    preparation = prepared(frame, masks=recipe.masks)
     encoder = Encoder(frame.schema, preparation)
     task = Task(
         outcome=(outcome - shift) / scale,

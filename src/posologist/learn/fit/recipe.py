@@ -96,7 +96,8 @@ class Recipe(Value):
     """A served model: its parts, blended on the margin with weights that are not negative.
 
     Weights are fitted on cross-fitted margins (`folds`, whole patients) under `loss`; parts that get less than `least`
-    of the weight are left out. `calibration` holds for a yes/no outcome only. `bounds` of the outcome.
+    of the weight are left out. `calibration` holds for a yes/no outcome only. `bounds` of the outcome. `masks`: columns
+    say what is not known (see `learn.features.prepared`).
     """
 
     parts: Many[Part] = Field(min_length=1)
@@ -108,3 +109,4 @@ class Recipe(Value):
     interval: Interval = Interval()
     abstain_beyond: float = Field(default=0.99, gt=0, le=1)
     bounds: tuple[float | None, float | None] = (None, None)
+    masks: bool = True

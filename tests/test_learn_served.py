@@ -16,6 +16,7 @@ from learned import FACTS, PARTS, SCHEMA, SMALL_NET, a_dose_engine, a_risk_engin
 from posologist.core.errors import InputError, ModelError
 from posologist.core.evidence import Ledger
 from posologist.core.manifest import FORMAT, Manifest
+from posologist.core.prediction import Prediction
 from posologist.learn.artefact import GRAPH, MANIFEST, load
 from posologist.learn.features import Frame
 from posologist.learn.fit.engine import fit_engine, folds_of
@@ -24,6 +25,7 @@ from posologist.learn.fit.parts import FittedLinear
 from posologist.learn.fit.recipe import Interval, Kernel, Linear, Part, Recipe, Trees
 from posologist.learn.fit.save import rows_to_try
 from posologist.learn.predict import Served
+from tracing import schema_faults
 
 
 @pytest.fixture(scope="module")
@@ -288,8 +290,12 @@ def test_rows_of_another_schema_are_refused() -> None:
     other = SCHEMA.model_copy(update={"version": "2"})
     frame, _, _ = made_rows(5, 0)
 
+    row = replace(five_rows(Ledger())[0], schema=other)
+
     with pytest.raises(ModelError, match="another schema"):
         a_dose_engine().predict(Frame(other, frame.values))
+    with pytest.raises(ModelError, match="another schema"):
+        a_dose_engine().served.predict([row], ledger=Ledger())
 
 
 @pytest.mark.parametrize(
@@ -308,6 +314,22 @@ def test_an_outcome_that_does_not_fit_is_refused(link: str, kind: str, target: n
 
     with pytest.raises(InputError, match=message):
         fit_engine(frame, target, kind=kind, group=np.arange(40), recipe=recipe, seed=0)  # type: ignore[arg-type]
+
+
+def test_the_bounds_of_an_outcome_hold_for_the_value_its_interval_and_its_parts() -> None:
+    engine = a_dose_engine()
+    held = engine.served.manifest.model_copy(update={"bounds": (None, 20.0)})
+    served, ledger = Served(held, engine.model.graph()), Ledger()
+
+    for prediction in served.predict(five_rows(ledger), ledger=ledger):
+        assert prediction.estimate is not None
+        assert prediction.contributions is not None
+        assert prediction.estimate.high <= 20.0
+        assert prediction.contributions.output == pytest.approx(prediction.estimate.value, rel=1e-5)
+
+
+def test_a_prediction_holds_no_bare_number() -> None:
+    assert schema_faults(Prediction) == []
 
 
 def test_a_graph_with_other_outputs_than_the_manifest_names_is_refused() -> None:

@@ -44,6 +44,7 @@ class Known(NamedTuple):
 class Row:
     """One patient (and drug) under a schema; `because` is None where nothing is known."""
 
+    schema: Schema
     values: tuple[float, ...]
     because: tuple[EvidenceKey | None, ...]
     remarks: tuple[Remark, ...] = ()
@@ -94,7 +95,7 @@ def row_of(schema: Schema, known: Mapping[str, Known]) -> Row:
         keys.append(None if entry is None or math.isnan(number) else entry.because)
         if entry is not None and fault:
             remarks.append(Remark(text=fault, because=(entry.because,)))
-    return Row(tuple(values), tuple(keys), tuple(remarks))
+    return Row(schema, tuple(values), tuple(keys), tuple(remarks))
 
 
 def frame_of(schema: Schema, cells: Sequence[Mapping[str, Cell]]) -> Frame:
@@ -114,10 +115,22 @@ def frame_of(schema: Schema, cells: Sequence[Mapping[str, Cell]]) -> Frame:
 
 
 def frame_of_rows(schema: Schema, rows: Sequence[Row]) -> Frame:
-    """Frame of rows."""
-    return Frame(
-        schema, np.array([row.values for row in rows], dtype=np.float64).reshape(len(rows), len(schema.features))
-    )
+    """Frame of rows.
+
+    Raises
+    ------
+    ModelError
+        If a row is of another schema.
+    """
+    for row in rows:
+        if row.schema is not schema and row.schema.digest != schema.digest:
+            raise ModelError(
+                f"a row is of another schema ({row.schema.task} {row.schema.version})",
+                where=f"task {schema.task}",
+                hint="build the row with the task's present schema, or train the model again",
+            )
+    values = np.array([row.values for row in rows], dtype=np.float64)
+    return Frame(schema, values.reshape(len(rows), len(schema.features)))
 
 
 def _check_names(schema: Schema, known: Mapping[str, object]) -> None:

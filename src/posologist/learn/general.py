@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -224,7 +224,7 @@ def general_row(subject: Subject, *, knowledge: Knowledge, ledger: Ledger) -> Ro
     _put_genes(told)
     _put_kinetics(told)
     row = row_of(general_schema(knowledge), told.known)
-    return Row(row.values, row.because, (*told.remarks, *row.remarks))
+    return replace(row, remarks=(*told.remarks, *row.remarks))
 
 
 def _put_facts(told: _Collected) -> None:

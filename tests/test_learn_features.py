@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from patients import AS_OF, SOURCE, a_medicine, a_patient
-from posologist.core.errors import InputError, ModelError
+from posologist.core.errors import InputError, ModelError, NumericsError
 from posologist.core.evidence import LEAF_KINDS, Ledger
 from posologist.core.patient import FamilyHistory, Observation, Patient, Source
 from posologist.core.regimen import Regimen
@@ -155,6 +155,23 @@ def test_a_formula_that_reads_no_feature_is_refused() -> None:
     schema = SCHEMA.model_copy(update={"formulas": (wrong,)})
 
     with pytest.raises(ModelError, match="heigth"):
+        prepared(Frame(schema, a_frame().values))
+
+
+@pytest.mark.parametrize("told", ["1 if age > 60 else 0", "smoker and age", "(age > 3) * 2"])
+def test_a_formula_that_decides_is_refused(told: str) -> None:
+    schema = SCHEMA.model_copy(update={"formulas": (SCHEMA.formulas[0].model_copy(update={"expression": told}),)})
+
+    with pytest.raises(ModelError, match="compares or decides"):
+        prepared(Frame(schema, a_frame().values))
+
+
+def test_a_formula_without_a_finite_result_is_refused() -> None:
+    schema = SCHEMA.model_copy(
+        update={"formulas": (SCHEMA.formulas[0].model_copy(update={"expression": "log(-age)"}),)}
+    )
+
+    with pytest.raises(NumericsError, match="no finite result"):
         prepared(Frame(schema, a_frame().values))
 
 

@@ -139,12 +139,12 @@ def test_another_schema_is_refused(folder: Path) -> None:
         load(folder, schema=other)
 
 
-def test_features_changed_in_the_manifest_are_refused(folder: Path, tmp_path: Path) -> None:
-    told = json.loads((folder / MANIFEST).read_text())["features"]
-    told["features"][0]["high"] = 90.0
+@pytest.mark.parametrize("key", ["intercept", "unit", "metrics"])
+def test_a_manifest_changed_by_hand_is_refused(folder: Path, tmp_path: Path, key: str) -> None:
+    changed = {"intercept": 0.25, "unit": "mg/day", "metrics": {"mae_mg_per_week": 0.1}}[key]
 
-    with pytest.raises(ModelError, match="the features are not those that were saved"):
-        load(a_copy(folder, tmp_path, features=told))
+    with pytest.raises(ModelError, match="the manifest is not the one that was saved"):
+        load(a_copy(folder, tmp_path, **{key: changed}))
 
 
 @pytest.mark.parametrize(("key", "value"), [("weights", [1.0]), ("link", "cube"), ("coverage", {}), ("typical", [])])
@@ -275,6 +275,16 @@ def test_a_remark_on_the_input_reaches_the_prediction() -> None:
     prediction = a_dose_engine().served.predict([a_row(ledger, age=61.0, weight=700.0)], ledger=ledger)[0]
 
     assert [remark.text for remark in prediction.remarks] == ["weight 700 kg is not plausible (20 to 250): not used"]
+
+
+def test_what_is_not_known_is_said_even_where_no_mask_tells_the_model() -> None:
+    ledger = Ledger()
+    prediction = a_dose_engine().served.predict(
+        [a_row(ledger, weight=70.0, gene="slow", smoker=True, crp=3.0)], ledger=ledger
+    )[0]
+
+    assert [remark.text.split(":")[0] for remark in prediction.assumed] == ["age not known"]
+    assert {e.kind for e in ledger.reachable(prediction.assumed[0].because).values()} == {"assumption", "model"}
 
 
 def test_a_prediction_rests_on_the_patient_and_on_the_model() -> None:

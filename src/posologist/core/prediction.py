@@ -153,7 +153,7 @@ class Coverage(Value):
 
 
 class Remark(Value):
-    """What must be said of an input: implausible, or not among the levels that the model knows."""
+    """What must be said of an input: not known, implausible, or not among the levels that the model knows."""
 
     text: str
     because: Because
@@ -164,7 +164,8 @@ class Prediction(Value):
 
     Where the model abstains (the patient lies outside its training population) `estimate` and `contributions` are
     None and `coverage` says why. The output of `contributions` is the estimate's value for a quantity; for a
-    probability it is the margin before calibration (`explained` says so), since only that is additive.
+    probability it is the margin before calibration (`explained` says so), since only that is additive. `assumed` names
+    what was not known and taken as typical of the training patients.
     """
 
     task: str
@@ -174,6 +175,7 @@ class Prediction(Value):
     contributions: Contributions | None
     explained: str
     coverage: Coverage
+    assumed: Many[Remark] = ()
     remarks: Many[Remark] = ()
     because: Because
 

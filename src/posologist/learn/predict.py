@@ -17,7 +17,7 @@ import numpy.typing as npt
 from posologist.core.errors import ModelError
 from posologist.core.evidence import Ledger
 from posologist.core.manifest import Calibration, Link, Manifest
-from posologist.core.prediction import Coverage, Far, Prediction
+from posologist.core.prediction import Coverage, Far, Prediction, Remark
 from posologist.core.values import Contribution, Contributions, Estimate, EvidenceKey, rounded
 from posologist.learn.conformal import interval
 from posologist.learn.contributions import Shares, order_by_size, shapley
@@ -223,6 +223,7 @@ class _Told:
             contributions=self._contributions(shares, run) if covered else None,
             explained=_EXPLAINED[held.kind].format(outcome=held.outcome, unit=held.unit),
             coverage=self._coverage(answers, reading, reader, run),
+            assumed=self._assumed(),
             remarks=self.row.remarks,
             because=(run,),
         )
@@ -257,8 +258,11 @@ class _Told:
         key = self.row.because[j]
         if key is not None:
             return key
-        text = f"{self._say(j)}: the model goes on what is typical of its training patients"
-        return self.ledger.add("assumption", text, because=[self.model])
+        return self.ledger.add("assumption", f"{self._say(j)}{_TYPICAL}", because=[self.model])
+
+    def _assumed(self) -> tuple[Remark, ...]:
+        unknown = [j for j, key in enumerate(self.row.because) if key is None]
+        return tuple(Remark(text=f"{self._say(j)}{_TYPICAL}", because=(self._key(j),)) for j in unknown)
 
     def _coverage(self, answers: Answers, reading: Reading, reader: CoverageReader, run: EvidenceKey) -> Coverage:
         i, held = self.place, self.served.manifest
@@ -275,6 +279,7 @@ class _Told:
         return Coverage(nearer=nearer, limit=held.coverage.limit, covered=covered, far=far, because=(run,))
 
 
+_TYPICAL = ": the model goes on what is typical of its training patients"
 _EXPLAINED = {
     "regression": "parts of {outcome} in {unit}",
     "classification": "parts of the log odds of {outcome}, before calibration",

@@ -23,7 +23,7 @@ from posologist.learn.fit.engine import fit_engine, folds_of
 from posologist.learn.fit.graph import Graph, single
 from posologist.learn.fit.parts import FittedLinear
 from posologist.learn.fit.recipe import Interval, Kernel, Linear, Part, Recipe, Trees
-from posologist.learn.fit.save import rows_to_try
+from posologist.learn.fit.save import check_agreement, rows_to_try
 from posologist.learn.predict import Served
 from tracing import schema_faults
 
@@ -340,6 +340,50 @@ def test_the_bounds_of_an_outcome_hold_for_the_value_its_interval_and_its_parts(
 
 def test_a_prediction_holds_no_bare_number() -> None:
     assert schema_faults(Prediction) == []
+
+
+def test_a_yes_no_outcome_with_a_single_yes_is_refused() -> None:
+    frame, _, _ = made_rows(60, 0)
+    once = np.zeros(60)
+    once[7] = 1.0
+
+    with pytest.raises(InputError, match="too rare"):
+        fit_engine(
+            frame, once, kind="classification", group=np.arange(60), recipe=Recipe(parts=(Linear(),), link="logit"),
+            seed=0,
+        )  # fmt: skip
+
+
+def test_an_answer_does_not_depend_on_who_is_asked_beside() -> None:
+    ledger = Ledger()
+    rows, served = five_rows(ledger), a_dose_engine().served
+
+    together = served.predict(rows, ledger=ledger)
+
+    for row, prediction in zip(rows, together, strict=True):
+        alone = served.predict([row], ledger=ledger)[0]
+        assert alone.estimate == prediction.estimate
+        assert alone.coverage == prediction.coverage
+
+
+@pytest.mark.parametrize("shape", ["nothing is known", "constant", "never known", "few"])
+def test_a_model_is_fitted_to_poor_tables_too(shape: str) -> None:
+    frame, dose, _ = made_rows(25 if shape == "few" else 80, 4)
+    values = frame.values.copy()
+    if shape == "nothing is known":
+        values[:] = np.nan
+    elif shape == "constant":
+        values[:, 0] = 50.0
+    elif shape == "never known":
+        values[:, [2, 4]] = np.nan
+    recipe = Recipe(parts=PARTS, link="sqrt", folds=2)
+
+    engine = fit_engine(
+        Frame(SCHEMA, values), dose, kind="regression", group=np.arange(len(dose)), recipe=recipe, seed=0
+    )
+
+    assert np.all(np.isfinite(engine.predict(Frame(SCHEMA, values)).high))
+    check_agreement(engine.served, engine.model, frame, where="test")
 
 
 def test_a_graph_with_other_outputs_than_the_manifest_names_is_refused() -> None:

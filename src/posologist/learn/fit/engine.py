@@ -112,6 +112,7 @@ def fit_engine(
     )
     matrix = encoder.matrix(frame.values)
     fold = folds_of(task.group, task.outcome, recipe.folds, seed)
+    _check_folds(task, fold, f"task {frame.schema.task}")
     crossed = cross_fitted(recipe.parts, matrix, task, fold)
     kept = _kept(crossed, task, recipe)
     blend, margin = _blended(crossed[:, kept], task, recipe, fold)
@@ -164,6 +165,12 @@ def folds_of(group: Index, outcome: Array, folds: int, seed: int) -> Index:
         chosen = order[start : start + folds]
         fold[chosen] = rng.permutation(folds)[: len(chosen)]
     return np.asarray(fold[group])
+
+
+def _check_folds(task: Task, fold: Index, where: str) -> None:
+    """Refuses a yes/no outcome that some fold would leave with one answer only."""
+    if task.yes_no and any(len(set(task.outcome[fold != k])) < 2 for k in np.unique(fold)):
+        raise InputError("one of the two answers is too rare to be left out in turn", where=where, hint="add patients")
 
 
 def cross_fitted(parts: Sequence[Part], matrix: Matrix, task: Task, fold: Index) -> Array:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from learned import SCHEMA, a_dose_engine, a_risk_engine, a_row, five_rows
+from learned import SCHEMA, a_dose_engine, a_risk_engine, a_row, five_rows, made_rows
 from posologist.core.evidence import LEAF_KINDS, Ledger
 from posologist.learn.contributions import EXACT, shapley
 from posologist.learn.features import Array, frame_of_rows
@@ -135,6 +135,16 @@ def test_the_parts_of_a_risk_are_on_the_margin_before_calibration() -> None:
         assert prediction.contributions.output == pytest.approx(margin, abs=1e-6)
         assert prediction.contributions.unit == "log odds"
         assert "before calibration" in prediction.explained
+
+
+def test_a_feature_that_moves_nothing_has_no_importance() -> None:
+    engine = a_dose_engine()
+    frame, _, _ = made_rows(60, 11)
+
+    importance = engine.served.importance(frame)
+
+    assert set(importance) == set(SCHEMA.names)
+    assert importance["gene"] > 3 * importance["crp"]  # the made dose hangs on the gene, and on CRP not at all
 
 
 def test_parts_are_told_in_clinical_words_a_feature_and_its_mask_as_one() -> None:

@@ -327,6 +327,19 @@ def test_the_general_row_tells_what_the_record_holds() -> None:
     assert row["dose"] == 10
 
 
+def test_medicines_that_were_stopped_are_history() -> None:
+    stopped = a_medicine("enalapril", 10, start=date(2024, 1, 1)).model_copy(
+        update={"status": "stopped", "end": date(2024, 6, 1)}
+    )
+    patient = a_long_record()
+    patient = patient.model_copy(update={"medications": (*patient.medications, stopped)})
+
+    row, other = a_row(patient), a_row(patient, "metoprolol")
+
+    assert (row["took_it"], row["takes_it"], row["past_medicines"]) == (1, 0, 1)
+    assert other["took_it"] == 0
+
+
 def test_the_trend_is_the_least_squares_slope_per_year() -> None:
     row = a_row(a_long_record())
     days, values = np.array([0.0, 182.0, 365.0]), np.array([6.9, 7.4, 7.9])
@@ -352,6 +365,7 @@ def test_without_lists_nothing_is_absent() -> None:
     assert math.isnan(row["comorbidities"])
     assert math.isnan(row["takes_statin"])
     assert math.isnan(row["takes_it"])
+    assert math.isnan(row["took_it"])
     assert math.isnan(row["family_cvd"])
 
 

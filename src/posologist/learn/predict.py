@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from posologist.core.errors import ModelError
+from posologist.core.errors import ModelError, NumericsError
 from posologist.core.evidence import Ledger
 from posologist.core.manifest import Calibration, Link, Manifest
 from posologist.core.prediction import Coverage, Far, Prediction, Remark
@@ -133,6 +133,8 @@ class Served:
     def _answers(self, values: Array, outputs: Array, reading: Reading) -> Answers:
         held = self.manifest
         margin = self._margin(outputs)
+        if not np.all(np.isfinite(outputs)):
+            raise NumericsError("the graph has no finite answer", where=held.name, hint="check the row's values")
         value = calibrated(margin, held.calibration, held.link)
         if held.kind == "classification":
             low, high = self._probability_interval(margin, value)
@@ -171,6 +173,11 @@ class Served:
         if self.manifest.kind == "classification":
             return margin
         return self._bounded(unlinked(margin, self.manifest.link))
+
+    def importance(self, frame: Frame) -> dict[str, float]:
+        """Mean absolute part of each feature over rows, by name: how much the model moves with it in these patients."""
+        parts = np.abs(self.shares(frame.values).parts).mean(axis=0)
+        return dict(zip(self.manifest.features.names, map(float, parts), strict=True))
 
     def predict(self, rows: Sequence[Row], *, ledger: Ledger) -> tuple[Prediction, ...]:
         """Predictions for rows of the model's own schema, in their order.

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from learned import SCHEMA, a_dose_engine, a_risk_engine, a_row, five_rows, made_rows
 from posologist.core.evidence import LEAF_KINDS, Ledger
 from posologist.learn.contributions import EXACT, shapley
 from posologist.learn.features import Array, frame_of_rows
+from served_models import SCHEMA, a_dose_engine, a_risk_engine, a_row, five_rows, made_rows
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # shap's plots use what Matplotlib is about to retire

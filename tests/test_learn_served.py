@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from learned import FACTS, PARTS, SCHEMA, SMALL_NET, a_dose_engine, a_risk_engine, a_row, five_rows, made_rows
 from posologist.core.errors import InputError, ModelError
 from posologist.core.evidence import Ledger
 from posologist.core.manifest import FORMAT, Manifest
@@ -25,6 +24,7 @@ from posologist.learn.fit.parts import FittedLinear
 from posologist.learn.fit.recipe import Interval, Kernel, Linear, Part, Recipe, Trees
 from posologist.learn.fit.save import check_agreement, rows_to_try
 from posologist.learn.predict import Served
+from served_models import FACTS, PARTS, SCHEMA, SMALL_NET, a_dose_engine, a_risk_engine, a_row, five_rows, made_rows
 from tracing import schema_faults
 
 

@@ -12,7 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from posologist.learn.fit.ensemble import Head
 from posologist.learn.fit.folds import held_out
 from posologist.learn.fit.mlp import MultitaskNetwork, NetworkClassifier, NetworkRegressor
-from posologist.learn.fit.network import Dense, Network, encoding
+from posologist.learn.fit.network import Dense, Network, averaged, encoding
 from posologist.learn.fit.relevance import global_relevance, importance_plot, relevance
 
 SMALL = {"hidden": (16, 16), "n_members": 4, "max_epochs": 40, "random_state": 0}
@@ -234,6 +234,38 @@ def test_rows_of_a_group_are_held_out_together():
     assert not set(groups[out]) & set(groups[~out])
     assert {int(g) % 3 for g in groups[out]} == {0, 1, 2}
     assert 0.1 < out.mean() < 0.3
+
+
+def test_of_a_few_large_groups_one_is_held_out():
+    groups = np.repeat([0, 1, 2], [100, 70, 30])
+
+    out = held_out(groups, np.zeros(200, dtype=int), fraction=0.15, rng=np.random.RandomState(0))
+
+    assert set(groups[out]) == {2}
+    assert out.sum() == 30
+
+
+def test_several_fits_are_one_network_and_steadier_than_one():
+    rng = np.random.default_rng(18)
+    rows, unseen = _rows(rng, 300), _rows(rng)
+    y = _curve(rows) + rng.normal(size=300)
+
+    def change_with_the_seed(n_fits):
+        one, other = (_fitted(rows, y, n_fits=n_fits, random_state=seed).predict(unseen) for seed in (1, 2))
+        return np.abs(one - other).mean()
+
+    assert change_with_the_seed(6) < 0.7 * change_with_the_seed(1)
+    assert len(_fitted(rows, y, n_fits=2).layers().hidden[0].bias) == 2 * 4 * 16
+
+
+def test_the_average_of_networks_has_the_mean_of_their_margins():
+    rng = np.random.default_rng(19)
+    rows = _rows(rng, 200)
+    networks = [_fitted(rows, _curve(rows), random_state=seed).layers() for seed in (1, 2, 3)]
+
+    mean = np.mean([network.margin(rows) for network in networks], axis=0)
+
+    np.testing.assert_allclose(averaged(networks).margin(rows), mean, atol=1e-9)
 
 
 def test_training_stops_early_on_noise():

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy.linalg import block_diag
 
-from posologist.learn.fit.network import Activation, Array, Dense, Encoding, Network
+from posologist.learn.fit.network import Activation, Array, Dense, Encoding, IntArray, Network
 
 Loss = Literal["squared", "absolute", "huber", "pinball"]
 
@@ -69,7 +69,7 @@ class Rows:
     target: torch.Tensor
     weight: torch.Tensor
 
-    def take(self, index: torch.Tensor) -> Rows:
+    def take(self, index: torch.Tensor | IntArray) -> Rows:
         return Rows(self.encoded[index], self.target[index], self.weight[index])
 
 

@@ -46,7 +46,7 @@ def relevance(network: Network, rows: Any, *, output: int = 0) -> Relevance:
     References
     ----------
     Bach et al. On pixel-wise explanations for non-linear classifier decisions by layer-wise relevance propagation.
-    PLoS ONE 2015;10:e0130140, equation 58.
+    PLoS ONE 2015;10:e0130140.
     Montavon et al. Layer-wise relevance propagation: an overview. LNCS 11700, 2019, 193-209.
     """
     x = np.asarray(rows, dtype=np.float64)

@@ -135,7 +135,7 @@ class _Stack(BaseEstimator):
             own_weight = None if weight is None else weight[~out]
             own_groups = None if groups is None else np.asarray(groups)[~out]
             for j, component in enumerate(self.estimators_):
-                plain = component.estimator_ if isinstance(component, TunedClassifier | TunedRegressor) else component
+                plain = component.chosen_ if isinstance(component, TunedClassifier | TunedRegressor) else component
                 again = fitted(plain, rows[~out], y[~out], weight=own_weight, groups=own_groups, seed=seed)
                 margins[out, j] = margin_of(again, rows[out])
         return margins

@@ -126,7 +126,7 @@ class Strata(ClusterMixin, BaseEstimator):
     most_clusters
         Greatest number of clusters tried.
     least_jaccard
-        0.75: Hennig calls a cluster stable from there; below 0.6 it should not be trusted.
+        0.75: from there a cluster is called stable, below 0.6 it should not be trusted (R package fpc, clusterboot).
     n_resamples, n_references
         Bootstrap resamples, and reference data sets without clusters.
     most_rows

@@ -125,7 +125,7 @@ def _given(row: Cells, body: Body) -> dict[str, Any]:
     if cells["vkorc1"] is not None:
         given["gene(VKORC1)"] = f"-1639 {cells['vkorc1']}"
     if cells["cyp2c9"] is not None:
-        given["CYP2C9"] = cells["cyp2c9"]
+        given["CYP2C9"] = row["CYP2C9 consensus"].strip()
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -143,8 +143,7 @@ def _iwpc_design(cohort: Cohort, body: Body) -> Array:
         cells = cells_of_csv(row)
         states = [
             *(cells["vkorc1"] == name for name in ("AG", "AA", None)),
-            *(cells["cyp2c9"] == name for name in ("*1/*2", "*1/*3", "*2/*2", "*2/*3", "*3/*3")),
-            cells["cyp2c9"] not in ("*1/*1", "*1/*2", "*1/*3", "*2/*2", "*2/*3", "*3/*3"),
+            *(cells["cyp2c9"] == name for name in ("*1/*2", "*1/*3", "*2/*2", "*2/*3", "*3/*3", None)),
             *(cells["race"] == name for name in ("Asian", "Black", None)),
             any(cells[drug] for drug in ("carbamazepine", "phenytoin", "rifampin")),
             bool(cells["amiodarone"]),

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from learned import BLOCK, rows, write_table
+from synthetic_block import BLOCK, rows, write_table
 from posologist.core.evaluation import EvaluationDocument, EvaluationsDocument
 from posologist.serve import learning
 from posologist.serve.cli import main

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learned import BLOCK, COLUMNS, Line, Mean, cohort_of, rows, write_table
+from synthetic_block import BLOCK, COLUMNS, Line, Mean, cohort_of, rows, write_table
 from posologist.core.errors import InputError, ModelError
 from posologist.core.genotype import Versions
 from posologist.study.blocks import (

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from learned import BLOCK, Line, cohort_of, rows
+from synthetic_block import BLOCK, Line, cohort_of, rows
 from posologist.study.blocks import Scored
 from posologist.study.fairness import SMALL, fairness_tables, higher_is_better, recommended
 

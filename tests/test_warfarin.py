@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from learned import write_table
+from synthetic_block import write_table
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import GeneCall, GeneticProfile, Versions
 from posologist.core.situation import CurrentDrug, KnownFact, Situation

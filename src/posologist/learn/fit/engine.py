@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -116,7 +116,7 @@ def fit_engine(
     kept = _kept(crossed, task, recipe)
     blend, margin = _blended(crossed[:, kept], task, recipe, fold)
     spread = Spread() if task.yes_no else fitted_spread(recipe.interval, matrix, task, margin, fold)
-    parts = tuple(fit_part(recipe.parts[k], matrix, task) for k in kept)
+    parts = tuple(fit_part(recipe.parts[k], matrix, _seeded(task, k)) for k in kept)
     model = FittedModel(encoder, parts, spread.extras, scale)
     margin = margin * scale + shift
     manifest = _manifest(frame, preparation, encoder, recipe, kind, seed).model_copy(
@@ -173,8 +173,13 @@ def cross_fitted(parts: Sequence[Part], matrix: Matrix, task: Task, fold: Index)
         inside = fold == k
         others = task.take(~inside)
         for j, part in enumerate(parts):
-            found[inside, j] = fit_part(part, matrix[~inside], others).margin(matrix[inside])
+            found[inside, j] = fit_part(part, matrix[~inside], _seeded(others, j)).margin(matrix[inside])
     return found
+
+
+def _seeded(task: Task, number: int) -> Task:
+    """A seed of its own for each part, so that the same part told twice is fitted twice."""
+    return replace(task, seed=task.seed + number)
 
 
 def _fitted_blend(crossed: Array, task: Task, recipe: Recipe) -> Blend:

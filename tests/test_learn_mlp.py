@@ -9,7 +9,9 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss, r2_score, roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from posologist.learn.fit.mlp import Head, MultitaskNetwork, NetworkClassifier, NetworkRegressor, held_out
+from posologist.learn.fit.ensemble import Head
+from posologist.learn.fit.folds import held_out
+from posologist.learn.fit.mlp import MultitaskNetwork, NetworkClassifier, NetworkRegressor
 from posologist.learn.fit.network import encoding
 
 SMALL = {"hidden": (16, 16), "n_members": 4, "max_epochs": 40, "random_state": 0}

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from synthetic_block import BLOCK, rows, write_table
 from posologist.core.evaluation import EvaluationDocument, EvaluationsDocument
 from posologist.serve import learning
 from posologist.serve.cli import main
+from synthetic_block import BLOCK, rows, write_table
 
 
 @pytest.fixture

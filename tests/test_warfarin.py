@@ -10,7 +10,6 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from synthetic_block import write_table
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import GeneCall, GeneticProfile, Versions
 from posologist.core.situation import CurrentDrug, KnownFact, Situation
@@ -43,6 +42,7 @@ from posologist.study.warfarin_methods import (
     without_genes,
 )
 from shared import shared_data
+from synthetic_block import write_table
 
 _EMPTY = dict.fromkeys((*_COLUMNS, "Current Smoker", "INR on Reported Therapeutic Dose of Warfarin"), "")
 _GENOTYPES = {"A/A": -1.6, "A/G": -0.85, "G/G": 0.0}

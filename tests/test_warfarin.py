@@ -33,12 +33,11 @@ from posologist.study.nested import Settings
 from posologist.study.warfarin import _COLUMNS, BLOCK, ID, band, dose_class, permuted_genome, read
 from posologist.study.warfarin_methods import (
     Body,
-    Plainly,
+    PlainInterval,
     engine,
     fitted,
     frame,
     published_doses,
-    ridge,
     without_genes,
 )
 from shared import shared_data
@@ -269,7 +268,7 @@ def test_the_saved_and_loaded_model_gives_the_numbers_of_the_engine_row(cohort, 
 
 def test_a_plain_conformal_interval_covers_nine_in_ten(cohort) -> None:
     train, test = cohort.take(np.arange(200)), cohort.take(np.arange(200, 300))
-    scored = Plainly("ridge", ridge)(train, test.blinded(), seed=0, quick=True)
+    scored = PlainInterval("ridge", "linear")(train, test.blinded(), seed=0, quick=True)
     inside = (scored.low <= test.target) & (test.target <= scored.high)
 
     assert 0.8 <= inside.mean() <= 1.0

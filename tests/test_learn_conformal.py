@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from posologist.core.errors import ModelError
-from posologist.core.manifest import IntervalRule
+from posologist.core.manifest import IntervalRule, TruthBands
 from posologist.learn.conformal import (
     SMALL_GROUP,
     Scores,
@@ -20,9 +20,10 @@ from posologist.learn.conformal import (
     by_state,
     coverage_by,
     fitted,
+    fitted_bands,
+    hull,
     interval,
     quantile,
-    raised,
 )
 
 NUMBERS = st.floats(-1e3, 1e3)
@@ -160,31 +161,54 @@ def test_of_two_taxonomies_the_wider_side_counts() -> None:
     np.testing.assert_allclose(high, np.maximum(*highs))
 
 
-def test_a_band_of_the_true_outcome_is_covered_only_once_the_tails_are_raised() -> None:
+def test_each_band_of_the_true_outcome_is_covered_though_nobody_s_band_is_known() -> None:
     prediction, outcome, _ = made(4000, 10)
     p, y, _ = made(8000, 11)
     cuts = (-2.0, 2.0)
-    scores = scored(prediction, outcome)
+    plain = fitted(scored(prediction, outcome), method="split", level=0.9)
+    truth = fitted_bands(outcome, prediction, prediction, np.ones(4000), cuts=cuts, level=0.9)
 
-    plain = fitted(scores, method="split", level=0.9)
-    rule = raised(scores, method="split", level=0.9, groupings=[], asked=[bands(outcome, cuts)], asked_level=0.9)
-
-    worst = [
-        min(share for _, _, share in coverage_by(*interval(one, p, {}, {}), y, bands(y, cuts))) for one in (plain, rule)
+    shares = [
+        [share for _, _, share in coverage_by(*interval(rule, p, {}, {}), y, bands(y, cuts))]
+        for rule in (plain, plain.model_copy(update={"truth": truth}))
     ]
-    assert worst[0] < 0.82
-    assert worst[1] == pytest.approx(0.9, abs=0.025)
+
+    assert min(shares[0]) < 0.82
+    assert min(shares[1]) > 0.88
 
 
-def test_raising_does_nothing_where_every_group_is_covered() -> None:
-    prediction, outcome, _ = made(4000, 12)
-    scores = scored(prediction, outcome)
+def test_bands_cover_at_their_level_over_many_samples() -> None:
+    cuts, worst = (-1.5, 1.5), []
+    for seed in range(40):
+        prediction, outcome, _ = made(900, 100 + seed)
+        p, y, _ = made(2000, 500 + seed)
+        truth = fitted_bands(outcome, prediction, prediction, np.ones(900), cuts=cuts, level=0.9)
+        low, high = hull(truth, p, p, np.ones(2000))
+        worst.append([share for _, _, share in coverage_by(low, high, y, bands(y, cuts))])
 
-    rule = raised(
-        scores, method="split", level=0.9, groupings=[], asked=[np.zeros(4000, dtype=np.int64)], asked_level=0.88
-    )
+    first, middle, last = np.mean(worst, axis=0)
+    assert 0.885 < min(first, last) <= max(first, last) < 0.93
+    assert middle > 0.885  # the hull of its neighbours' holds more of it than asked
 
-    assert rule == fitted(scores, method="split", level=0.9)
+
+def test_an_outcome_is_held_exactly_if_its_own_band_holds_it_or_lies_between_such() -> None:
+    truth = TruthBands(cuts=(0.0,), below=(1.0, 0.5), above=(0.2, 3.0))
+
+    low, high = hull(truth, np.array([-2.0, 0.4, 5.0]), np.array([-2.0, 0.4, 5.0]), np.ones(3))
+
+    np.testing.assert_allclose(low, [-3.0, -0.6, 4.5])
+    np.testing.assert_allclose(high, [1.0, 3.4, 8.0])
+
+
+def test_a_group_can_be_calibrated_to_a_level_of_its_own() -> None:
+    prediction, outcome, group = made(4000, 12)
+    later = made(8000, 13)
+    rule = fitted(
+        scored(prediction, outcome), method="split", level=0.8, group_level=0.95,
+        groupings=[by_state("group", group.astype(float), 2)],
+    )  # fmt: skip
+
+    np.testing.assert_allclose(share_inside(rule, *later), 0.95, atol=0.025)
 
 
 @settings(max_examples=50, deadline=None)

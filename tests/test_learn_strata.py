@@ -47,7 +47,7 @@ def test_two_planted_strata_are_not_cut_into_more():
     strata = Strata((3, 4), **QUICK).fit(rows)
 
     assert strata.n_clusters_ == 2
-    assert adjusted_rand_score(truth, strata.labels_) > 0.9
+    assert adjusted_rand_score(truth, strata.labels_) > 0.8
 
 
 def _one_cloud(rng, n):

@@ -28,7 +28,6 @@ RECIPE = Recipe(
         part=Linear(penalty=100.0),
         by_features=("race",),
         truth_cuts=(LOW, HIGH),
-        truth_features=("race",),
         asked_level=0.9,
     ),
     bounds=(3.5, 140.0),

@@ -28,7 +28,7 @@ RECIPE = Recipe(
         part=Linear(penalty=100.0),
         by_features=("race",),
         truth_cuts=(LOW, HIGH),
-        asked_level=0.9,
+        asked_level=0.91,  # a group of some hundred patients then stays above 88 % on others but for chance
     ),
     bounds=(3.5, 140.0),
 )

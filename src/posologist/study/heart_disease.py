@@ -32,8 +32,8 @@ from posologist.study.scores import probability_metrics
 from posologist.study.tables import read_rows
 
 COLUMNS = (
-    "site", "age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak", "slope", "ca", "thal",
-    "num",
+    "site", "age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak", "slope", "ca",
+    "thal", "num",
 )  # fmt: skip
 _ZERO_IS_BLANK = frozenset({"trestbps", "chol"})
 _CHEST_PAIN = {"1": "typical angina", "2": "atypical angina", "3": "other pain", "4": "none"}
@@ -49,16 +49,19 @@ SCHEMA = Schema(
         Feature(name="age", group="demographics", label="age", unit="years", low=0, high=120),
         Feature(name="sex", kind="flag", group="demographics", label="male sex", yes="male", no="female"),
         Feature(name="cp", kind="category", group="conditions", label="chest pain", levels=tuple(_CHEST_PAIN.values())),
-        Feature(name="trestbps", group="labs and vitals", label="resting systolic pressure", unit="mmHg", low=1, high=300),
+        Feature(name="trestbps", group="labs and vitals", label="systolic pressure", unit="mmHg", low=1, high=300),
         Feature(name="chol", group="labs and vitals", label="cholesterol", unit="mg/dL", low=1, high=1000),
         Feature(name="fbs", kind="flag", group="labs and vitals", label="fasting glucose above 120 mg/dL"),
-        Feature(name="restecg", kind="category", group="labs and vitals", label="resting ECG", levels=tuple(_RESTING.values())),
-        Feature(name="thalach", group="labs and vitals", label="highest heart rate", unit="per minute", low=30, high=250),
+        Feature(name="restecg", kind="category", group="labs and vitals", label="resting ECG",
+                levels=tuple(_RESTING.values())),
+        Feature(name="thalach", group="labs and vitals", label="highest heart rate", unit="per min", low=30, high=250),
         Feature(name="exang", kind="flag", group="conditions", label="angina on exercise"),
         Feature(name="oldpeak", group="labs and vitals", label="ST depression on exercise", unit="mm", low=-5, high=10),
-        Feature(name="slope", kind="category", group="labs and vitals", label="ST slope", levels=tuple(_SLOPES.values())),
+        Feature(name="slope", kind="category", group="labs and vitals", label="ST slope",
+                levels=tuple(_SLOPES.values())),
         Feature(name="ca", group="labs and vitals", label="vessels coloured by fluoroscopy", low=0, high=4),
-        Feature(name="thal", kind="category", group="labs and vitals", label="thallium scan", levels=tuple(_THALLIUM.values())),
+        Feature(name="thal", kind="category", group="labs and vitals", label="thallium scan",
+                levels=tuple(_THALLIUM.values())),
     ),
 )  # fmt: skip
 
@@ -168,7 +171,7 @@ BLOCK = Block(
     notes=(
         "a diagnosis among patients who were sent to an angiogram, not a risk of anybody who was not",
         "the rate of disease is 36 % at one hospital and 94 % at another, so folds that mix hospitals let a model "
-        "learn the hospital; a published accuracy of 85 against 70 % is to be held against the majority's, against age, "
-        "sex and one symptom, and against the table with each hospital left out",
+        "learn the hospital; a published accuracy of 85 against 70 % is to be held against the majority's, against "
+        "age, sex and one symptom, and against the table with each hospital left out",
     ),
 )

@@ -51,7 +51,8 @@ def made_lines(n: int, *, seed: int = 0) -> list[dict[str, str]]:
         haemoglobin = "" if i % 4 == 0 else f"{rng.normal(12, 1.5):.1f}"
         own = {
             "Cohort": "MSK1" if i % 2 else "Shim_NSCLC", "SAMPLE_ID": str(i), "TMB": f"{burden:.1f}",
-            "Albumin": f"{albumin:.1f}", "FCNA": f"{rng.uniform(0.01, 0.9):.4f}", "NLR": f"{rng.lognormal(1.4, 0.5):.2f}",
+            "Albumin": f"{albumin:.1f}", "FCNA": f"{rng.uniform(0.01, 0.9):.4f}",
+            "NLR": f"{rng.lognormal(1.4, 0.5):.2f}",
             "Age": f"{rng.uniform(40, 85):.0f}", "Sex": str(i % 3 % 2), "HGB": haemoglobin,
             "CancerType": str(rng.choice(["NSCLC", "Melanoma", "Renal"])), "Response": str(int(rng.random() < chance)),
             "OS_Months": f"{rng.exponential(15):.2f}", "OS_Event": str(int(rng.random() < 0.6)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from posologist.core.prediction import Schema
 from posologist.knowledge.scores import Given, compute
 from posologist.learn.features import Encoder, frame_of, prepared
 from posologist.learn.tasks import cardiovascular, immunotherapy
+from posologist.study.cardiovascular import COLUMNS, published_risks, read
 from posologist.study.published import computed, published
 from shared import shared_data
 
@@ -142,6 +144,25 @@ def test_framingham_is_not_valid_after_cardiovascular_disease_or_outside_its_age
     assert valid(age=75.0) is False
     assert valid(**{"dx(cvd)": True}) is False
     assert valid(**{"dx(cvd)": None}) is None
+
+
+def test_the_framingham_row_of_the_evaluation_is_the_knowledge_bases_score(tmp_path: Path) -> None:
+    line = dict.fromkeys(COLUMNS, "0") | {
+        "RANDID": "1", "SEX": "2", "AGE": "58", "SYSBP": "150", "BMI": "29", "CURSMOKE": "1", "TOTCHOL": "240",
+        "BPMEDS": "1", "TIMECVD": "8766", "TIMECHD": "8766", "TIMEDTH": "8766", "PERIOD": "1", "HDLC": "", "LDLC": "",
+        "DIABP": "90", "HEARTRTE": "70", "GLUCOSE": "",
+    }  # fmt: skip
+    lines = [line, line | {"RANDID": "2", "HDLC": "52", "SEX": "1"}]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join([",".join(COLUMNS), *(",".join(one[name] for name in COLUMNS) for one in lines)]) + "\n")
+    cohort = read(path)
+
+    risk = published_risks(cohort, cohort)[1]
+
+    person = {"age": 58.0, "sbp": 150.0, "bmi": 29.0, "total_cholesterol": 240.0, "hdl": 52.0}
+    treated = {"smoking_status": "current", "on(antihypertensive)": True}
+    expected = [value(FRAMINGHAM[1], **person, **treated, sex="female"), value(FRAMINGHAM[0], **person, **treated)]
+    assert risk == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_score_without_one_of_its_facts_has_no_value_in_a_table() -> None:

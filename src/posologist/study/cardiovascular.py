@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from posologist.learn.features import Frame, frame_of
+from posologist.learn.features import Encoder, Frame, frame_of, prepared
 from posologist.learn.tasks.cardiovascular import SCHEMA, cells_of_csv, number
 from posologist.study.blocks import (
     Array,
@@ -30,7 +30,6 @@ from posologist.study.blocks import (
     patient_numbers,
 )
 from posologist.study.classifiers import Engine, Learned, Stacked, balanced_cut, calibrated
-from posologist.study.published import computed
 from posologist.study.scores import auc, probability_metrics
 from posologist.study.tables import read_rows
 
@@ -71,6 +70,7 @@ def read(path: Path) -> Cohort:
             "exam": tuple(str(one) for one in exam),
         },
         extra={
+            "features": frame_of(SCHEMA, [cells_of_csv(cells) for cells in rows]).values,
             "lost_as_events": np.where(np.isnan(target), 1.0, target),
             "with_angina": np.array([_with_angina(cells) for cells in rows]),
         },
@@ -104,51 +104,31 @@ def _with_angina(cells: Cells) -> float:
 
 
 def frame(cohort: Cohort) -> Frame:
-    """The rows under the task's schema."""
-    return frame_of(SCHEMA, [cells_of_csv(cells) for cells in cohort.rows])
+    """The rows under the task's schema, as they were read."""
+    return Frame(SCHEMA, cohort.extra["features"])
 
 
 def framingham(train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
     """The general cardiovascular risk as published: with lipids where HDL is known, else with body mass index.
 
-    Where body mass index or treatment is blank it takes the training part's median: the formula has no answer there.
+    A blank body mass index, cholesterol or treatment is what the training part typically has: the formula has no answer
+    there. The formula is the schema's, which is that of the knowledge base (a test holds them together).
     """
-    value = risks(test, _fills(train))
-    return Scored(value=value, decision=value >= balanced_cut(*_known(risks(train, _fills(train)), train.target)))
+    known, unseen = published_risks(train, test)
+    return Scored(value=unseen, decision=unseen >= balanced_cut(*_known(known, train.target)))
 
 
 def framingham_recalibrated(train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
     """The same, moved by a line on the log odds to this outcome and population, learned in the training part."""
-    crossed, target = _known(_log_odds(risks(train, _fills(train))), train.target)
-    return calibrated(crossed, target, _log_odds(risks(test, _fills(train))))
+    known, unseen = (_log_odds(risk) for risk in published_risks(train, test))
+    return calibrated(*_known(known, train.target), unseen)
 
 
-def risks(cohort: Cohort, fills: Mapping[str, float]) -> Array:
-    """Published risk of each row, (n,)."""
-    facts = [_facts(cells, fills) for cells in cohort.rows]
-    with_lipids, without = (computed(name, facts) for name in ("framingham_cvd_lipids_10y", "framingham_cvd_bmi_10y"))
-    return np.where(np.isnan(with_lipids), without, with_lipids)
-
-
-def _facts(cells: Cells, fills: Mapping[str, float]) -> dict[str, float | bool | str]:
-    row = {name: fills.get(name) if value is None else value for name, value in cells_of_csv(cells).items()}
-    facts: dict[str, float | bool | str] = {
-        name: float(value)
-        for name in ("age", "sbp", "bmi", "total_cholesterol", "hdl")
-        if (value := row[name]) is not None
-    }
-    return facts | {
-        "sex": "male" if row["male"] else "female",
-        "smoking_status": "current" if row["smoker"] else "never",
-        "on(antihypertensive)": bool(row["antihypertensive"]),
-        "dx(diabetes)": bool(row["diabetes"]),
-    }
-
-
-def _fills(train: Cohort) -> dict[str, float]:
-    rows = [cells_of_csv(cells) for cells in train.rows]
-    known = {name: [float(row[name]) for row in rows if row[name] is not None] for name in ("bmi", "antihypertensive")}
-    return {name: float(np.median(values)) for name, values in known.items()}
+def published_risks(train: Cohort, test: Cohort) -> tuple[Array, Array]:
+    """Published risk of each row of both parts, (n,)."""
+    encoder = Encoder(SCHEMA, prepared(frame(train)))
+    hazards = [np.exp(encoder.formulas(frame(part).values)[:, 0]) for part in (train, test)]
+    return 1.0 - np.exp(-hazards[0]), 1.0 - np.exp(-hazards[1])
 
 
 def _known(score: Array, target: Array) -> tuple[Array, Array]:

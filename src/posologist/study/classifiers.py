@@ -105,7 +105,6 @@ class Engine:
         return self.fit(rows, train.target[known], group=train.patient[known], seed=seed, quick=quick)
 
 
-_NETWORK = {"n_members": 4, "n_bins": 6, "patience": 6, "max_epochs": 60}
 _NETWORKS = ({"hidden": (32, 32), "dropout": 0.3}, {"hidden": (64,), "dropout": 0.1})
 
 
@@ -115,7 +114,8 @@ def network_model(seed: int, quick: bool) -> TunedClassifier:
     from posologist.learn.fit.models import TunedClassifier
 
     settings = _NETWORKS[:1] if quick else _NETWORKS
-    return TunedClassifier(NetworkClassifier(**_NETWORK), settings, n_folds=3, random_state=seed)
+    network = NetworkClassifier(n_members=4, n_bins=6, patience=6, max_epochs=60)
+    return TunedClassifier(network, settings, n_folds=3, random_state=seed)
 
 
 def wide_stack(seed: int, quick: bool) -> StackClassifier:
@@ -169,7 +169,7 @@ def crossed_margin(estimator: Any, rows: Array, target: IntArray, group: IntArra
     return found
 
 
-def calibrated(crossed: Array, target: Array, unseen: Array) -> Scored:
+def calibrated(crossed: Array, target: Array | IntArray, unseen: Array) -> Scored:
     """Probabilities and decisions of unseen margins, by what margins of training rows came to."""
     from posologist.learn.fit.calibrate import fit_platt
 
@@ -178,7 +178,7 @@ def calibrated(crossed: Array, target: Array, unseen: Array) -> Scored:
     return Scored(value=probability, decision=probability >= balanced_cut(platt.probability(crossed), target))
 
 
-def balanced_cut(score: Array, target: Array) -> float:
+def balanced_cut(score: Array, target: Array | IntArray) -> float:
     """The score from which "yes" has the best balanced accuracy on these rows."""
     order = np.argsort(-score, kind="stable")
     hits = target[order] == 1

@@ -158,7 +158,7 @@ def metrics(target: Array, scored: Scored, cohort: Cohort) -> Mapping[str, Part]
     return found
 
 
-def within(score: Array, target: Array, site: Array) -> Resampled:
+def within(score: Array, target: Array, site: IntArray) -> Resampled:
     """Mean of the cohorts' own AUCs by their number of rows: what is left when cohorts are not told apart."""
     areas = [(auc(score, np.where(site == one, target, np.nan)), site == one) for one in np.unique(site)]
 

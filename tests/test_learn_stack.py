@@ -192,6 +192,18 @@ def test_every_setting_of_every_grid_is_one_that_the_model_has(kind):
         assert len(tried) >= 4
 
 
+def test_what_is_dear_is_done_in_the_last_fit_alone():
+    rng = np.random.default_rng(9)
+    rows = _rows(rng, 60)
+    tuned = TunedRegressor(Ridge(), [{"alpha": 1.0}, {"alpha": 100.0}], last={"tol": 1e-9}, random_state=0)
+
+    tuned.fit(rows, rows[:, 0])
+
+    assert tuned.estimator_.tol == 1e-9
+    assert tuned.chosen_.tol == Ridge().tol
+    assert tuned.chosen_.alpha == tuned.estimator_.alpha == 1.0
+
+
 def test_weights_that_a_model_cannot_use_are_refused():
     model = TunedRegressor(_Remembers())
 

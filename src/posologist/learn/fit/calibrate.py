@@ -85,7 +85,7 @@ def to_data(calibration: Calibration) -> dict[str, Any]:
 
 def from_data(data: Mapping[str, Any]) -> Calibration:
     """Calibration from its plain numbers."""
-    kind = data.get("kind")
+    kind = str(data.get("kind"))
     if kind not in _KINDS:
         raise ValueError(f"calibration kind {kind!r}: must be one of {sorted(_KINDS)}")
     numbers = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in data.items() if k != "kind"}
@@ -119,7 +119,7 @@ def fit_platt(margin: Any, happened: Any, weight: Any = None) -> Platt:
     """Platt's calibration, with his smoothed targets."""
     margin, happened, weight = _checked(margin, happened, weight)
     design = np.stack([np.ones(margin.size), margin], axis=1)
-    intercept, slope = _logistic(design, _smoothed(happened, weight), weight)
+    intercept, slope = logistic(design, _smoothed(happened, weight), weight)
     return Platt(slope=float(slope), intercept=float(intercept))
 
 
@@ -148,7 +148,7 @@ def fit_beta(margin: Any, happened: Any, weight: Any = None) -> Beta:
     return Beta(a, b, c)
 
 
-def _logistic(design: Array, target: Array, weight: Array) -> Array:
+def logistic(design: Array, target: Array, weight: Array) -> Array:
     """Coefficients of a logistic regression without penalty, by Newton steps that are halved until the loss falls."""
 
     def loss(beta: Array) -> float:
@@ -190,7 +190,7 @@ def calibration_line(probability: Any, happened: Any, weight: Any = None) -> Cal
     with np.errstate(divide="ignore"):
         odds = np.clip(logit(np.asarray(probability, dtype=np.float64)), -_FAR, _FAR)
     odds, happened, weight = _checked(odds, happened, weight)
-    intercept, slope = _logistic(np.stack([np.ones(odds.size), odds], axis=1), happened, weight)
+    intercept, slope = logistic(np.stack([np.ones(odds.size), odds], axis=1), happened, weight)
     return CalibrationLine(float(slope), float(intercept), _in_the_large(odds, happened, weight))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy.linalg import block_diag
 
-from posologist.learn.fit.network import Activation, Array, Dense, Encoding, Network
+from posologist.learn.fit.network import Activation, Array, Dense, Encoding, IntArray, Network
 
 Loss = Literal["squared", "absolute", "huber", "pinball"]
 
@@ -69,7 +69,7 @@ class Rows:
     target: torch.Tensor
     weight: torch.Tensor
 
-    def take(self, index: torch.Tensor) -> Rows:
+    def take(self, index: torch.Tensor | IntArray) -> Rows:
         return Rows(self.encoded[index], self.target[index], self.weight[index])
 
 
@@ -80,14 +80,19 @@ def rows_of(encoded: Array, target: Array, weight: Array) -> Rows:
 
 @dataclass(frozen=True)
 class _Drop:
+    """Dropout of a share of the values, rounded to 1/256: a random byte costs a tenth of a Bernoulli draw."""
+
     rate: float
     generator: torch.Generator
 
     def __call__(self, value: torch.Tensor) -> torch.Tensor:
-        if self.rate == 0.0:
+        lost = round(256 * self.rate)
+        if lost == 0:
             return value
-        kept = torch.empty_like(value).bernoulli_(1.0 - self.rate, generator=self.generator)
-        return value * kept / (1.0 - self.rate)
+        words = torch.empty(-(-value.numel() // 8), dtype=torch.int64)
+        drawn = words.random_(-(2**63), None, generator=self.generator).view(torch.uint8)
+        kept = (drawn[: value.numel()].view(value.shape) >= lost).to(value.dtype)
+        return value * kept.mul_(256.0 / (256 - lost))
 
 
 class _Members:
@@ -119,8 +124,9 @@ class _Members:
         function = _ACTIVATIONS[activation]
         value = drop(function((encoded @ self.weight[0]).unsqueeze(0) * self.after[0] + self.bias[0]))
         for i, before in enumerate(self.before, start=1):
-            value = drop(function(torch.matmul(value * before, self.weight[i]) * self.after[i] + self.bias[i]))
-        return torch.matmul(value, self.head) + self.head_bias
+            own = before.transpose(1, 2) * self.weight[i] * self.after[i]
+            value = drop(function(torch.baddbmm(self.bias[i], value, own)))
+        return torch.baddbmm(self.head_bias, value, self.head)
 
 
 def _number_loss(head: Head, error: torch.Tensor) -> torch.Tensor:

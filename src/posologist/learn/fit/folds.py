@@ -38,11 +38,17 @@ def _ranked(groups: IntArray, stratum: IntArray, rng: np.random.RandomState) -> 
 
 
 def held_out(groups: IntArray, stratum: IntArray, *, fraction: float, rng: np.random.RandomState) -> BoolArray:
-    """Rows held out of a fit: whole groups, about `fraction` of the groups of each stratum."""
+    """Rows held out of a fit: whole groups, about `fraction` of the groups of each stratum.
+
+    Where groups are too few for that, the one whose size comes nearest to `fraction` of the rows.
+    """
     group, strata = _ranked(groups, stratum, rng)
     chosen = np.zeros(group.max() + 1, dtype=bool)
     for members in strata:
         chosen[members[: round(fraction * members.size)]] = True
+    if fraction > 0.0 and not chosen.any() and chosen.size > 1:
+        away = np.abs(np.bincount(group) - fraction * group.size)
+        chosen[rng.choice(np.flatnonzero(away == away.min()))] = True
     return np.asarray(chosen[group])
 
 

@@ -26,7 +26,7 @@ from sklearn.utils.validation import (
 
 from posologist.learn.fit.ensemble import Course, Head, Loss, rows_of, train
 from posologist.learn.fit.folds import fifths, group_numbers, held_out
-from posologist.learn.fit.network import ACTIVATIONS, Activation, Array, IntArray, Network, encoding
+from posologist.learn.fit.network import ACTIVATIONS, Activation, Array, IntArray, Network, averaged, encoding
 
 _FEWEST_HELD_OUT = 5  # rows held out for early stopping; with fewer the network runs all its epochs
 
@@ -50,6 +50,7 @@ class _NetworkEstimator(BaseEstimator):
         patience: int = 8,
         validation_fraction: float = 0.15,
         masks: Mapping[int, int] | None = None,
+        n_fits: int = 1,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.hidden = hidden
@@ -65,39 +66,38 @@ class _NetworkEstimator(BaseEstimator):
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.masks = masks
+        self.n_fits = n_fits
         self.random_state = random_state
 
     def _train(self, rows: Array, target: Array, heads: tuple[Head, ...], weight: Array, groups: Any) -> None:
         """Fit on checked rows; target has a column for each head, nan where it is not known."""
         self._refuse_settings()
         rng = check_random_state(self.random_state)
-        group = group_numbers(groups, len(rows))
-        out = held_out(group, _stratum(target[:, 0], heads[0]), fraction=self.validation_fraction, rng=rng)
-        if out.sum() < _FEWEST_HELD_OUT or (~out).sum() < _FEWEST_HELD_OUT:
-            out = np.zeros(len(rows), dtype=bool)
-        found = encoding(rows[~out], n_bins=self.n_bins, masks=dict(self.masks or {}))
-        shift, spread = scale = _scales(target[~out], weight[~out], heads)
+        group, stratum = group_numbers(groups, len(rows)), _stratum(target[:, 0], heads[0])
+        found = encoding(rows, n_bins=self.n_bins, masks=dict(self.masks or {}))
+        scale = _scales(target, weight, heads)
         known = np.isfinite(target)
-        scaled = (np.where(known, target, shift) - shift) / spread
+        scaled = (np.where(known, target, scale[0]) - scale[0]) / scale[1]
         weights = weight[:, None] * known
-        share = weights[~out].mean(axis=0)
-        weights = weights / np.where(share > 0.0, share, 1.0)
-        encoded = found(rows) - found.centre
-        trained = train(
-            Course(**{field.name: getattr(self, field.name) for field in fields(Course)}),
-            heads,
-            rows_of(encoded[~out], scaled[~out], weights[~out]),
-            rows_of(encoded[out], scaled[out], weights[out]),
-            encoding=found,
-            scale=scale,
-            seed=int(rng.randint(2**31 - 1)),
-        )
-        self.heads_, self.network_ = heads, trained.network
-        self.n_epochs_, self.held_out_loss_ = trained.n_epochs, trained.held_out_loss
+        share = weights.mean(axis=0)
+        prepared = rows_of(found(rows) - found.centre, scaled, weights / np.where(share > 0.0, share, 1.0))
+        course = Course(**{field.name: getattr(self, field.name) for field in fields(Course)})
+        fits = []
+        for _ in range(self.n_fits):
+            out = held_out(group, stratum, fraction=self.validation_fraction, rng=rng)
+            if out.sum() < _FEWEST_HELD_OUT or (~out).sum() < _FEWEST_HELD_OUT:
+                out = np.zeros(len(rows), dtype=bool)
+            parts = prepared.take(np.flatnonzero(~out)), prepared.take(np.flatnonzero(out))
+            fits.append(train(course, heads, *parts, encoding=found, scale=scale, seed=int(rng.randint(2**31 - 1))))
+        self.heads_, self.network_ = heads, averaged([fit.network for fit in fits])
+        self.n_epochs_ = max(fit.n_epochs for fit in fits)
+        self.held_out_loss_ = float(np.mean([fit.held_out_loss for fit in fits]))
 
     def _refuse_settings(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden={self.hidden!r}: give the width of at least one hidden layer")
+        if self.n_fits < 1:
+            raise ValueError(f"n_fits={self.n_fits!r}: must be at least 1")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation={self.activation!r}: choose one of {sorted(ACTIVATIONS)}")
         if not 0.0 <= self.validation_fraction < 1.0:
@@ -170,6 +170,8 @@ class MultitaskNetwork(_NetworkEstimator):
     masks
         Column -> the column that is 1 where its value was not measured; there the network sees the typical value,
         whatever was imputed.
+    n_fits
+        Fits, each with another share held out for stopping; their margins are averaged in one network.
     random_state
         Same seed, same rows: same network.
 
@@ -177,8 +179,9 @@ class MultitaskNetwork(_NetworkEstimator):
     ----------
     network_ : Network
     n_epochs_ : int
+        Epochs of the longest fit.
     held_out_loss_ : float
-        Least loss on the rows held out; inf when too few rows could be held out.
+        Least loss on the rows held out, averaged over the fits; inf when too few rows could be held out.
     """
 
     def __init__(
@@ -198,6 +201,7 @@ class MultitaskNetwork(_NetworkEstimator):
         patience: int = 8,
         validation_fraction: float = 0.15,
         masks: Mapping[int, int] | None = None,
+        n_fits: int = 1,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.heads = heads
@@ -215,6 +219,7 @@ class MultitaskNetwork(_NetworkEstimator):
             patience=patience,
             validation_fraction=validation_fraction,
             masks=masks,
+            n_fits=n_fits,
             random_state=random_state,
         )
 
@@ -293,6 +298,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
         patience: int = 8,
         validation_fraction: float = 0.15,
         masks: Mapping[int, int] | None = None,
+        n_fits: int = 1,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.loss = loss
@@ -311,6 +317,7 @@ class NetworkRegressor(RegressorMixin, _NetworkEstimator):
             patience=patience,
             validation_fraction=validation_fraction,
             masks=masks,
+            n_fits=n_fits,
             random_state=random_state,
         )
 

@@ -6,13 +6,14 @@ form needs Gather, Sub, Div, Clip, MatMul, Add and the activation only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import block_diag
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -123,3 +124,16 @@ class Network:
         for layer in self.hidden:
             value = function(value @ layer.weight + layer.bias)
         return np.asarray(value @ self.output.weight + self.output.bias)
+
+
+def averaged(networks: Sequence[Network]) -> Network:
+    """One network whose margin is the mean of the margins of networks with the same encoding, depth and activation."""
+    first = networks[0]
+    hidden = []
+    for depth, layers in enumerate(zip(*(network.hidden for network in networks), strict=True)):
+        weights = [layer.weight for layer in layers]
+        joined = np.concatenate(weights, axis=1) if depth == 0 else block_diag(*weights)
+        hidden.append(Dense(joined, np.concatenate([layer.bias for layer in layers])))
+    weight = np.concatenate([network.output.weight for network in networks]) / len(networks)
+    bias = np.mean([network.output.bias for network in networks], axis=0)
+    return Network(first.encoding, tuple(hidden), Dense(weight, bias), first.activation)

@@ -31,6 +31,7 @@ from posologist.learn.fit.models import (
     NAMES,
     Error,
     Kind,
+    Name,
     TunedClassifier,
     TunedRegressor,
     fitted,
@@ -43,7 +44,7 @@ Blender = Literal["free", "nonnegative"]
 Loss = Literal["log", "squared", "absolute"]
 Named = tuple[str, Any]
 
-_FOUNDING = ("linear", "tree", "svm")
+_FOUNDING: tuple[Name, ...] = ("linear", "tree", "svm")
 _ROUNDING = 1e-3  # absolute loss is rounded off this close to 0, in standard deviations of the target
 
 
@@ -134,7 +135,7 @@ class _Stack(BaseEstimator):
             own_weight = None if weight is None else weight[~out]
             own_groups = None if groups is None else np.asarray(groups)[~out]
             for j, component in enumerate(self.estimators_):
-                plain = component.estimator_ if isinstance(component, TunedClassifier | TunedRegressor) else component
+                plain = component.chosen_ if isinstance(component, TunedClassifier | TunedRegressor) else component
                 again = fitted(plain, rows[~out], y[~out], weight=own_weight, groups=own_groups, seed=seed)
                 margins[out, j] = margin_of(again, rows[out])
         return margins
@@ -265,7 +266,7 @@ class StackRegressor(RegressorMixin, _Stack):
 
 def founding_stack(kind: Kind, *, seed: int, quick: bool = False) -> StackClassifier | StackRegressor:
     """The founding stack: a linear model, a tree and a support vector machine under a linear model."""
-    named = [(name, plain_model(name, kind, seed=seed, quick=quick)) for name in ("linear", "tree", "svm")]
+    named = [(name, plain_model(name, kind, seed=seed, quick=quick)) for name in _FOUNDING]
     if kind == "classification":
         return StackClassifier(named, blender="free", random_state=seed)
     return StackRegressor(named, blender="free", random_state=seed)

@@ -81,6 +81,9 @@ class Feature(Value):
         return self.text.format(label=self.label, value=shown, unit=self.unit).strip()
 
 
+_WORDS = {"label", "text", "yes", "no", "unknown", "group"}
+
+
 class Formula(Value):
     """A published formula whose result is a column of its own (the margin that a model starts from).
 
@@ -118,8 +121,9 @@ class Schema(Value):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the whole content."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of all that makes the numbers of a row; the words about them may be improved without training."""
+        numbers = self.model_dump_json(exclude={"features": {"__all__": _WORDS}, "formulas": {"__all__": {"label"}}})
+        return hashlib.sha256(numbers.encode()).hexdigest()
 
 
 def slug(level: str) -> str:
@@ -149,7 +153,7 @@ class Coverage(Value):
 
 
 class Remark(Value):
-    """What must be said of an input: implausible, or not among the levels that the model knows."""
+    """What must be said of an input: not known, implausible, or not among the levels that the model knows."""
 
     text: str
     because: Because
@@ -160,7 +164,8 @@ class Prediction(Value):
 
     Where the model abstains (the patient lies outside its training population) `estimate` and `contributions` are
     None and `coverage` says why. The output of `contributions` is the estimate's value for a quantity; for a
-    probability it is the margin before calibration (`explained` says so), since only that is additive.
+    probability it is the margin before calibration (`explained` says so), since only that is additive. `assumed` names
+    what was not known and taken as typical of the training patients.
     """
 
     task: str
@@ -170,6 +175,7 @@ class Prediction(Value):
     contributions: Contributions | None
     explained: str
     coverage: Coverage
+    assumed: Many[Remark] = ()
     remarks: Many[Remark] = ()
     because: Because
 

@@ -8,8 +8,7 @@ beside others. All rows of all patients are one batch.
 
 References
 ----------
-shapley-1953: L. S. Shapley, A value for n-person games, in Contributions to the theory of games II.
-mitchell-2022: R. Mitchell et al., Sampling permutations for Shapley value estimation, JMLR 23 (43): 1-46.
+shapley-1953; mitchell-2022 (permutations).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from posologist.learn.features import Array, Index
 from posologist.twin.randomness import generator_for
 
 EXACT = 6  # features that differ, up to which all coalitions are computed (64 rows)
-ROWS = 180  # rows of one patient's walks: five patients stay within the time of one answer
+ROWS = 240  # rows of one patient's walks: five patients stay within the time of one answer
 _KEPT = 64  # permutations drawn for a schema, of which as many are walked as fit
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from posologist.core.errors import ModelError
+from posologist.core.errors import ModelError, NumericsError
 from posologist.core.evidence import Ledger
 from posologist.core.manifest import Calibration, Link, Manifest
-from posologist.core.prediction import Coverage, Far, Prediction
+from posologist.core.prediction import Coverage, Far, Prediction, Remark
 from posologist.core.values import Contribution, Contributions, Estimate, EvidenceKey, rounded
 from posologist.learn.conformal import interval
 from posologist.learn.contributions import Shares, order_by_size, shapley
@@ -133,17 +133,19 @@ class Served:
     def _answers(self, values: Array, outputs: Array, reading: Reading) -> Answers:
         held = self.manifest
         margin = self._margin(outputs)
+        if not np.all(np.isfinite(outputs)):
+            raise NumericsError("the graph has no finite answer", where=held.name, hint="check the row's values")
         value = calibrated(margin, held.calibration, held.link)
         if held.kind == "classification":
             low, high = self._probability_interval(margin, value)
         else:
             low, high = self._conformal(values, outputs, margin)
-        floor, ceiling = (
-            (-math.inf if held.bounds[0] is None else held.bounds[0]),
-            (math.inf if held.bounds[1] is None else held.bounds[1]),
-        )
-        value, low, high = (np.clip(found, floor, ceiling) for found in (value, low, high))
+        value, low, high = map(self._bounded, (value, low, high))
         return Answers(value, np.minimum(low, value), np.maximum(high, value), margin, reading.nearer, ~reading.covered)
+
+    def _bounded(self, outcome: Array) -> Array:
+        low, high = self.manifest.bounds
+        return np.asarray(np.clip(outcome, -math.inf if low is None else low, math.inf if high is None else high))
 
     def _probability_interval(self, margin: Array, value: Array) -> tuple[Array, Array]:
         calibration = self.manifest.calibration
@@ -168,7 +170,14 @@ class Served:
 
     def _explained(self, values: Array) -> Array:
         margin = self.margin(values)
-        return margin if self.manifest.kind == "classification" else unlinked(margin, self.manifest.link)
+        if self.manifest.kind == "classification":
+            return margin
+        return self._bounded(unlinked(margin, self.manifest.link))
+
+    def importance(self, frame: Frame) -> dict[str, float]:
+        """Mean absolute part of each feature over rows, by name: how much the model moves with it in these patients."""
+        parts = np.abs(self.shares(frame.values).parts).mean(axis=0)
+        return dict(zip(self.manifest.features.names, map(float, parts), strict=True))
 
     def predict(self, rows: Sequence[Row], *, ledger: Ledger) -> tuple[Prediction, ...]:
         """Predictions for rows of the model's own schema, in their order.
@@ -221,6 +230,7 @@ class _Told:
             contributions=self._contributions(shares, run) if covered else None,
             explained=_EXPLAINED[held.kind].format(outcome=held.outcome, unit=held.unit),
             coverage=self._coverage(answers, reading, reader, run),
+            assumed=self._assumed(),
             remarks=self.row.remarks,
             because=(run,),
         )
@@ -255,8 +265,11 @@ class _Told:
         key = self.row.because[j]
         if key is not None:
             return key
-        text = f"{self._say(j)}: the model goes on what is typical of its training patients"
-        return self.ledger.add("assumption", text, because=[self.model])
+        return self.ledger.add("assumption", f"{self._say(j)}{_TYPICAL}", because=[self.model])
+
+    def _assumed(self) -> tuple[Remark, ...]:
+        unknown = [j for j, key in enumerate(self.row.because) if key is None]
+        return tuple(Remark(text=f"{self._say(j)}{_TYPICAL}", because=(self._key(j),)) for j in unknown)
 
     def _coverage(self, answers: Answers, reading: Reading, reader: CoverageReader, run: EvidenceKey) -> Coverage:
         i, held = self.place, self.served.manifest
@@ -273,6 +286,7 @@ class _Told:
         return Coverage(nearer=nearer, limit=held.coverage.limit, covered=covered, far=far, because=(run,))
 
 
+_TYPICAL = ": the model goes on what is typical of its training patients"
 _EXPLAINED = {
     "regression": "parts of {outcome} in {unit}",
     "classification": "parts of the log odds of {outcome}, before calibration",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from posologist.study.blocks import Block
     from posologist.study.nested import Settings, Told
 
-_NEEDED = ("sklearn", "lightgbm", "torch", "onnx", "onnxscript", "threadpoolctl", "matplotlib")
+_NEEDED = ("sklearn", "lightgbm", "torch", "onnx", "threadpoolctl", "matplotlib")
 ALL = "all"
 
 

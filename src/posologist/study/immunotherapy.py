@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from posologist.learn.features import Frame, frame_of
-from posologist.learn.fit.immunotherapy_engine import fit_immunotherapy
-from posologist.learn.tasks.immunotherapy import CANCERS, SCHEMA, number, row_of_csv
-from posologist.study.blocks import Array, Block, Cells, Cohort, Control, Part, Plain, Resampled, Scored, combined
-from posologist.study.blocks import patient_numbers
-from posologist.study.classifiers import Engine, Learned, balanced_cut
+from posologist.learn.tasks.immunotherapy import CANCERS, SCHEMA, cells_of_csv, number
+from posologist.study.blocks import (
+    Array,
+    Block,
+    Cells,
+    Cohort,
+    Control,
+    IntArray,
+    Part,
+    Plain,
+    Resampled,
+    Scored,
+    Serving,
+    combined,
+    patient_numbers,
+)
+from posologist.study.classifiers import Engine, Learned, Stacked, balanced_cut
 from posologist.study.published import computed
 from posologist.study.scores import auc, probability_metrics
 from posologist.study.survival import concordance, hazard_ratio, thirds
 from posologist.study.tables import read_rows
+
+if TYPE_CHECKING:
+    from posologist.learn.fit.engine import FittedEngine
 
 COLUMNS = (
     "Cohort", "SAMPLE_ID", "TMB", "PDL1_TPS(%)", "Systemic_therapy_history", "Albumin", "CancerType", "NLR", "Age",
@@ -57,8 +73,8 @@ def read(path: Path) -> Cohort:
         },
         extra={"seen_by_loris": np.isin(patient, patient[cohort == LORIS_TRAINED_ON]).astype(float), **_survival(rows)},
         notes=(
-            f"{twice} of {len(rows)} rows are a second copy of a patient of another cohort (same sex, mutational burden, "
-            "albumin and copy-number fraction to four places): they stay together in every split",
+            f"{twice} of {len(rows)} rows are a second copy of a patient of another cohort (same sex, mutational "
+            "burden, albumin and copy-number fraction to four places): they stay together in every split",
             f"survival of {IN_DAYS} is read as days",
         ),
     )
@@ -77,7 +93,7 @@ def patient_key(cells: Cells) -> str:
 
 def frame(cohort: Cohort) -> Frame:
     """The rows under the task's schema."""
-    return frame_of(SCHEMA, [row_of_csv(cells) for cells in cohort.rows])
+    return frame_of(SCHEMA, [cells_of_csv(cells) for cells in cohort.rows])
 
 
 def always_no(train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
@@ -142,7 +158,7 @@ def metrics(target: Array, scored: Scored, cohort: Cohort) -> Mapping[str, Part]
     return found
 
 
-def within(score: Array, target: Array, site: Array) -> Resampled:
+def within(score: Array, target: Array, site: IntArray) -> Resampled:
     """Mean of the cohorts' own AUCs by their number of rows: what is left when cohorts are not told apart."""
     areas = [(auc(score, np.where(site == one, target, np.nan)), site == one) for one in np.unique(site)]
 
@@ -155,13 +171,23 @@ def within(score: Array, target: Array, site: Array) -> Resampled:
     return mean
 
 
+def fit_engine(frame: Frame, target: Array, *, group: IntArray, seed: int, quick: bool) -> FittedEngine:
+    """The engine (libraries of training are imported only here)."""
+    from posologist.learn.fit.immunotherapy_engine import fit
+
+    return fit(frame, target, group=group, seed=seed, quick=quick)
+
+
+ENGINE = Engine(fit_engine, frame)
+
+
 def one_row_each(cohort: Cohort, rng: np.random.Generator) -> Cohort:
     """The first row of each patient, so that no cohort that is left out has a patient among the others."""
     first = np.unique(cohort.patient, return_index=True)[1]
     return cohort.take(np.sort(first))
 
 
-def strata(cohort: Cohort) -> np.ndarray:
+def strata(cohort: Cohort) -> IntArray:
     """Folds are balanced by cohort and response."""
     return combined(cohort.site, cohort.target)
 
@@ -212,7 +238,9 @@ BLOCK = Block(
         Learned("logistic-regression", "linear", frame),
         Learned("lightgbm", "lightgbm", frame),
         Learned("mlp", "network", frame),
-        Engine(fit_immunotherapy, frame),
+        Stacked("founding-stack", "founding", frame),
+        Stacked("stack", "wide", frame),
+        ENGINE,
     ),
     metrics=metrics,
     main="auc",
@@ -233,8 +261,8 @@ BLOCK = Block(
             alter=one_row_each,
             leave_out="site",
             by="cohort",
-            note="Each cohort is predicted by what was learned from the others; one row of each patient. LORIS was fitted "
-            "on Chowell_train, so its row there is in-sample.",
+            note="Each cohort is predicted by what was learned from the others; one row of each patient. LORIS was "
+            "fitted on Chowell_train, so its row there is in-sample.",
             quick=False,
         ),
     ),
@@ -251,4 +279,20 @@ BLOCK = Block(
         "cohort: auc_within_cohorts and the control that leaves each cohort out are free of that",
     ),
     quick_rows=700,
+    serving=Serving(
+        name="response to immune checkpoint inhibitors",
+        version="1",
+        outcome="objective response (complete or partial) to an immune checkpoint inhibitor",
+        unit="probability",
+        fit=ENGINE.fitted,
+        use=("an estimate of the chance that the tumour shrinks, for adults with an advanced solid tumour of the kinds "
+             "in the table, beside the guideline's biomarkers",),
+        limits=(
+            "no patient is denied treatment by it: a low chance is not none, and survival can gain without a response",
+            "the cohorts were treated from 2014 to 2019, mostly with one inhibitor alone and most of them after "
+            "chemotherapy; combinations with chemotherapy are not among them",
+            "the response rate differs between cohorts more than the inputs explain: at another hospital the chance "
+            "itself may be off, the order of patients less so (see the control that leaves each cohort out)",
+        ),
+    ),
 )  # fmt: skip

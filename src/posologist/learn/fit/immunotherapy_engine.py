@@ -19,6 +19,6 @@ RECIPES = (
 """Tried in the training part; the one with the least cross-fitted log loss is kept."""
 
 
-def fit_immunotherapy(frame: Frame, target: Array, *, group: Index, seed: int, quick: bool) -> FittedEngine:
+def fit(frame: Frame, target: Array, *, group: Index, seed: int, quick: bool = False) -> FittedEngine:
     """The engine of these training rows; `quick` takes the first recipe untried."""
     return fit_chosen(frame, target, recipes=RECIPES[:1] if quick else RECIPES, group=group, seed=seed)

@@ -82,7 +82,7 @@ _FLAGS = MappingProxyType({
 _SMOKING = MappingProxyType({"current": True, "former": False, "never": False})
 
 
-def row_of_csv(cells: Mapping[str, str]) -> dict[str, Cell]:
+def cells_of_csv(cells: Mapping[str, str]) -> dict[str, Cell]:
     """Values of the features from a line of the public table, as it is distributed (SEX: 1 male, 2 female)."""
     row: dict[str, Cell] = {name: number(cells.get(column, "")) for name, column in (_NUMBERS | _FLAGS).items()}
     sex = number(cells.get("SEX", ""))

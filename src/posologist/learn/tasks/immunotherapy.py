@@ -99,7 +99,7 @@ _FLAGS = MappingProxyType({
 _FACTS = ("age", "tumour_mutational_burden", "pd_l1_tps", "albumin", "haemoglobin", "platelets", "bmi")
 
 
-def row_of_csv(cells: Mapping[str, str]) -> dict[str, Cell]:
+def cells_of_csv(cells: Mapping[str, str]) -> dict[str, Cell]:
     """Values of the features from a line of the public table, as it is distributed."""
     row: dict[str, Cell] = {name: number(cells.get(column, "")) for name, column in _NUMBERS.items()}
     row |= {name: number(cells.get(column, "")) for name, column in _FLAGS.items()}

@@ -46,6 +46,52 @@ class Paired(Value):
     difference: Interval
 
 
+class GroupRow(MethodRow):
+    """One method on the patients of one group, written `race=Black`; `small`: too few for a conclusion."""
+
+    group: str
+    small: bool = False
+
+
+class FairnessTable(Value):
+    """How one method treats the groups of one grouping.
+
+    `worst` is the group with the worst value of `metric` among those that are not small ("" where all are), and
+    `difference` that group minus all other patients.
+    """
+
+    method: str
+    grouping: str
+    rows: Many[GroupRow]
+    metric: str
+    worst: str = ""
+    difference: Interval | None = None
+
+
+class ControlTable(Value):
+    """A further nested run: sites left out whole, or a table that was altered so that nothing can be learned."""
+
+    name: str
+    note: str
+    rows: Many[MethodRow]
+    paired: Many[Paired] = ()
+    groups: Many[GroupRow] = ()
+
+
+class Curve(Value):
+    """A line of a plot: `kind` is calibration, decision or error; `y` is read over `x`."""
+
+    kind: Literal["calibration", "decision", "error"]
+    method: str
+    x_text: str
+    y_text: str
+    x: Many[EvaluationNumber] = ()
+    labels: Many[str] = ()
+    y: Many[EvaluationNumber]
+    low: Many[EvaluationNumber] = ()
+    high: Many[EvaluationNumber] = ()
+
+
 class CheckBin(Value):
     """A time bin of the prediction-corrected visual predictive check.
 
@@ -67,12 +113,19 @@ class EvaluationDocument(Value):
     """Document `posologist/evaluation/1`.
 
     `split` says how many patients were left out where each is tested on what was learned from others of the same data
-    (`train` counts these); it is empty where the method is one and the same for all.
+    (`train` counts these); it is empty where the method is one and the same for all. `part` tells the tables of one
+    task apart; `licence` and `source` are those of the data.
     """
 
     schema_: Literal["posologist/evaluation/1"] = Field(default="posologist/evaluation/1", alias="schema")
     task: str
     label: Literal["real patients", "simulated patients", "agreement with practice"]
+    part: str = ""
+    title: str = ""
+    licence: str = ""
+    source: str = ""
+    quick: bool = False
+    resamples: Annotated[int, Field(json_schema_extra={"number": "setting"})] = 0
     model: str = ""
     split: str = ""
     concentration_unit: str = ""
@@ -81,7 +134,20 @@ class EvaluationDocument(Value):
     seed: Annotated[int, Field(json_schema_extra={"number": "setting"})]
     rows: Many[MethodRow]
     paired: Many[Paired] = ()
-    groups: Many[MethodRow] = ()
+    groups: Many[GroupRow] = ()
+    fairness: Many[FairnessTable] = ()
+    controls: Many[ControlTable] = ()
+    curves: Many[Curve] = ()
     check: Many[CheckBin] = ()
+    findings: Many[str] = ()
+    versions: Versions
+
+
+class EvaluationsDocument(Value):
+    """Document `posologist/evaluations/1`: what `evaluate all` writes, and `evaluate` of a task with several tables."""
+
+    schema_: Literal["posologist/evaluations/1"] = Field(default="posologist/evaluations/1", alias="schema")
+    task: str
+    documents: Many[EvaluationDocument]
     findings: Many[str] = ()
     versions: Versions

@@ -1,4 +1,4 @@
-"""The verb `evaluate`: how well what we predict agrees with what was measured."""
+"""The verb `evaluate`: how well what we predict, and what we learned, agrees with what was measured."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from posologist.serve.output import emit
 if TYPE_CHECKING:
     from posologist.core.evaluation import EvaluationDocument, Interval
     from posologist.knowledge.models import PkModel
+    from posologist.serve.learning import Wanted
     from posologist.twin.events import EventTable
 
 verbs = typer.Typer()
@@ -23,11 +24,21 @@ _PREDICTIVE = ("coverage_90_percent", "npde_mean", "npde_sd")
 
 @verbs.command(epilog="Example: posologist evaluate kinetics --model model.toml --data levels.csv --json")
 def evaluate(
-    task: Annotated[str, typer.Argument(help="kinetics")],
-    model: Annotated[str | None, typer.Option("--model", help="A model file, or the id of one of ours.")] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Event table in NONMEM's columns, or a public data set.")
+    task: Annotated[str, typer.Argument(help="kinetics, a learned task (warfarin, ...), or all learned tasks: all")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="kinetics: a model file, or the id of one of ours.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="kinetics: event table, or a public data set. Else: folder of the data, or a table."
+        ),
+    ] = None,
+    train: Annotated[Path | None, typer.Option("--train", help="Table to learn from, CSV as distributed.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Table of other patients to test on.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rows and less tuning: a check, not a result.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write JSON, Markdown and plots to this folder.")] = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Folds that are fitted at a time.")] = 2,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of simulated patients and of the bootstrap.")] = 0,
     leave_one_out: Annotated[
         bool,
@@ -43,9 +54,20 @@ def evaluate(
     knowledge: KnowledgeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Predictions against measured levels: before a patient's levels are known, and after those before."""
+    """How good predictions are: of levels by a kinetic model, of outcomes by what was learned from other patients.
+
+    kinetics: before a patient's levels are known, and after those before. A learned task: nested cross-validation on
+    its public table (--data), or learned from one table and tested on another (--train, --test).
+    """
     if task != "kinetics":
-        raise InputError(f"the task '{task}' is not in this version", where="TASK", hint="use kinetics")
+        from posologist.serve.learning import Wanted
+
+        if model is not None or leave_one_out or svg is not None:
+            raise InputError(f"an option of kinetics was given for '{task}'", where="TASK", hint="leave it out")
+        _learned(Wanted(task, data, train, test, quick, seed, processes), out, as_json=as_json)
+        return
+    if train is not None or test is not None or quick or out is not None:
+        raise InputError("an option of the learned tasks was given for kinetics", where="TASK", hint="leave it out")
     if model is None or data is None:
         raise InputError("a model and data are needed", where="--model and --data", hint="give both")
     if at_once > 1 and not leave_one_out:
@@ -59,6 +81,29 @@ def evaluate(
         print_json(document)
     else:
         _print(document)
+
+
+def _learned(wanted: Wanted, out: Path | None, *, as_json: bool) -> None:
+    """Prints the documents, writes them where asked (`all`: to ./evaluation), and ends with the first error's code."""
+    from posologist.serve.cli_twin import versions
+    from posologist.serve.learning import ALL, document_of, evaluated, write_files
+    from posologist.study.report import markdown
+
+    made_by = versions()
+    done = evaluated(wanted, made_by)
+    folder = Path("evaluation") if out is None and wanted.task == ALL else out
+    written = () if folder is None else write_files(done.documents, folder)
+    if as_json:
+        print_json(document_of(wanted.task, done, made_by))
+    else:
+        for document in done.documents:
+            emit(markdown(document))
+        for finding in done.findings:
+            emit(f"- {finding}")
+        for path in written:
+            emit(f"written: {path}")
+    if done.error is not None:
+        raise typer.Exit(done.error.code)
 
 
 def _kinetics(name: str, data: Path, seed: int, knowledge: list[Path] | None) -> EvaluationDocument:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -118,7 +118,7 @@ class Scored:
         """The same at these places (or where a mask is true)."""
         place = np.asarray(index)
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
-        taken = {name: None if values is None else values[place] for name, values in own.items()}
+        taken: dict[str, Any] = {name: None if values is None else values[place] for name, values in own.items()}
         return Scored(**taken, extra={name: values[place] for name, values in self.extra.items()})
 
 

@@ -1,0 +1,207 @@
+"""Conformal intervals: finite-sample valid bounds on the margin, by group, and raised where a band needs more.
+
+A score says by how many spreads an outcome lies outside its centre, below and above on their own. For exchangeable
+patients the k-th smallest of n scores, k = ceil((n + 1) (1 - a)), is exceeded by a new patient's with probability at
+most a. Scores must come from predictions that the patient had no part in (split, or cross-fitted: CV+ in its simple
+form, all folds' scores pooled). Mondrian: the same within each group; a group too small for its own quantile takes
+that of all.
+
+References
+----------
+vovk-2005: V. Vovk, A. Gammerman, G. Shafer, Algorithmic learning in a random world (Mondrian: section 4.5).
+lei-2018: J. Lei et al., Distribution-free predictive inference for regression, doi 10.1080/01621459.2017.1307116.
+romano-2019: Y. Romano, E. Patterson, E. Candes, Conformalized quantile regression, arXiv 1905.03222.
+barber-2021: R. F. Barber et al., Predictive inference with the jackknife+, doi 10.1214/20-AOS1965.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from posologist.core.errors import ModelError
+from posologist.core.manifest import IntervalRule, Taxonomy
+from posologist.learn.features import Array, Index
+
+SMALL_GROUP = 60  # patients below which a group's own quantile is not used: its tail would be a single patient
+_TAILS = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03)  # shares of a tail tried when raising
+
+
+def quantile(scores: Array, tail: float) -> float:
+    """The score that a new patient's exceeds with probability at most `tail`; infinite where n is too small."""
+    n = len(scores)
+    k = math.ceil((n + 1) * (1.0 - tail) - 1e-9)
+    return math.inf if k > n else float(np.sort(scores)[k - 1])
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of calibration patients: how far the outcome lies below and above its centre, in spreads."""
+
+    below: Array
+    above: Array
+
+    @classmethod
+    def of(cls, outcome: Array, lower: Array, upper: Array, spread: Array) -> Scores:
+        """Scores of outcomes (on the margin's scale) against the centres of both sides."""
+        return cls((lower - outcome) / spread, (outcome - upper) / spread)
+
+    def take(self, index: npt.ArrayLike) -> Scores:
+        """Those of some patients."""
+        chosen = np.asarray(index)
+        return Scores(self.below[chosen], self.above[chosen])
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """A taxonomy that quantiles are fitted by: `groups` numbers each calibration patient's group from 0."""
+
+    groups: Index
+    count: int
+    feature: str = ""
+    cuts: tuple[float, ...] = ()
+
+
+def by_bands(prediction: Array, cuts: Sequence[float]) -> Grouping:
+    """Bands of the predicted margin."""
+    return Grouping(bands(prediction, cuts), len(cuts) + 1, cuts=tuple(map(float, cuts)))
+
+
+def by_state(feature: str, values: Array, states: int) -> Grouping:
+    """States of a flag or category: 0 is not known, then each state."""
+    return Grouping(states_of(values), states + 1, feature=feature)
+
+
+def bands(margin: Array, cuts: Sequence[float]) -> Index:
+    """Band of each margin: the number of cuts below it."""
+    return np.searchsorted(np.asarray(cuts, dtype=np.float64), margin, side="left").astype(np.int64)
+
+
+def states_of(values: Array) -> Index:
+    """State of each value: 0 where it is not known, else the value plus one."""
+    return np.where(np.isnan(values), 0.0, np.nan_to_num(values) + 1.0).astype(np.int64)
+
+
+def fitted(
+    scores: Scores,
+    *,
+    method: str,
+    level: float,
+    groupings: Sequence[Grouping] = (),
+    tails: tuple[float, float] | None = None,
+    small: int = SMALL_GROUP,
+) -> IntervalRule:
+    """Interval rule from scores of cross-fitted predictions.
+
+    Parameters
+    ----------
+    tails
+        Probabilities to be missed below and above; None: half of 1 - level each.
+
+    Raises
+    ------
+    ModelError
+        If there are too few patients for the level.
+    """
+    below, above = tails or ((1.0 - level) / 2.0,) * 2
+    pooled = quantile(scores.below, below), quantile(scores.above, above)
+    if not all(map(math.isfinite, pooled)):
+        raise ModelError(
+            f"{len(scores.below)} patients are too few for an interval of {level:g}",
+            where="conformal",
+            hint="give more patients or a lower level",
+        )
+    taxonomies = tuple(_taxonomy(scores, grouping, below, above, small) for grouping in groupings)
+    return IntervalRule(method=method, level=level, below=pooled[0], above=pooled[1], taxonomies=taxonomies)  # type: ignore[arg-type]
+
+
+def _taxonomy(scores: Scores, grouping: Grouping, below: float, above: float, small: int) -> Taxonomy:
+    sides: tuple[list[float | None], list[float | None]] = ([], [])
+    for group in range(grouping.count):
+        chosen = scores.take(grouping.groups == group)
+        for side, values, tail in zip(sides, (chosen.below, chosen.above), (below, above), strict=True):
+            bound = quantile(values, tail) if len(values) >= small else math.inf
+            side.append(bound if math.isfinite(bound) else None)
+    return Taxonomy(feature=grouping.feature, cuts=grouping.cuts, below=tuple(sides[0]), above=tuple(sides[1]))
+
+
+def raised(
+    scores: Scores,
+    *,
+    method: str,
+    level: float,
+    groupings: Sequence[Grouping],
+    asked: Sequence[Index],
+    asked_level: float,
+    small: int = SMALL_GROUP,
+) -> IntervalRule:
+    """The narrowest rule whose coverage of the calibration patients reaches `asked_level` in every group of `asked`.
+
+    The groups of `asked` may follow from the outcome itself (a band of the true dose), which no rule can see: an
+    interval that covers the extremes must be wider for all. Each side's tail is lowered on its own. Groups below
+    `small` patients are not asked; -1 is no group. Where no pair of tails suffices, the widest is taken.
+    """
+    whole = (1.0 - level) / 2.0
+    checks = [codes == group for codes in asked for group in np.unique(codes[codes >= 0])]
+    checks = [check for check in checks if int(check.sum()) >= small]
+    best: tuple[float, IntervalRule] | None = None
+    widest: IntervalRule | None = None
+    for share_below, share_above in product(_TAILS, _TAILS):
+        try:
+            rule = fitted(
+                scores, method=method, level=level, groupings=groupings, small=small,
+                tails=(whole * share_below, whole * share_above),
+            )  # fmt: skip
+        except ModelError:
+            continue  # too few patients for tails as thin as these
+        below, above = sides(rule, [grouping.groups for grouping in groupings], len(scores.below))
+        inside = (scores.below <= below) & (scores.above <= above)
+        width, widest = float(np.mean(below + above)), rule
+        if all(np.mean(inside[check]) >= asked_level for check in checks) and (best is None or width < best[0]):
+            best = width, rule
+    if best is not None:
+        return best[1]
+    return widest or fitted(scores, method=method, level=level, groupings=groupings, small=small)
+
+
+def sides(rule: IntervalRule, groups: Sequence[Index], n: int) -> tuple[Array, Array]:
+    """Quantiles below and above of each patient: the widest over the taxonomies of its groups, (n,) each."""
+    below, above = np.full(n, -math.inf), np.full(n, -math.inf)
+    for taxonomy, codes in zip(rule.taxonomies, groups, strict=True):
+        for side, held, pooled in ((below, taxonomy.below, rule.below), (above, taxonomy.above, rule.above)):
+            own = np.array([pooled if bound is None else bound for bound in held])
+            np.maximum(side, own[np.clip(codes, 0, len(own) - 1)], out=side)
+    if not rule.taxonomies:
+        return np.full(n, rule.below), np.full(n, rule.above)
+    return below, above
+
+
+def groups_of(rule: IntervalRule, margin: Array, features: Mapping[str, Array]) -> list[Index]:
+    """Group of each patient in each taxonomy of a rule."""
+    return [
+        states_of(features[taxonomy.feature]) if taxonomy.feature else bands(margin, taxonomy.cuts)
+        for taxonomy in rule.taxonomies
+    ]
+
+
+def interval(
+    rule: IntervalRule, margin: Array, extra: Mapping[str, Array], features: Mapping[str, Array]
+) -> tuple[Array, Array]:
+    """Low and high on the margin's scale, (n,) each; they always hold the margin itself."""
+    below, above = sides(rule, groups_of(rule, margin, features), len(margin))
+    lower, upper = extra.get("lower", margin), extra.get("upper", margin)
+    spread = extra.get("spread", np.ones_like(margin))
+    return np.minimum(lower - below * spread, margin), np.maximum(upper + above * spread, margin)
+
+
+def coverage_by(low: Array, high: Array, outcome: Array, codes: Index) -> Iterator[tuple[int, int, float]]:
+    """Group, its number of patients and the share of them inside the interval."""
+    inside = (outcome >= low) & (outcome <= high)
+    for group in np.unique(codes):
+        chosen = codes == group
+        yield int(group), int(chosen.sum()), float(np.mean(inside[chosen]))

@@ -1,0 +1,240 @@
+"""`evaluate` and `train` of the learned tasks: which blocks, which tables, progress, and the files that are written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from posologist.core.errors import InputError, ModelError, PosologistError
+from posologist.serve.output import json_text
+
+if TYPE_CHECKING:
+    from posologist.core.evaluation import EvaluationDocument, EvaluationsDocument
+    from posologist.core.genotype import Versions
+    from posologist.study.blocks import Block
+    from posologist.study.nested import Settings, Told
+
+_NEEDED = ("sklearn", "lightgbm", "torch", "onnx", "onnxscript", "threadpoolctl", "matplotlib")
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked of `evaluate`: a task, its data or its two tables, and how to run."""
+
+    task: str
+    data: Path | None = None
+    train: Path | None = None
+    test: Path | None = None
+    quick: bool = False
+    seed: int = 0
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Done:
+    """The documents of a run, what could not be computed, and the first error behind that."""
+
+    documents: tuple[EvaluationDocument, ...]
+    findings: tuple[str, ...] = ()
+    error: PosologistError | None = None
+
+
+def tasks() -> tuple[str, ...]:
+    """The learned tasks, in their order."""
+    from posologist.study.tasks import BLOCKS
+
+    return tuple(dict.fromkeys(block.task for block in BLOCKS))
+
+
+def check_installed() -> None:
+    """Refuses to begin where a library of the extra `train` is missing.
+
+    Raises
+    ------
+    ModelError
+        If one is.
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            f"models cannot be fitted without {', '.join(missing)}",
+            where="extra 'train'",
+            hint="install it: pip install 'posologist[train]'",
+        )
+
+
+def evaluated(wanted: Wanted, versions: Versions) -> Done:
+    """The wanted blocks, measured: nested on one table, or trained on one and tested on another."""
+    check_installed()
+    blocks = _blocks(wanted.task)
+    if wanted.train is not None or wanted.test is not None:
+        return Done((_split(wanted, blocks, versions),))
+    if wanted.data is None:
+        raise InputError(
+            "data are needed",
+            where="--data",
+            hint="give the folder of the data, or --train and --test with a table each",
+        )
+    return _nested(wanted, blocks, versions)
+
+
+def _blocks(task: str) -> tuple[Block, ...]:
+    from posologist.study.tasks import BLOCKS
+
+    chosen = BLOCKS if task == ALL else tuple(block for block in BLOCKS if block.task == task)
+    if not chosen:
+        known = ", ".join(("kinetics", *tasks(), ALL))
+        raise InputError(f"the task '{task}' is not in this version", where="TASK", hint=f"use one of {known}")
+    return chosen
+
+
+def _split(wanted: Wanted, blocks: Sequence[Block], versions: Versions) -> EvaluationDocument:
+    from posologist.study.measure import evaluate_split
+
+    if wanted.task == ALL or wanted.data is not None:
+        raise InputError(
+            "two tables belong to one task", where="--train and --test", hint="name the task, and leave out --data"
+        )
+    if wanted.train is None or wanted.test is None:
+        raise InputError("one of two tables is missing", where="--train and --test", hint="give both")
+    block = block_of(blocks, wanted.train)
+    train, test = block.read(wanted.train), block.read(wanted.test)
+    with _told() as told:
+        return evaluate_split(block, train, test, _settings(wanted, block, told), versions=versions)
+
+
+def _nested(wanted: Wanted, blocks: Sequence[Block], versions: Versions) -> Done:
+    from posologist.study.measure import evaluate_nested
+
+    documents: list[EvaluationDocument] = []
+    findings: list[str] = []
+    first: PosologistError | None = None
+    with _told() as told:
+        for block, path in _tables(wanted, blocks, findings):
+            try:
+                settings = _settings(wanted, block, told)
+                documents.append(evaluate_nested(block, block.read(path), settings, versions=versions))
+            except PosologistError as error:
+                if wanted.task != ALL:
+                    raise
+                first = first or error
+                findings.append(f"{_named(block)} was not computed: {error}")
+    return Done(tuple(documents), tuple(findings), first)
+
+
+def _tables(wanted: Wanted, blocks: Sequence[Block], findings: list[str]) -> Iterator[tuple[Block, Path]]:
+    """Each block whose table is there; what is not there is noted, and refused where nothing is."""
+    from posologist.study.tables import find_table
+
+    assert wanted.data is not None
+    if wanted.data.is_file():
+        yield block_of(blocks, wanted.data), wanted.data
+        return
+    found = [(block, find_table(wanted.data, block)) for block in blocks]
+    findings += [f"{_named(block)} was not computed: no table {block.file}" for block, path in found if path is None]
+    if all(path is None for _, path in found):
+        raise InputError(
+            f"none of {', '.join(block.file for block in blocks)} is there",
+            where=str(wanted.data),
+            hint="give the folder that holds them, or the table itself",
+        )
+    yield from ((block, path) for block, path in found if path is not None)
+
+
+def block_of(blocks: Sequence[Block], path: Path) -> Block:
+    """The block that a table belongs to, by the columns of its header.
+
+    Raises
+    ------
+    InputError
+        If it is none of them: the columns that the nearest one lacks are named.
+    """
+    from posologist.study.tables import header_of, read_rows
+
+    header = set(header_of(path))
+    for block in blocks:
+        if set(block.columns) <= header:
+            return block
+    nearest = max(blocks, key=lambda block: len(set(block.columns) & header) / len(block.columns))
+    read_rows(path, nearest.columns)
+    return nearest
+
+
+def _settings(wanted: Wanted, block: Block, told: Told) -> Settings:
+    from posologist.study.nested import Settings
+
+    def named(what: str, done: int, of: int) -> None:
+        told(f"{_named(block)}: {what}", done, of)
+
+    n_resamples = 400 if wanted.quick else 2000
+    return Settings(wanted.seed, wanted.quick, wanted.processes, n_resamples, named)
+
+
+def _named(block: Block) -> str:
+    return " ".join(part for part in (block.task, block.part) if part)
+
+
+@contextmanager
+def _told() -> Iterator[Told]:
+    """Progress bars on standard error, where somebody looks at it."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bars: dict[str, object] = {}
+
+        def told(what: str, done: int, of: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what, total=of)
+            progress.update(bars[what], completed=done)  # type: ignore[arg-type]
+
+        yield told
+
+
+def document_of(task: str, done: Done, versions: Versions) -> EvaluationDocument | EvaluationsDocument:
+    """One table's document, or that of several; what was not computed is said in it."""
+    from posologist.core.evaluation import EvaluationsDocument
+
+    if task != ALL and len(done.documents) == 1:
+        (document,) = done.documents
+        return document.model_copy(update={"findings": (*document.findings, *done.findings)})
+    return EvaluationsDocument(
+        schema="posologist/evaluations/1", task=task, documents=done.documents, findings=done.findings,
+        versions=versions,
+    )  # fmt: skip
+
+
+def write_files(documents: Sequence[EvaluationDocument], folder: Path) -> tuple[Path, ...]:
+    """JSON, Markdown and plots of each document.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written to.
+    """
+    from posologist.study.plots import write_plots
+    from posologist.study.report import markdown, name_of
+
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for document in documents:
+            plots = write_plots(document, folder)
+            stem = folder / name_of(document)
+            for suffix, text in ((".json", json_text(document) + "\n"), (".md", markdown(document, plots))):
+                stem.with_suffix(suffix).write_text(text, encoding="utf-8")
+                written.append(stem.with_suffix(suffix))
+            written += [folder / name for name in plots]
+    except OSError as error:
+        raise InputError(f"cannot be written: {error}", where=str(folder), hint="give another folder") from error
+    return tuple(written)

@@ -24,6 +24,11 @@ SHRINKAGE = (0.25, 0.5, 0.75, 1.0)
 
 LEVEL = 0.975  # one-sided: the lower end of a 95 % interval
 _DRAWS = 1000  # of the multiplier bootstrap over patients
+N_SPLITS = 3
+"""Times that the patients are split anew: a gain that hangs on one split is none."""
+
+MIN_MOVED = 30
+"""Patients treated differently below which a mean gain has no trustworthy interval."""
 
 
 @dataclass(frozen=True)
@@ -157,26 +162,32 @@ def fit_held_back(drawn: Drawn, *, seed: int, quick: bool = False, families: Seq
 
     Each family of gains is learned on part of the patients and tried on the others, at each degree of shrinkage. The
     family and degree with the highest lower bound of the gain over the best single arm (itself chosen on the same
-    part) are taken, and only if that bound is above zero. The bound holds for all the policies tried at once. No
-    signal: everyone gets the best single arm.
+    part) are taken, and only if that bound is above zero. The bound holds for all the policies tried at once, and is
+    the median over several splits of the patients. No signal: everyone gets the best single arm.
     """
-    fold = folds_of(drawn, seed=seed)
-    scores = cross_fitted_scores(drawn, fold, seed=seed, quick=quick)
+    n_splits = 1 if quick else N_SPLITS
+    scores = cross_fitted_scores(drawn, folds_of(drawn, seed=seed), seed=seed, quick=quick)
     best = best_single(scores)
     tried = [(family, degree) for family in families for degree in SHRINKAGE]
-    gained = _out_of_fold_gain(drawn, fold, scores, families, seed=seed, quick=quick)
-    bound = simultaneous_lower_bound(gained, np.random.default_rng(seed))
+    bounds = [_bounds(drawn, families, seed=seed + split, quick=quick) for split in range(n_splits)]
+    bound = np.median(bounds, axis=0)
     top = int(np.argmax(bound))
     family, degree = tried[top]
     if bound[top] <= 0.0:
-        reason = (
-            f"no policy of {len(tried)} was shown to gain: everyone gets the best single arm "
-            f"(best lower bound {bound[top]:.3g})"
-        )
+        reason = f"none of {len(tried)} policies was shown to gain: everyone gets the best single arm"
         return Policy(best, scores.shape[1], gain_bound=float(bound[top]), reason=reason)
     gains = FAMILIES[family](drawn.features, scores, fit_prognosis(drawn, seed=seed, quick=quick), seed)
     reason = f"{family} gains, {100 * degree:.0f} % believed: at least {bound[top]:.3g} gained in cross-fitting"
     return Policy(best, scores.shape[1], family, degree, float(bound[top]), reason, gains)
+
+
+def _bounds(drawn: Drawn, families: Sequence[str], *, seed: int, quick: bool) -> Array:
+    """Lower bound of the gain of each policy tried, by one split; 0 where too few would be treated differently."""
+    fold = folds_of(drawn, seed=seed)
+    scores = cross_fitted_scores(drawn, fold, seed=seed, quick=quick)
+    gained = _out_of_fold_gain(drawn, fold, scores, families, seed=seed, quick=quick)
+    bound = simultaneous_lower_bound(gained, np.random.default_rng(seed))
+    return np.where((gained != 0.0).sum(axis=0) >= MIN_MOVED, bound, np.minimum(bound, 0.0))
 
 
 def simultaneous_lower_bound(gained: Array, rng: np.random.Generator) -> Array:

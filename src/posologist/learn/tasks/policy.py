@@ -120,6 +120,10 @@ def _arm_of(column: str, arms: Mapping[str, int]) -> Callable[[Cells], int]:
     return read
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 _AFTER = "known only after the draw"
 _OUTCOME = "an outcome"
 _DRAWN = "the draw itself"
@@ -198,19 +202,18 @@ IST = Trial(
         **dict.fromkeys(("RXASP", "RXHEP"), _DRAWN),
         **dict.fromkeys(("EXPDD", "EXPD6", "EXPD14"), "a prediction that was fitted to the outcomes of the trial"),
         **dict.fromkeys(
-            (
-                *"DASP14 DASPLT DLH14 DMH14 DHH14 ONDRUG DSCH DIVH DAP DOAC DGORM DSTER DCAA DHAEMD DCAREND".split(),
-                *"DTHROMB DMAJNCH DMAJNCHD DMAJNCHX DSIDE DSIDED DSIDEX DDIAGISC DDIAGHA DDIAGUN DNOSTRK".split(),
-                *"DNOSTRKX DRSISC DRSISCD DRSH DRSHD DRSUNK DRSUNKD DPE DPED DALIVE DALIVED DPLACE".split(),
-                *"FAP FOAC FU1_RECD FU2_DONE FU1_COMP NCCODE CMPLASP CMPLHEP SET14D FPLACE FLASTD".split(),
+            _names(
+                "DASP14 DASPLT DLH14 DMH14 DHH14 ONDRUG DSCH DIVH DAP DOAC DGORM DSTER DCAA DHAEMD DCAREND DTHROMB"
+                " DMAJNCH DMAJNCHD DMAJNCHX DSIDE DSIDED DSIDEX DDIAGISC DDIAGHA DDIAGUN DNOSTRK DNOSTRKX DRSISC"
+                " DRSISCD DRSH DRSHD DRSUNK DRSUNKD DPE DPED DALIVE DALIVED DPLACE FAP FOAC FU1_RECD FU2_DONE FU1_COMP"
+                " NCCODE CMPLASP CMPLHEP SET14D FPLACE FLASTD"
             ),
             _AFTER,
         ),
         **dict.fromkeys(
-            (
-                *"DDEAD DDEADD DDEADC DDEADX FDEAD FDEADD FDEADC FDEADX FRECOVER FDENNIS DIED TD ID14 OCCODE".split(),
-                *(f"DEAD{k}" for k in range(1, 9)),
-                *"H14 ISC14 NK14 STRK14 HTI14 PE14 DVT14 TRAN14 NCB14".split(),
+            _names(
+                "DDEAD DDEADD DDEADC DDEADX FDEAD FDEADD FDEADC FDEADX FRECOVER FDENNIS DIED TD ID14 OCCODE DEAD1 DEAD2"
+                " DEAD3 DEAD4 DEAD5 DEAD6 DEAD7 DEAD8 H14 ISC14 NK14 STRK14 HTI14 PE14 DVT14 TRAN14 NCB14"
             ),
             _OUTCOME,
         ),
@@ -238,7 +241,7 @@ GUSTO1 = Trial(
     unit="percentage points",
     left_out={
         "day30": _OUTCOME,
-        "ttr": "relief of pain after the drug: it differs between the arms (z -4.7 for tPA), so it is no baseline state",
+        "ttr": "relief of pain: it differs between the arms (z -4.7 for tPA), so it came after the drug",
         "hig": "made from features that are already used",
         "miloc": "the same as `ant`, with the other places joined",
         **dict.fromkeys(("regl", "grpl", "grps"), _PLACE),

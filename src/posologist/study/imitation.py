@@ -58,10 +58,10 @@ class Imitation:
         encoder = sets.Encoder.fit(practice, train.rows, more=self.more)
         known, asked = encoder(train.rows), encoder(test.rows)
         if self.name.startswith("engine"):
-            told = sets.joint(known, given, asked, seed=seed, quick=quick)
+            told = sets.from_blend(known, given, asked, seed=seed, quick=quick)
         else:
             learner = sets.by_trees if self.name == "lightgbm" else sets.by_regression
-            told = sets.independent(learner, known, given, asked, seed=seed, quick=quick)
+            told = sets.from_one(learner, known, given, asked, seed=seed, quick=quick)
         return _scored(told.chosen, told.expected)
 
 

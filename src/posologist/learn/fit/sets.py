@@ -115,11 +115,11 @@ def f1(first: BoolArray, second: BoolArray) -> Array:
     return np.where(all_ > 0, 2.0 * both / np.maximum(all_, 1), 1.0)
 
 
-def best_set(probability: Array, nothing: Array | None = None) -> tuple[BoolArray, Array]:
+def best_set(probability: Array, *, never_empty: bool = False) -> tuple[BoolArray, Array]:
     """The set of largest expected Jaccard index, (n, n_labels), and that expectation, (n,).
 
-    Sets are the k most probable drugs, for each k. Drugs are taken as independent, or, where `nothing` is the
-    probability (n,) that no drug is given at all, as independent given that there is one.
+    Sets are the k most probable drugs, for each k. Drugs are taken as independent; with `never_empty`, as independent
+    given that there is at least one.
     """
     n, n_labels = probability.shape
     width = min(_CONSIDERED, n_labels)
@@ -127,10 +127,9 @@ def best_set(probability: Array, nothing: Array | None = None) -> tuple[BoolArra
     top = np.clip(np.take_along_axis(probability, order, axis=1)[:, :width], 1e-9, 1.0 - 1e-9)
     outcome = (np.arange(2**width)[:, None] >> np.arange(width)) & 1  # each row one set that may be given
     weight = np.exp(np.log(top) @ outcome.T + np.log(1.0 - top) @ (1 - outcome).T)
-    if nothing is not None:
+    if never_empty:
         weight[:, 0] = 0.0
-        weight *= ((1.0 - nothing) / weight.sum(axis=1))[:, None]
-        weight[:, 0] = nothing
+        weight /= weight.sum(axis=1, keepdims=True)
     size = outcome.sum(axis=1)
     expected = np.empty((n, width + 1))
     for k in range(width + 1):
@@ -150,55 +149,41 @@ class Told:
     expected: Array
 
 
-def independent(learner: Learner, features: Array, given: BoolArray, asked: Array, *, seed: int, quick: bool) -> Told:
+def from_one(learner: Learner, features: Array, given: BoolArray, asked: Array, *, seed: int, quick: bool) -> Told:
     """Each drug by a model of its own."""
-    return Told(*best_set(probabilities(learner, features, given, asked, seed=seed, quick=quick)))
+    return _told(probabilities(learner, features, given, asked, seed=seed, quick=quick), given)
 
 
-def joint(features: Array, given: BoolArray, asked: Array, *, seed: int, quick: bool) -> Told:
-    """The engine: first whether any drug is given, then which, by the blend of trees and regression that fits best.
+def from_blend(features: Array, given: BoolArray, asked: Array, *, seed: int, quick: bool) -> Told:
+    """The engine: each drug by the blend of trees and regression that agrees best.
 
     The share of the trees is chosen on a fifth of the training part that neither had seen; then both learn from all.
     """
-    share = 0.75 if quick else _share_of_trees(features, given, seed=seed)
-    return Told(*best_set(*_blended(features, given, asked, share, seed=seed, quick=quick)))
+    share = _QUICK_SHARE if quick else _share_of_trees(features, given, seed=seed)
+    blend = [
+        part * probabilities(learner, features, given, asked, seed=seed, quick=quick)
+        for learner, part in ((by_regression, 1.0 - share), (by_trees, share))
+        if part > 0.0
+    ]
+    return _told(np.sum(blend, axis=0), given)
 
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_QUICK_SHARE = 0.75
 
-Parts = tuple[Array, Array]
-"""Probability of each drug given that there is one, (n, n_labels), and that there is none, (n,)."""
+
+def _told(probability: Array, given: BoolArray) -> Told:
+    return Told(*best_set(probability, never_empty=bool(given.any(axis=1).all())))
 
 
 def _share_of_trees(features: Array, given: BoolArray, *, seed: int) -> float:
     aside = np.random.default_rng(seed).random(len(features)) < 0.2
-    asked, truth = features[aside], given[aside]
     regression, trees = (
-        _parts(learner, features[~aside], given[~aside], asked, seed=seed, quick=False)
+        probabilities(learner, features[~aside], given[~aside], features[aside], seed=seed, quick=False)
         for learner in (by_regression, by_trees)
     )
-    agreed = [jaccard(best_set(*_mixed(regression, trees, share))[0], truth).mean() for share in _SHARES]
+    agreed = [
+        jaccard(_told((1.0 - share) * regression + share * trees, given).chosen, given[aside]).mean()
+        for share in _SHARES
+    ]
     return _SHARES[int(np.argmax(agreed))]
-
-
-def _blended(features: Array, given: BoolArray, asked: Array, share: float, *, seed: int, quick: bool) -> Parts:
-    if share in (0.0, 1.0):
-        return _parts(by_trees if share else by_regression, features, given, asked, seed=seed, quick=quick)
-    regression, trees = (
-        _parts(learner, features, given, asked, seed=seed, quick=quick) for learner in (by_regression, by_trees)
-    )
-    return _mixed(regression, trees, share)
-
-
-def _parts(learner: Learner, features: Array, given: BoolArray, asked: Array, *, seed: int, quick: bool) -> Parts:
-    empty = ~given.any(axis=1)
-    which = probabilities(learner, features[~empty], given[~empty], asked, seed=seed, quick=quick)
-    none = probabilities(learner, features, empty[:, None], asked, seed=seed + 100, quick=quick)[:, 0]
-    return which, none
-
-
-def _mixed(regression: Parts, trees: Parts, share: float) -> Parts:
-    return (
-        (1.0 - share) * regression[0] + share * trees[0],
-        (1.0 - share) * regression[1] + share * trees[1],
-    )

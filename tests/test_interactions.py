@@ -12,10 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from patients import AS_OF, a_medicine, a_patient
+from posologist.core.settings import Settings
 from posologist.core.statement import SEVERITY_ORDER, Statement
 from posologist.core.values import DrugId
 from posologist.knowledge.expression import UNKNOWN, expression
 from posologist.knowledge.load import Knowledge, load_knowledge
+from posologist.recommend.order import screen_order
+from posologist.recommend.pipeline import recommend
 from posologist.records.names import name_index, read_phrase
 from shared import shared_data
 
@@ -480,3 +484,24 @@ def test_remembered_pairs_are_reached_through_classes_and_roles(capsys: pytest.C
         print(f"weaker: {sorted(set(pairs) - set(found))}")
     assert not silent
     assert len(found) >= 0.9 * len(pairs)
+
+
+@pytest.mark.parametrize("name", ["enalapril", "losartan", "aliskiren", "eplerenone"])
+@pytest.mark.parametrize(
+    "potassium, severity", [(5.4, None), (5.5, "serious"), (5.9, "serious"), (6.0, "contraindicated")]
+)
+def test_potassium_under_a_blocker_that_is_taken_is_told_from_5_5_on(
+    name: str, potassium: float, severity: str | None
+) -> None:
+    taken = a_patient(sbp=155, dbp=97, creatinine=1.0, potassium=potassium, medicines=[a_medicine(name, 10.0)])
+    settings = Settings(as_of=AS_OF)
+    screened = screen_order(taken, [name], knowledge=knowledge(), settings=settings)
+    advised = recommend(taken, "hypertension", knowledge=knowledge(), settings=settings)
+    elsewhere = recommend(taken, "type-2-diabetes", knowledge=knowledge(), settings=settings)
+    told = [
+        {f.severity for f in document.findings if "Potassium of" in f.title and name in f.drugs}
+        for document in (screened, advised, elsewhere)
+    ]
+
+    assert told == [{severity} if severity else set()] * 3
+    assert not any(severity and f"Raise {name}" in option.plan.text for option in advised.options)

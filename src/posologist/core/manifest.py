@@ -66,11 +66,12 @@ class CoverageRule(Value):
 class Calibration(Value):
     """Breakpoints of the calibrated outcome over the margin, linear between them and flat outside.
 
-    `low` and `high` bound the outcome at the same margins (a probability's interval); empty for a quantity, whose
-    interval is conformal.
+    `low` and `high` bound a probability at the same margins: the interval of the rate that was observed among training
+    patients with a similar margin. They are empty for a quantity, whose interval is conformal. `none`: the blend is
+    calibrated as it is (its weights and intercept were fitted on cross-fitted margins).
     """
 
-    method: Literal["none", "isotonic", "platt"]
+    method: Literal["none", "isotonic"]
     margin: Many[float] = ()
     value: Many[float] = ()
     low: Many[float] = ()
@@ -104,8 +105,8 @@ class IntervalRule(Value):
     """Conformal interval on the margin: from centre - below * spread to centre + above * spread.
 
     split: the centre is the margin, the spread 1. normalised: the spread is the graph's output `spread`. quantile: the
-    centres are the graph's outputs `lower` and `upper`. Of several taxonomies the widest side counts, so that the
-    coverage holds in the groups of each.
+    centres are the margin plus the graph's outputs `lower` and `upper`. Of several taxonomies the widest side counts,
+    so that the coverage holds in the groups of each.
     """
 
     method: Literal["none", "split", "normalised", "quantile"]

@@ -194,8 +194,9 @@ def interval(
 ) -> tuple[Array, Array]:
     """Low and high on the margin's scale, (n,) each; they always hold the margin itself."""
     below, above = sides(rule, groups_of(rule, margin, features), len(margin))
-    lower, upper = extra.get("lower", margin), extra.get("upper", margin)
-    spread = extra.get("spread", np.ones_like(margin))
+    zero = np.zeros_like(margin)
+    lower, upper = margin + extra.get("lower", zero), margin + extra.get("upper", zero)
+    spread = extra.get("spread", zero + 1.0)
     return np.minimum(lower - below * spread, margin), np.maximum(upper + above * spread, margin)
 
 

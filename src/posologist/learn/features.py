@@ -152,11 +152,12 @@ def _number(feature: Feature, value: float | bool | str) -> tuple[float, str]:
     return math.nan, f"{feature.label} {value:.6g} {feature.unit} is not plausible ({low:g} to {high:g}): not used"
 
 
-def prepared(frame: Frame, *, min_rows: int = MIN_ROWS) -> Preparation:
+def prepared(frame: Frame, *, min_rows: int = MIN_ROWS, masks: bool = True) -> Preparation:
     """Fills, masks, columns and scales, fitted on training rows.
 
     Numbers: median, with mean and standard deviation of the filled (and, where said, logarithmic) values. Flags and
-    categories: the most frequent state. A mask or a level gets a column where at least `min_rows` rows have it.
+    categories: the most frequent state. A mask or a level gets a column where at least `min_rows` rows have it;
+    without `masks` none says what is not known (where that tells the hospital, and nothing of the patient).
 
     Raises
     ------
@@ -166,16 +167,16 @@ def prepared(frame: Frame, *, min_rows: int = MIN_ROWS) -> Preparation:
     if not len(frame):
         raise ModelError("no training rows", where=f"task {frame.schema.task}", hint="give the training table")
     schema = frame.schema
-    fills = tuple(_fill(f, frame.values[:, j], min_rows) for j, f in enumerate(schema.features))
+    fills = tuple(_fill(f, frame.values[:, j], min_rows, masks) for j, f in enumerate(schema.features))
     bare = Preparation(fills=fills, formulas={formula.name: (0.0, 1.0) for formula in schema.formulas})
     computed = Encoder(schema, bare).formulas(frame.values)
     scales = {f.name: _centre_scale(computed[:, k]) for k, f in enumerate(schema.formulas)}
     return Preparation(fills=fills, formulas=scales)
 
 
-def _fill(feature: Feature, values: Array, min_rows: int) -> Fill:
+def _fill(feature: Feature, values: Array, min_rows: int, masks: bool) -> Fill:
     missing = np.isnan(values)
-    masked = int(missing.sum()) >= min_rows and int((~missing).sum()) >= min_rows
+    masked = masks and int(missing.sum()) >= min_rows and int((~missing).sum()) >= min_rows
     present = values[~missing]
     if feature.kind == "number":
         fill = float(np.median(present)) if present.size else float(feature.low or 0.0)

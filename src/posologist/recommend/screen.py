@@ -125,6 +125,7 @@ def _statements(case: Case, drug: Drug) -> tuple[tuple[Statement, ...], tuple[St
     found = [
         *(_named_use(case, s) for s in case.knowledge.own_statements(drug.id) if _concerns(case, s)),
         *case.knowledge.statements_about(drug.id, "gene"),
+        *case.knowledge.statements_about(drug.id, "contraindication"),
         *(s for s in case.indication.preferences if set(s.about) & case.knowledge.groups_of(drug.id)),
     ]
     moving = [s for s in found if _rests_on_plan(s)]

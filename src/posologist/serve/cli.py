@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from posologist.core.errors import PosologistError
-from posologist.serve import cli_followup, cli_genome, cli_serve, cli_server, cli_study, cli_twin
+from posologist.serve import cli_followup, cli_genome, cli_serve, cli_server, cli_study, cli_train, cli_twin
 from posologist.serve.cli_options import (
     AbsentOption,
     AsOfOption,
@@ -44,6 +44,7 @@ app = typer.Typer(
 app.add_typer(cli_genome.verbs)
 app.add_typer(cli_twin.verbs)
 app.add_typer(cli_study.verbs)
+app.add_typer(cli_train.verbs)
 app.add_typer(cli_followup.verbs)
 app.add_typer(cli_genome.knowledge_verbs, name="knowledge")
 app.add_typer(cli_server.verbs)

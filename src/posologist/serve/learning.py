@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from posologist.serve.output import json_text
 if TYPE_CHECKING:
     from posologist.core.evaluation import EvaluationDocument, EvaluationsDocument
     from posologist.core.genotype import Versions
+    from posologist.core.manifest import Manifest
     from posologist.study.blocks import Block
     from posologist.study.nested import Settings, Told
 
@@ -238,3 +240,71 @@ def write_files(documents: Sequence[EvaluationDocument], folder: Path) -> tuple[
     except OSError as error:
         raise InputError(f"cannot be written: {error}", where=str(folder), hint="give another folder") from error
     return tuple(written)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A saved model: its manifest, its folder, and the files that were written."""
+
+    manifest: Manifest
+    folder: Path
+    files: tuple[Path, ...]
+
+
+def trained(wanted: Wanted, folder: Path, versions: Versions) -> Trained:
+    """The task's model fitted to the whole table and saved, with its card and the table's data sheet.
+
+    Its metrics are those of a nested run on the same table, beside the methods that it is compared with.
+
+    Raises
+    ------
+    InputError
+        If the task has no model to serve, or the folder cannot be written to.
+    ModelError
+        If the saved form does not agree with the fitted one.
+    """
+    import numpy as np
+
+    from posologist.learn.fit.save import Facts
+    from posologist.study.cards import data_sheet, model_card
+    from posologist.study.measure import evaluate_nested
+
+    check_installed()
+    block, path = _to_train(wanted)
+    serving = block.serving
+    assert serving is not None
+    cohort = block.read(path)
+    compared = {"engine"} | {against for method, against, _ in block.paired if method == "engine"}
+    lean = replace(block, methods=tuple(m for m in block.methods if m.name in compared), controls=())
+    with _told() as told:
+        document = evaluate_nested(lean, cohort, _settings(wanted, lean, told), versions=versions)
+    known = cohort.take(np.isfinite(cohort.target))
+    fitted = serving.fit(known, seed=wanted.seed, quick=wanted.quick)
+    engine = next(row for row in document.rows if row.method == "engine")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    facts = Facts(
+        name=serving.name, version=serving.version, outcome=serving.outcome, unit=serving.unit, data=block.source,
+        digest=digest, licence=block.licence, label=block.label,
+        metrics={name: interval.value for name, interval in engine.metrics.items()},
+    )  # fmt: skip
+    try:
+        manifest = fitted.save(folder, facts)
+        cards = {
+            "model-card.md": model_card(block, manifest, document),
+            "data-sheet.md": data_sheet(block, known, digest),
+        }
+        for name, text in cards.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error}", where=str(folder), hint="give another folder") from error
+    return Trained(manifest, folder, tuple(sorted(folder.iterdir())))
+
+
+def _to_train(wanted: Wanted) -> tuple[Block, Path]:
+    blocks = tuple(block for block in _blocks(wanted.task) if block.serving is not None)
+    if not blocks or wanted.task == ALL:
+        names = ", ".join(task for task in tasks() if any(b.serving for b in _blocks(task)))
+        raise InputError(f"'{wanted.task}' has no model to save", where="TASK", hint=f"use one of {names}")
+    assert wanted.data is not None
+    tables = list(_tables(wanted, blocks, []))
+    return tables[0]

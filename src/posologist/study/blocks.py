@@ -11,10 +11,13 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from posologist.learn.fit.engine import FittedEngine
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -36,7 +39,8 @@ class Cohort:
     target
         Outcome in the task's unit, (n,); nan: not known, or hidden from the method.
     patient
-        Number of the patient, (n,): rows with the same number never part. See `patient_numbers`.
+        Number of the patient, (n,), by id: rows with the same number never part (nor do rows with equal cells, see
+        `kept_together`). Intervals resample patients.
     site
         Number of the site or cohort, (n,), for leaving sites out.
     groups
@@ -170,6 +174,22 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """The model that `train` saves for a task, and what its card says of it.
+
+    `fit` gets the whole table and `seed`, `quick`; what it gives is saved (`learn.fit.engine.FittedEngine`).
+    """
+
+    name: str
+    version: str
+    outcome: str
+    unit: str
+    fit: Callable[..., FittedEngine]
+    use: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Block:
     """A task on one public table.
 
@@ -196,6 +216,12 @@ class Block:
         What the folds are balanced by (None: by site).
     hidden
         Arrays of `extra` that no method may see of the test part.
+    kind
+        Which curves are drawn: calibration, for a probability the decision curve too.
+    fairness
+        Groupings of the fairness table.
+    serving
+        What `train` saves; None: the task has nothing to serve.
     """
 
     task: str
@@ -217,10 +243,11 @@ class Block:
     strata: Callable[[Cohort], IntArray] | None = None
     hidden: tuple[str, ...] = ()
     controls: tuple[Control, ...] = ()
-    fairness: tuple[str, ...] = ()  # groupings of the fairness table
+    fairness: tuple[str, ...] = ()
     kind: Literal["amount", "probability", "policy", "other"] = "amount"
     notes: tuple[str, ...] = ()
     quick_rows: int = 0  # at most so many rows in a quick run; 0: all
+    serving: Serving | None = None
 
 
 def sub_seed(seed: int, *names: object) -> int:
@@ -229,12 +256,25 @@ def sub_seed(seed: int, *names: object) -> int:
     return int(np.random.SeedSequence([seed, mixed]).generate_state(1)[0] % (2**31 - 1))
 
 
-def patient_numbers(rows: Sequence[Cells], *, id_column: str = "", compared: Sequence[str] | None = None) -> IntArray:
-    """Number of the patient of each row, (n,): equal for equal ids and for equal cells.
+def patient_numbers(rows: Sequence[Cells], *, id_column: str = "", compared: Sequence[str] = ()) -> IntArray:
+    """Number of the patient of each row, (n,): equal for equal ids, and for equal cells of the columns `compared`.
 
-    `compared` are the columns that make two rows the same, all but `id_column` by default.
+    Without either each row is a patient.
     """
-    parent = list(range(len(rows)))
+    keys = [_by_id(id_column)] if id_column else []
+    keys += [_by_cells(compared)] if compared else []
+    return _numbers(len(rows), [[key(row) for row in rows] for key in keys])
+
+
+def kept_together(cohort: Cohort, block: Block) -> IntArray:
+    """Number of what never parts, (n,): the rows of a patient, and rows with equal cells (`block.compared`)."""
+    equal = _by_cells(_compared(cohort, block))
+    return _numbers(len(cohort), [cohort.patient.tolist(), [equal(row) for row in cohort.rows]])
+
+
+def _numbers(n: int, links: Sequence[Sequence[object]]) -> IntArray:
+    """Number of each place's component, (n,), where equal values of a link join places (None: joins nothing)."""
+    parent = list(range(n))
 
     def root(place: int) -> int:
         while parent[place] != place:
@@ -242,20 +282,19 @@ def patient_numbers(rows: Sequence[Cells], *, id_column: str = "", compared: Seq
             place = parent[place]
         return place
 
-    for key in _keys(id_column, compared):
+    for values in links:
         first: dict[object, int] = {}
-        for place, row in enumerate(rows):
-            value = key(row)
+        for place, value in enumerate(values):
             if value is not None:
                 parent[root(place)] = root(first.setdefault(value, place))
     numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(root(place), len(numbers)) for place in range(len(rows))], dtype=np.int64)
+    return np.array([numbers.setdefault(root(place), len(numbers)) for place in range(n)], dtype=np.int64)
 
 
 def without_shared(train: Cohort, test: Cohort, block: Block) -> tuple[Cohort, int]:
     """The training part without the patients of the test part (same id or same cells), and how many rows left."""
     keep = np.ones(len(train), dtype=bool)
-    for key in _keys(block.id_column, block.compared):
+    for key in (_by_id(block.id_column), _by_cells(_compared(test, block))):
         known = {value for row in test.rows if (value := key(row)) is not None}
         keep &= np.array([key(row) not in known for row in train.rows], dtype=bool)
     gone = set(train.patient[~keep].tolist())
@@ -263,25 +302,27 @@ def without_shared(train: Cohort, test: Cohort, block: Block) -> tuple[Cohort, i
     return train.take(keep), int((~keep).sum())
 
 
-def _keys(id_column: str, compared: Sequence[str] | None) -> tuple[Callable[[Cells], object | None], ...]:
-    def by_id(row: Cells) -> object | None:
-        return row.get(id_column, "").strip() or None
-
-    def by_cells(row: Cells) -> object | None:
-        if compared is None:
-            return tuple(sorted((name, text) for name, text in row.items() if name != id_column))
-        return tuple(row.get(name, "") for name in compared)
-
-    return (by_id, by_cells) if id_column else (by_cells,)
+def _compared(cohort: Cohort, block: Block) -> Sequence[str]:
+    if block.compared is not None:
+        return block.compared
+    return tuple(name for name in cohort.rows[0] if name != block.id_column) if cohort.rows else ()
 
 
-def outer_folds(cohort: Cohort, strata: IntArray, *, seed: int, n_folds: int = N_FOLDS) -> IntArray:
-    """Fold of each row, (n,): patients stay whole, each stratum is spread evenly, folds have about equal size.
+def _by_id(id_column: str) -> Callable[[Cells], object | None]:
+    return lambda row: row.get(id_column, "").strip() or None
 
-    A patient belongs to the stratum of the first of its rows.
+
+def _by_cells(columns: Sequence[str]) -> Callable[[Cells], object | None]:
+    return lambda row: tuple(row.get(name, "") for name in columns)
+
+
+def outer_folds(together: IntArray, strata: IntArray, *, seed: int, n_folds: int = N_FOLDS) -> IntArray:
+    """Fold of each row, (n,): what is `kept_together` stays whole, strata are spread evenly, folds are of equal size.
+
+    What is kept together belongs to the stratum of the first of its rows.
     """
     rng = np.random.default_rng(sub_seed(seed, "outer folds"))
-    _, first, of_row = np.unique(cohort.patient, return_index=True, return_inverse=True)
+    _, first, of_row = np.unique(together, return_index=True, return_inverse=True)
     order = rng.permutation(len(first))
     order = order[np.argsort(strata[first][order], kind="stable")]
     fold = np.empty(len(first), dtype=np.int64)

@@ -21,6 +21,7 @@ from posologist.study.blocks import (
     Scored,
     assembled,
     bins,
+    kept_together,
     outer_folds,
     sub_seed,
 )
@@ -81,7 +82,7 @@ def under_control(
 def folds_of(block: Block, cohort: Cohort, seed: int) -> IntArray:
     """The outer fold of each row, (n,), balanced by the block's strata, else by site and outcome."""
     strata = block.strata(cohort) if block.strata is not None else bins(cohort.target, 5)
-    return outer_folds(cohort, strata, seed=seed)
+    return outer_folds(kept_together(cohort, block), strata, seed=seed)
 
 
 def joined(first: Cohort, second: Cohort) -> Cohort:
@@ -101,7 +102,11 @@ def joined(first: Cohort, second: Cohort) -> Cohort:
 def _run(
     block: Block, cohort: Cohort, methods: Mapping[str, Method], fold: IntArray, settings: Settings, *, what: str
 ) -> dict[str, Scored]:
-    splits = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k), k) for k in np.unique(fold).tolist()]
+    together = kept_together(cohort, block)
+    splits = [
+        (np.flatnonzero((fold != k) & ~np.isin(together, together[fold == k])), np.flatnonzero(fold == k), k)
+        for k in np.unique(fold).tolist()
+    ]
     jobs = [
         Job(method, train, test, sub_seed(settings.seed, "fold", k))
         for train, test, k in splits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from posologist.study import warfarin
 from posologist.study.blocks import Block
 
-BLOCKS: tuple[Block, ...] = ()
+BLOCKS: tuple[Block, ...] = (warfarin.BLOCK,)

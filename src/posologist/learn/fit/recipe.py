@@ -1,0 +1,112 @@
+"""How a served model is fitted, as a frozen value that stands in its manifest."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from posologist.core.manifest import Link
+from posologist.core.values import Many, Value
+
+Loss = Literal["squared", "absolute", "huber"]
+"""Loss of a quantity on the margin's scale; a yes/no outcome always has the log loss."""
+
+
+class Linear(Value):
+    """Linear in the matrix, with a ridge penalty (on standardised columns, of a standardised margin).
+
+    `features`: names whose columns it reads (formulas too); none: all.
+    """
+
+    kind: Literal["linear"] = "linear"
+    loss: Loss = "squared"
+    penalty: float = Field(default=10.0, gt=0)
+    features: Many[str] = ()
+
+
+class Trees(Value):
+    """Boosted trees (LightGBM)."""
+
+    kind: Literal["trees"] = "trees"
+    loss: Loss = "squared"
+    trees: int = Field(default=150, ge=1, le=600)
+    learning_rate: float = Field(default=0.05, gt=0)
+    leaves: int = Field(default=6, ge=2)
+    min_leaf: int = Field(default=25, ge=1)
+    row_share: float = Field(default=0.7, gt=0, le=1)
+    column_share: float = Field(default=0.5, gt=0, le=1)
+    l2: float = Field(default=5.0, ge=0)
+    features: Many[str] = ()
+
+
+class Net(Value):
+    """Network (`learn.fit.mlp`); small, since each contribution asks it hundreds of times."""
+
+    kind: Literal["net"] = "net"
+    loss: Loss = "squared"
+    hidden: Many[int] = (32, 32)
+    members: int = Field(default=4, ge=1)
+    bins: int = Field(default=6, ge=1)
+    activation: Literal["relu", "silu", "tanh"] = "silu"
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    decay: float = Field(default=1e-2, ge=0)
+    epochs: int = Field(default=60, ge=1)
+    patience: int = Field(default=8, ge=1)
+    features: Many[str] = ()
+
+
+class Kernel(Value):
+    """Ridge on Gaussian similarities to `landmarks` training patients (Nystroem's form of a kernel machine).
+
+    `width` is the distance at which similarity falls to exp(-1/2), in units of the median distance of the landmarks.
+    """
+
+    kind: Literal["kernel"] = "kernel"
+    landmarks: int = Field(default=150, ge=2)
+    width: float = Field(default=1.0, gt=0)
+    penalty: float = Field(default=1.0, gt=0)
+    features: Many[str] = ()
+
+
+Part = Annotated[Linear | Trees | Net | Kernel, Field(discriminator="kind")]
+
+
+class Interval(Value):
+    """How the interval of a quantity is made; see `learn.conformal`.
+
+    normalised: `part` predicts the size of the residual. quantile: `part` predicts both quantiles (linear or trees).
+    `by_features` and `by_bands` (cuts of the predicted outcome, in its unit) are Mondrian groups. `truth_cuts` (in its
+    unit) are bands of the true outcome, and `truth_features` groups, each of which is to reach `asked_level` on the
+    training patients: the tails are lowered until it does.
+    """
+
+    method: Literal["split", "normalised", "quantile"] = "split"
+    level: float = Field(default=0.9, gt=0, lt=1)
+    part: Annotated[Linear | Trees, Field(discriminator="kind")] = Linear()
+    by_features: Many[str] = ()
+    by_bands: Many[float] = ()
+    truth_cuts: Many[float] = ()
+    truth_features: Many[str] = ()
+    asked_level: float = Field(default=0.9, gt=0, lt=1)
+
+
+class Recipe(Value):
+    """A served model: its parts, blended on the margin with weights that are not negative.
+
+    Weights are fitted on cross-fitted margins (`folds`, whole patients) under `loss`; parts that get less than `least`
+    of the weight are left out. `calibration` holds for a yes/no outcome only. `bounds` of the outcome. `masks`: columns
+    say what is not known (see `learn.features.prepared`).
+    """
+
+    parts: Many[Part] = Field(min_length=1)
+    link: Link
+    loss: Loss = "squared"
+    folds: int = Field(default=5, ge=2)
+    least: float = Field(default=0.02, ge=0, lt=1)
+    calibration: Literal["none", "isotonic"] = "none"
+    interval: Interval = Interval()
+    abstain_beyond: float = Field(default=0.99, gt=0, le=1)
+    bounds: tuple[float | None, float | None] = (None, None)
+    masks: bool = True

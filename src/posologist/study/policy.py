@@ -18,6 +18,7 @@ from posologist.learn.tasks.policy import ACTG175, GUSTO1, IST, TRIALS, Trial
 from posologist.study.blocks import Array, Block, Cohort, IntArray, Part, Scored
 from posologist.study.policy_data import (
     ARM,
+    GROUPS,
     HIDDEN,
     SCORE,
     SECOND_SCORE,
@@ -169,6 +170,7 @@ def block_of(trial: Trial, read: Callable[[Path], Cohort]) -> Block:
         paired=tuple((name, "best-single", "value") for name in METHODS[1:]),
         strata=strata,
         hidden=HIDDEN,
+        fairness=tuple(name for name in ("race", "sex", "age") if name in GROUPS[trial.name]),
         kind="policy",
         notes=(
             f"value: {trial.outcome_text}, in {trial.unit}, more is better",

@@ -47,7 +47,7 @@ def _named(column: str, names: Mapping[str, str]) -> Grouping:
     return lambda row: names.get(row[column].strip(), "")
 
 
-_GROUPS: Mapping[str, Mapping[str, Grouping]] = {
+GROUPS: Mapping[str, Mapping[str, Grouping]] = {
     "actg175": {
         "age": _banded("age", 30, 40, 50),
         "sex": _named("gender", {"0": "female", "1": "male"}),
@@ -105,7 +105,7 @@ def cohort_of(trial: Trial, rows: Sequence[Cells], *, left_out: int = 0) -> Coho
         site=np.unique([row[site] for row in rows], return_inverse=True)[1].astype(np.int64)
         if site is not None
         else np.zeros(len(rows), dtype=np.int64),
-        groups={name: tuple(group(row) for row in rows) for name, group in _GROUPS[trial.name].items()},
+        groups={name: tuple(group(row) for row in rows) for name, group in GROUPS[trial.name].items()},
         extra=extra,
         notes=(f"{left_out} patients without a known outcome are left out",) if left_out else (),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from posologist.study import warfarin
+from posologist.study import imitation, policy, warfarin
 from posologist.study.blocks import Block
 
-BLOCKS: tuple[Block, ...] = (warfarin.BLOCK,)
+BLOCKS: tuple[Block, ...] = (warfarin.BLOCK, *policy.BLOCKS, *imitation.BLOCKS)

@@ -14,9 +14,21 @@ Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 _PENALTIES = np.logspace(0, 6, 13)
-_TREES = {"n_estimators": 80, "learning_rate": 0.06, "num_leaves": 12, "subsample": 0.8, "subsample_freq": 1}
-_GAIN_TREES = {"n_estimators": 30, "learning_rate": 0.05, "num_leaves": 4, "subsample": 0.8, "subsample_freq": 1}
-_LIGHT = {"n_jobs": 1, "verbose": -1, "deterministic": True, "force_row_wise": True}
+_TREES: dict[str, Any] = {
+    "n_estimators": 80,
+    "learning_rate": 0.06,
+    "num_leaves": 12,
+    "subsample": 0.8,
+    "subsample_freq": 1,
+}
+_GAIN_TREES: dict[str, Any] = {
+    "n_estimators": 30,
+    "learning_rate": 0.05,
+    "num_leaves": 4,
+    "subsample": 0.8,
+    "subsample_freq": 1,
+}
+_LIGHT: dict[str, Any] = {"n_jobs": 1, "verbose": -1, "deterministic": True, "force_row_wise": True}
 
 
 class Randomised(Protocol):

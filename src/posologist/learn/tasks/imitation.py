@@ -183,7 +183,7 @@ def with_past(rows: Sequence[Cells]) -> tuple[Cells, ...]:
         seen = [_with_codes(row) for row in own]
         given = DIABETES130.given(seen)
         for k in range(1, len(seen)):
-            shares = given[:k].mean(axis=0)
+            shares = np.atleast_1d(given[:k].mean(axis=0)).tolist()
             found.append(
                 {
                     **seen[k],

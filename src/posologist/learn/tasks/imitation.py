@@ -181,9 +181,9 @@ def with_past(rows: Sequence[Cells]) -> tuple[Cells, ...]:
     found: list[Cells] = []
     for _, own in groupby(ordered, key=lambda row: row["patient_nbr"]):
         seen = [_with_codes(row) for row in own]
-        given = DIABETES130.given(seen)
+        given = DIABETES130.given(seen).astype(np.float64)
         for k in range(1, len(seen)):
-            shares = np.atleast_1d(given[:k].mean(axis=0)).tolist()
+            shares = [float(share) for share in given[:k].mean(axis=0)]
             found.append(
                 {
                     **seen[k],
@@ -197,6 +197,5 @@ def with_past(rows: Sequence[Cells]) -> tuple[Cells, ...]:
 
 def treated(rows: Sequence[Cells]) -> tuple[Cells, ...]:
     """The participants who say that they take drugs for pressure and have at least one class on record."""
-    asked = [row for row in rows if row["bp_med_use"] == "Yes"]
-    taken = NHANES_HTN.given(asked).any(axis=1) if asked else np.zeros(0, dtype=bool)
-    return tuple(row for row, one in zip(asked, taken, strict=True) if one)
+    asked = (row for row in rows if row["bp_med_use"] == "Yes")
+    return tuple(row for row in asked if NHANES_HTN.given([row]).any())

@@ -155,7 +155,7 @@ def from_one(learner: Learner, features: Array, given: BoolArray, asked: Array, 
 
 
 def from_blend(features: Array, given: BoolArray, asked: Array, *, seed: int, quick: bool) -> Told:
-    """The engine: each drug by the blend of trees and regression that agrees best.
+    """The engine: each drug by the blend of trees and regression that fits best (log loss).
 
     The share of the trees is chosen on a fifth of the training part that neither had seen; then both learn from all.
     """
@@ -182,8 +182,10 @@ def _share_of_trees(features: Array, given: BoolArray, *, seed: int) -> float:
         probabilities(learner, features[~aside], given[~aside], features[aside], seed=seed, quick=False)
         for learner in (by_regression, by_trees)
     )
-    agreed = [
-        jaccard(_told((1.0 - share) * regression + share * trees, given).chosen, given[aside]).mean()
-        for share in _SHARES
-    ]
-    return _SHARES[int(np.argmax(agreed))]
+    misfit = [_log_loss((1.0 - share) * regression + share * trees, given[aside]) for share in _SHARES]
+    return _SHARES[int(np.argmin(misfit))]
+
+
+def _log_loss(probability: Array, given: BoolArray) -> float:
+    own = np.clip(np.where(given, probability, 1.0 - probability), 1e-4, 1.0)
+    return float(-np.log(own).mean())

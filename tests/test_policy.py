@@ -261,6 +261,17 @@ def test_where_age_swaps_the_drugs_the_engine_gains_on_patients_it_never_saw(tmp
     assert engine.metrics["difference_to_best_single"].low > 10.0
 
 
+def test_exchanged_patients_keep_what_the_arms_are_worth_and_lose_whom_they_suit(tmp_path) -> None:
+    cohort = study.BLOCKS[0].read(actg_table(tmp_path, effect=100.0))
+    exchanged = study.exchanged(cohort, np.random.default_rng(0))
+    older, older_now = (ACTG175.matrix(c.rows)[:, 0] >= 40 for c in (cohort, exchanged))
+    gain = cohort.extra[SCORE][:, 3] - cohort.extra[SCORE][:, 1]
+
+    np.testing.assert_array_equal(exchanged.extra[SCORE], cohort.extra[SCORE])
+    assert gain[older].mean() - gain[~older].mean() > 150.0
+    assert abs(gain[older_now].mean() - gain[~older_now].mean()) < 60.0
+
+
 def test_the_second_outcome_is_scored_and_not_learned_from(tmp_path) -> None:
     cohort = study.BLOCKS[0].read(actg_table(tmp_path))
 

@@ -8,14 +8,14 @@ inside the training part.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from posologist.learn.tasks.policy import ACTG175, GUSTO1, IST, TRIALS, Trial
-from posologist.study.blocks import Array, Block, Cohort, IntArray, Part, Scored
+from posologist.study.blocks import Array, Block, Cohort, Control, IntArray, Part, Scored
 from posologist.study.policy_data import (
     ARM,
     GROUPS,
@@ -121,6 +121,24 @@ def _claimed_and_seen(scored: Scored, score: Array, best: IntArray) -> dict[str,
     return parts
 
 
+def exchanged(cohort: Cohort, rng: np.random.Generator) -> Cohort:
+    """Each patient with the arm and outcome of another: the arms differ as before, but for everyone alike."""
+    order = rng.permutation(len(cohort))
+    return replace(
+        cohort,
+        rows=tuple(cohort.rows[i] for i in order),
+        groups={name: tuple(labels[i] for i in order) for name, labels in cohort.groups.items()},
+    )
+
+
+_NO_SIGNAL = Control(
+    "exchanged patients",
+    ("best-single", "t-learner", "engine"),
+    alter=exchanged,
+    note="arms and outcomes of other patients: no drug suits one patient better, so leaving the best arm can only lose",
+    quick=False,
+)
+
 _SOURCES = {
     "actg175": "Hammer 1996, N Engl J Med 335:1081; table of the R package speff2trial",
     "ist": "Sandercock 2011, doi 10.7488/ds/104; table of the R package RESIDE",
@@ -170,6 +188,7 @@ def block_of(trial: Trial, read: Callable[[Path], Cohort]) -> Block:
         paired=tuple((name, "best-single", "value") for name in METHODS[1:]),
         strata=strata,
         hidden=HIDDEN,
+        controls=(_NO_SIGNAL,),
         fairness=tuple(name for name in ("race", "sex", "age") if name in GROUPS[trial.name]),
         kind="policy",
         notes=(

@@ -300,9 +300,11 @@ def test_an_outcome_that_is_not_known_is_left_out_and_counted(tmp_path) -> None:
     assert cohort.notes == ("1 patients without a known outcome are left out",)
 
 
-def test_too_few_patients_for_the_arms_are_refused(tmp_path) -> None:
-    with pytest.raises(InputError, match="too few"):
-        study.BLOCKS[0].read(actg_table(tmp_path, n=150))
+def test_an_arm_with_too_few_patients_is_refused_by_its_name(tmp_path) -> None:
+    rows = [row for row in actg_rows() if row["arms"] != "3"]
+
+    with pytest.raises(InputError, match="0 patients .* 'didanosine'"):
+        study.BLOCKS[0].read(write_table(tmp_path / "a.csv", rows, columns=tuple(rows[0])))
 
 
 def test_on_actg175_the_engine_is_not_worse_than_the_best_single_arm() -> None:

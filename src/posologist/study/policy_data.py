@@ -21,6 +21,9 @@ HIDDEN = (ARM, SCORE, SECOND_SCORE)
 
 _SEED = 6  # of the folds in which the scores are cross-fitted; no method sees these scores of its test part
 
+FEWEST = 10
+"""Patients with a known outcome that each arm needs, to be valued and learned from."""
+
 Grouping = Callable[[Cells], str]
 
 _NEEDED = {
@@ -79,11 +82,12 @@ def read_trial(trial: Trial, path: Path) -> Cohort:
     rows = read_rows(path, columns_of(trial))
     outcome = np.array([trial.outcome(row) for row in rows])
     known = tuple(row for row, value in zip(rows, outcome, strict=True) if math.isfinite(value))
-    if len(known) < 50 * len(trial.arms):
+    count = np.bincount([trial.arm(row) for row in known], minlength=len(trial.arms))
+    if count.min() < FEWEST:
         raise InputError(
-            f"{len(known)} patients with a known outcome are too few for {len(trial.arms)} arms",
+            f"{count.min()} patients with a known outcome are too few in the arm '{trial.arms[int(count.argmin())]}'",
             where=str(path),
-            hint=f"give at least {50 * len(trial.arms)} patients",
+            hint=f"give a table with {FEWEST} or more in each arm",
         )
     return cohort_of(trial, known, left_out=len(rows) - len(known))
 

@@ -17,7 +17,18 @@ from posologist.study.bootstrap import interval
 from posologist.study.compare import Asked, intervals, resampled
 
 SMALL = 50  # patients; with fewer, a share of 90 % has an interval of 17 points and more
-_BETTER_WHEN_HIGH = ("auc", "coverage", "accuracy", "f1", "jaccard", "within", "value", "precision", "recall")
+_BETTER_WHEN_HIGH = (
+    "auc",
+    "coverage",
+    "accuracy",
+    "f1",
+    "jaccard",
+    "within",
+    "value",
+    "precision",
+    "recall",
+    "best_single",
+)
 
 
 def higher_is_better(metric: str) -> bool:

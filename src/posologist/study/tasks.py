@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from posologist.study import cardiovascular, heart_disease, immunotherapy, warfarin
+from posologist.study import cardiovascular, heart_disease, imitation, immunotherapy, policy, warfarin
 from posologist.study.blocks import Block
 
-BLOCKS: tuple[Block, ...] = (warfarin.BLOCK, immunotherapy.BLOCK, cardiovascular.BLOCK, heart_disease.BLOCK)
+BLOCKS: tuple[Block, ...] = (
+    warfarin.BLOCK,
+    immunotherapy.BLOCK,
+    cardiovascular.BLOCK,
+    heart_disease.BLOCK,
+    *policy.BLOCKS,
+    *imitation.BLOCKS,
+)

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from synthetic_block import write_table
 from posologist.core.errors import InputError
 from posologist.core.genotype import Versions
 from posologist.learn.fit.policy import (
@@ -33,6 +32,7 @@ from posologist.study.nested import Settings, out_of_fold
 from posologist.study.policy_data import ARM, SCORE, SECOND_SCORE
 from posologist.study.tables import header_of
 from shared import shared_data
+from synthetic_block import write_table
 
 _FILES = {block.part: block.file for block in study.BLOCKS}
 _FINITE = st.floats(-100.0, 100.0)
@@ -303,7 +303,7 @@ def test_an_outcome_that_is_not_known_is_left_out_and_counted(tmp_path) -> None:
 def test_an_arm_with_too_few_patients_is_refused_by_its_name(tmp_path) -> None:
     rows = [row for row in actg_rows() if row["arms"] != "3"]
 
-    with pytest.raises(InputError, match="0 patients .* 'didanosine'"):
+    with pytest.raises(InputError, match=r"0 patients .* 'didanosine'"):
         study.BLOCKS[0].read(write_table(tmp_path / "a.csv", rows, columns=tuple(rows[0])))
 
 

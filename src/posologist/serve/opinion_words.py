@@ -43,9 +43,16 @@ def _of_model(prediction: Prediction) -> list[Said]:
     estimate = prediction.estimate
     lines = [
         Said(name, f"{interval(estimate)} {unit(estimate.unit)}, {level(estimate)} interval", estimate.because),
+        Said("Population match", _match(prediction), prediction.coverage.because),
         *(Said("Input not used", remark.text, remark.because) for remark in prediction.remarks),
     ]
     return lines + _contributions(prediction)
+
+
+def _match(prediction: Prediction) -> str:
+    coverage = prediction.coverage
+    unusual = "; unusual: " + "; ".join(each.text for each in coverage.far) if coverage.far else ""
+    return f"a share of {number(coverage.nearer)} of its training patients lies nearer to their centre{unusual}"
 
 
 def _contributions(prediction: Prediction) -> list[Said]:

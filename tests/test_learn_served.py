@@ -18,9 +18,9 @@ from posologist.core.manifest import FORMAT, Manifest
 from posologist.core.prediction import Prediction
 from posologist.learn.artefact import GRAPH, MANIFEST, load
 from posologist.learn.features import Frame
-from posologist.learn.fit.engine import fit_engine, folds_of
+from posologist.learn.fit.engine import blended, fit_engine, folds_of
 from posologist.learn.fit.graph import Graph, single
-from posologist.learn.fit.parts import FittedLinear
+from posologist.learn.fit.parts import FittedLinear, Task
 from posologist.learn.fit.recipe import Interval, Kernel, Linear, Part, Recipe, Trees
 from posologist.learn.fit.save import check_agreement, rows_to_try
 from posologist.learn.predict import Served
@@ -225,6 +225,20 @@ def test_crossed_margins_do_not_know_their_own_outcome() -> None:
     assert (
         np.corrcoef(engine.served.margin(frame.values), noise)[0, 1] > 0.6
     )  # the trees could have learned it by heart
+
+
+def test_the_weights_behind_a_patient_s_crossed_margin_do_not_know_its_fold() -> None:
+    rng = np.random.default_rng(0)
+    crossed, outcome, fold = rng.normal(size=(60, 2)), rng.normal(size=60), np.arange(60) % 3
+    recipe = Recipe(parts=(Linear(), Trees()), link="identity", folds=3)
+    task = Task(outcome, np.arange(60), np.ones(60), (), {}, yes_no=False, seed=0)
+    changed = replace(task, outcome=np.where(fold == 1, outcome * 100.0, outcome))
+
+    _, before = blended(crossed, task, recipe, fold)
+    _, after = blended(crossed, changed, recipe, fold)
+
+    np.testing.assert_array_equal(before[fold == 1], after[fold == 1])
+    assert np.abs(before[fold == 0] - after[fold == 0]).max() > 0.1
 
 
 def test_intervals_hold_new_patients_of_every_group() -> None:

@@ -252,6 +252,17 @@ def test_intervals_hold_new_patients_of_every_group() -> None:
         assert np.mean(inside[frame.column("gene") == state]) > 0.82
 
 
+def test_quantiles_learned_by_heart_do_not_make_an_interval_too_narrow() -> None:
+    frame, dose, _ = made_rows(500, 12)
+    later, outcome, _ = made_rows(4000, 13)
+    heart = Trees(trees=150, min_leaf=2, leaves=20)
+    recipe = Recipe(parts=(Linear(),), link="sqrt", interval=Interval(method="quantile", part=heart))
+
+    answers = fit_engine(frame, dose, kind="regression", group=np.arange(500), recipe=recipe, seed=0).predict(later)
+
+    assert np.mean((answers.low <= outcome) & (outcome <= answers.high)) > 0.87
+
+
 def test_the_blend_is_better_than_the_mean_and_near_the_noise() -> None:
     frame, dose, _ = made_rows(3000, 8)
 
@@ -268,6 +279,8 @@ def test_a_risk_is_calibrated_with_an_interval_around_it() -> None:
     assert abs(np.mean(answers.value) - np.mean(yes)) < 0.05
     assert np.all((answers.low <= answers.value) & (answers.value <= answers.high))
     assert np.all((answers.low >= 0) & (answers.high <= 1))
+    assert 0.08 < np.mean(answers.high - answers.value) < 0.3
+    assert 0.08 < np.mean(answers.value - answers.low) < 0.3
     top = answers.value > np.quantile(answers.value, 0.8)
     assert np.mean(answers.low[top]) < np.mean(yes[top]) < np.mean(answers.high[top])
 

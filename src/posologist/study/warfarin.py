@@ -187,7 +187,8 @@ BLOCK = Block(
             "patients whose dose never became stable are not in the table, nor is anybody without a known age",
             "CYP4F2, rs12777823 and CYP2C9 *5, *6, *8 and *11 (rare here) are not features: the guideline's steps for "
             "them apply to its algorithm, not to this model",
-            "21 hospitals: at another one the error is larger (see leave-site-out in the evaluation)",
+            "21 hospitals: at another one the error is larger (see leave-site-out in the evaluation); what is not "
+            "known counts as it does at the hospitals that did not record it, which is seen in the explanation",
         ),
     ),
     notes=(

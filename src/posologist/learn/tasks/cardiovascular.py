@@ -99,8 +99,8 @@ def number(text: str) -> float | None:
 def row_of_patient(situation: Situation, knowledge: Knowledge, *, ledger: Ledger) -> Row | Missing:
     """The same values from a patient, or what the record lacks for the model to be asked.
 
-    Conditions and treatment count as absent only where a problem list and a medication list were given; a value that has
-    gone stale counts as not known. A patient with cardiovascular disease has had the event, and gets no row.
+    Conditions and treatment count as absent only where a problem list and a medication list were given; a value that
+    has gone stale counts as not known. A patient with cardiovascular disease has had the event, and gets no row.
 
     Raises
     ------

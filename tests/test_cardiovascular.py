@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,16 @@ def test_absence_is_read_only_from_a_list_that_was_given(changed: dict[str, Any]
 
     assert isinstance(found, Missing)
     assert name in found.inputs
+
+
+def test_a_pressure_that_has_gone_stale_is_not_used() -> None:
+    patient = a_person()
+    old = tuple(
+        one.model_copy(update={"at": one.at - timedelta(days=2000)}) if one.key == "sbp" and one.at else one
+        for one in patient.observations
+    )
+
+    assert asked(patient.model_copy(update={"observations": old})) == Missing("cardiovascular", ("systolic pressure",))
 
 
 def test_a_patient_with_cardiovascular_disease_gets_no_ten_year_risk() -> None:

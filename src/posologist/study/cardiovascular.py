@@ -225,6 +225,8 @@ BLOCK = Block(
         "PREVENT needs kidney function (eGFR), which the table does not have: it cannot be computed here",
         "HDL is known at the third examination only; before it the published score is the version with body mass index",
         "one white town, 1948 to 1972, without statins: absolute risks do not carry over to today's patients",
+        "the engine's interval is the 90 % interval of the event rate among the training patients with the "
+        "nearest margins: of a rate, not of one patient's outcome",
     ),
     quick_rows=1200,
     serving=Serving(

@@ -277,6 +277,8 @@ BLOCK = Block(
         "Balanced accuracy gives 50 % to that, and its cut is chosen in the training part",
         "which cohort a patient is from tells much of the response rate (14 to 66 %), and what was measured tells the "
         "cohort: auc_within_cohorts and the control that leaves each cohort out are free of that",
+        "the engine's interval is the 90 % interval of the response rate among the training patients with the "
+        "nearest margins: of a rate, not of one patient's outcome",
     ),
     quick_rows=700,
     serving=Serving(

@@ -99,8 +99,8 @@ def number(text: str) -> float | None:
 def row_of_patient(situation: Situation, knowledge: Knowledge, *, ledger: Ledger) -> Row | Missing:
     """The same values from a patient, or what the record lacks for the model to be asked.
 
-    Conditions and treatment count as absent only where a problem list and a medication list were given. A patient with
-    cardiovascular disease has had the event, and gets no row.
+    Conditions and treatment count as absent only where a problem list and a medication list were given; a value that
+    has gone stale counts as not known. A patient with cardiovascular disease has had the event, and gets no row.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def row_of_patient(situation: Situation, knowledge: Knowledge, *, ledger: Ledger
     known: dict[str, Known] = {}
     for name in _NUMBERS:
         fact = situation.facts.get(name)
-        if fact is not None and not isinstance(fact.value, str | bool):
+        if fact is not None and not fact.stale and not isinstance(fact.value, str | bool):
             known[name] = Known(fact.value, fact.because)
     sex, smoking = situation.facts.get("sex"), situation.facts.get("smoking_status")
     if sex is not None:

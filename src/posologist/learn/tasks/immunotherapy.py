@@ -97,6 +97,7 @@ _FLAGS = MappingProxyType({
     "male": "Sex", "msi_high": "MSI", "stage_4": "Stage", "prior_systemic_therapy": "Systemic_therapy_history",
 })  # fmt: skip
 _FACTS = ("age", "tumour_mutational_burden", "pd_l1_tps", "albumin", "haemoglobin", "platelets", "bmi")
+_OF_THE_TUMOUR = frozenset({"tumour_mutational_burden", "pd_l1_tps"})  # measured once: these do not go stale
 
 
 def cells_of_csv(cells: Mapping[str, str]) -> dict[str, Cell]:
@@ -120,6 +121,8 @@ def number(text: str) -> float | None:
 def row_of_patient(situation: Situation, drugs: Sequence[DrugId] = (), *, ledger: Ledger) -> Row | Missing:
     """The same values from a patient who is to get `drugs`, or the inputs that the record lacks.
 
+    A laboratory value that has gone stale counts as not known.
+
     Raises
     ------
     InputError
@@ -128,7 +131,7 @@ def row_of_patient(situation: Situation, drugs: Sequence[DrugId] = (), *, ledger
     known: dict[str, Known] = {}
     for name in _FACTS:
         fact = situation.facts.get(name)
-        if fact is not None and not isinstance(fact.value, str | bool):
+        if fact is not None and not isinstance(fact.value, str | bool) and (name in _OF_THE_TUMOUR or not fact.stale):
             known[name] = Known(fact.value, fact.because)
     known |= _history(situation) | _ratio(situation, ledger)
     sex = situation.facts.get("sex")
@@ -165,7 +168,7 @@ def _history(situation: Situation) -> dict[str, Known]:
 def _ratio(situation: Situation, ledger: Ledger) -> dict[str, Known]:
     """Neutrophils over lymphocytes of the same day."""
     above, below = situation.facts.get("neutrophils"), situation.facts.get("lymphocytes")
-    if above is None or below is None or above.at != below.at:
+    if above is None or below is None or above.at != below.at or above.stale:
         return {}
     if not isinstance(above.value, float) or not isinstance(below.value, float) or below.value <= 0:
         return {}

@@ -303,7 +303,7 @@ def test_an_outcome_that_is_not_known_is_left_out_and_counted(tmp_path) -> None:
 def test_an_arm_with_too_few_patients_is_refused_by_its_name(tmp_path) -> None:
     rows = [row for row in actg_rows() if row["arms"] != "3"]
 
-    with pytest.raises(InputError, match="0 patients .* 'didanosine'"):
+    with pytest.raises(InputError, match=r"0 patients .* 'didanosine'"):
         study.BLOCKS[0].read(write_table(tmp_path / "a.csv", rows, columns=tuple(rows[0])))
 
 

@@ -32,7 +32,7 @@ from posologist.serve.measuring import Measurement
 from posologist.serve.page.course_view import told_elsewhere
 from posologist.serve.page.dose_view import DoseAsked, dose_view
 from posologist.serve.page.html import POLICY, answer_html, static_files
-from posologist.serve.page.views import answer_view, focused, reason_choices, scale_words
+from posologist.serve.page.views import answer_view, briefly, focused, reason_choices, scale_words
 from posologist.serve.page.what_if import what_if
 from posologist.serve.rows import Actor
 from posologist.serve.words import lower_first
@@ -514,6 +514,22 @@ def test_the_printed_sheet_shows_the_follow_up_s_states_dates_and_results() -> N
         assert f"{state.item.due} {state.state}:" in sheet
     assert "potassium 5.8 mmol/L (2026-12-18)" in sheet
     assert f"Advice now: {report.advice.text[:20]}" in sheet
+
+
+def test_scheduled_items_of_one_day_and_state_stand_together_on_paper() -> None:
+    day = date(2026, 11, 27)
+    rows = [
+        a_follow_up("d1", 1, due=day, what="potassium: two weeks after the start"),
+        a_follow_up("d1", 2, due=day, what="potassium: baseline", expected_low=None),
+        a_follow_up("d1", 3, due=day, what="sodium: baseline", expected_low=None),
+        a_follow_up("d1", 4, due=day, what="weight", status="done", result="81 kg", expected_low=None),
+    ]
+
+    told = briefly(rows, date(2026, 11, 28))
+
+    assert told == (
+        (day, "overdue", "potassium: expected 3.5 to 5 mmol/L; potassium; sodium"), (day, "done", "weight: 81 kg"),
+    )  # fmt: skip
 
 
 def test_every_number_of_the_follow_up_is_traced_and_its_links_lead_to_evidence() -> None:

@@ -224,6 +224,27 @@ def test_axe_finds_nothing_in_light_and_dark(
     assert [(v["id"], v["nodes"][0]["target"]) for v in (*in_light, *in_dark)] == []
 
 
+def test_axe_finds_nothing_once_follow_ups_are_there(
+    browser: Browser, signed_in: BrowserContext, page: Page, address: str
+) -> None:
+    page.click("#decide .reasons button >> nth=0")
+    page.wait_for_selector(".notice")
+    context = browser.new_context(storage_state=signed_in.storage_state(), bypass_csp=True)
+    looked = context.new_page()
+    found = []
+    for place in (page.url, f"{address}/follow-ups"):
+        for width in (390, 1366):
+            looked.set_viewport_size({"width": width, "height": 800})
+            looked.goto(place)
+            looked.evaluate("document.querySelectorAll('#follow-up details').forEach(d => { d.open = true })")
+            run = f"axe.run(document, {{runOnly: {RULES}, resultTypes: ['violations']}})"
+            found += looked.evaluate(f"{AXE}; {run}")["violations"]
+            assert looked.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    context.close()
+
+    assert [(v["id"], v["nodes"][0]["target"]) for v in found] == []
+
+
 def test_upload_choose_change_dose_override_and_see_the_follow_up(signed_in: BrowserContext, address: str) -> None:
     page = signed_in.new_page()
     said: list[str] = []
@@ -266,8 +287,18 @@ def test_all_of_it_works_without_script(browser: Browser, address: str) -> None:
     curve = page.is_visible("#dose svg.curve")
     page.click("#decide button:has-text('Accept with')")
     told = page.inner_text("#follow-up")
+    sheet = page.pdf(prefer_css_page_size=True)
+    page.click("text=Close a follow-up")
+    page.fill("#follow-up [name=result]", "4.4 mmol/L")
+    page.click("text=Close the follow-up")
+    closed = page.inner_text("#follow-up")
+    page.goto(f"{address}/follow-ups?state=done")
+    listed = page.inner_text("#follow-up")
     context.close()
 
+    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", sheet)) == 1
+    assert "4.4 mmol/L" in closed
+    assert "4.4 mmol/L" in listed
     assert "What if" in dose
     assert curve
     assert "Accepted with another dose" in told

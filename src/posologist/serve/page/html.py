@@ -17,7 +17,7 @@ from posologist.core.values import Estimate, Series
 from posologist.serve import blocks
 from posologist.serve.charts import PAIR_WIDTH, Aim, axis_scale, curve, pair_bar
 from posologist.serve.doors import Doors
-from posologist.serve.page.views import AnswerView, Visitor, expected_words, follow_up_state, reason_choices
+from posologist.serve.page.views import AnswerView, Visitor, briefly, expected_words, follow_up_state, reason_choices
 from posologist.serve.style import environment
 
 POLICY = (
@@ -110,6 +110,6 @@ def _environment() -> Environment:
     own = {item.name: item.read_text("utf-8") for item in folder.iterdir() if item.name.endswith(".j2")}
     assert made.loader is not None
     made.loader = ChoiceLoader([DictLoader(own), made.loader])
-    made.filters |= {"state": follow_up_state, "expected": expected_words}
+    made.filters |= {"state": follow_up_state, "expected": expected_words, "briefly": briefly}
     made.globals |= {"pair": _pair, "scale": _scale, "curve_with": _curve_with, "points": _points}
     return made

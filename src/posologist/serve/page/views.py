@@ -325,6 +325,19 @@ def expected_words(row: FollowUpRow) -> str:
     return f"{number(row.expected_low)} to {number(row.expected_high)} {words.unit(row.unit)}".strip()
 
 
+def briefly(rows: Sequence[FollowUpRow], today: date) -> tuple[tuple[date, str, str], ...]:
+    """Scheduled items for paper, those of one day and state together: the day, the state, what each is with its result.
+
+    Of "potassium: two weeks after the start" the part before the colon is told.
+    """
+    found: dict[tuple[date, str], list[str]] = {}
+    for row in rows:
+        expected = expected_words(row)
+        parts = (row.what.partition(": ")[0], expected and f"expected {expected}", row.result)
+        found.setdefault((row.due, follow_up_state(row, today)), []).append(": ".join(part for part in parts if part))
+    return tuple((day, state, "; ".join(dict.fromkeys(held))) for (day, state), held in found.items())
+
+
 def reason_choices() -> tuple[tuple[ReasonCode, str], ...]:
     """The coded reasons to override, at most six, in the order in which they are offered."""
     return tuple((code, REASONS[code]) for code in REASON_CODES)

@@ -292,6 +292,15 @@ def test_discovery_offers_the_three_hooks_with_templates_that_name_the_patient()
         assert all("{{context.patientId}}" in template for template in service["prefetch"].values())
 
 
+def test_discovery_answers_with_a_slash_too_without_leading_elsewhere() -> None:
+    door = client()
+
+    found = door.get("/cds-services/", follow_redirects=False)
+
+    assert found.status_code == 200
+    assert found.content == door.get("/cds-services").content
+
+
 def test_only_a_listed_origin_may_call_from_a_browser() -> None:
     house = HooksSettings(base_url="http://testserver", signed=False, origins=frozenset({"https://sandbox.example"}))
     door = client(house)

@@ -439,3 +439,12 @@ def test_answers_do_not_change_the_request() -> None:
 
     assert document == before
     assert TODAY.year == 2026
+
+
+def test_patient_view_of_a_record_that_is_partly_unreadable_is_a_warning() -> None:
+    document = viewing(person("1960-01-01"), WARFARIN)
+    whole = cards_of(document)
+    document["prefetch"]["record"]["entry"].append({"resource": {"id": "w"}})
+
+    assert indicators(whole) == ["info"]
+    assert indicators(cards_of(document)) == ["warning"]

@@ -311,3 +311,28 @@ def test_a_bundle_whose_entries_are_no_list_is_a_warning() -> None:
     document["prefetch"]["more"] = {"resourceType": "Bundle", "entry": {"0": {"resource": medicine(*WARFARIN)}}}
 
     assert cards_of(document)[-1].card.indicator == "warning"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_entries_of_one_id_none_is_passed_over(turned: bool) -> None:
+    same = [{**medicine(*WARFARIN), "id": "same"}, {**medicine("161", "acetaminophen"), "id": "same"}]
+
+    cards = cards_of(order_request(ORDERED, person(), *(reversed(same) if turned else same)))
+
+    assert of_rule(cards) == ["critical"]
+    assert "MedicationRequest/same" in str(cards[-1].card.detail)
+
+
+def test_of_two_dated_versions_of_one_entry_the_newer_counts() -> None:
+    older = {**medicine(*WARFARIN), "id": "same", "meta": {"lastUpdated": "2026-01-01T00:00:00Z"}}
+    newer = {**older, "status": "stopped", "meta": {"lastUpdated": "2026-02-01T00:00:00Z"}}
+
+    for versions in ([older, newer], [newer, older]):
+        assert level(ORDERED, *versions) == []
+
+
+def test_the_same_entry_twice_is_one() -> None:
+    cards = cards_of(order_request(ORDERED, person(), medicine(*WARFARIN), medicine(*WARFARIN)))
+
+    assert of_rule(cards) == ["critical"]
+    assert "several times" not in str(cards)

@@ -54,7 +54,7 @@ def run(store: Store, *, host: str, port: int, knowledge: Sequence[Path] = ()) -
     service = Service(store, knowledge_of(knowledge), rxnorm=rxnorm)
     app = create_app(
         service, accounts=accounts, mode="development" if develops else "production", hosts=_hosts(develops),
-        hooks=_hooks(develops, f"http://{host}:{port}"),
+        hooks=_hooks(develops, f"http://{f'[{host}]' if ':' in host else host}:{port}"),
     )  # fmt: skip
     write_to_stderr()
     if develops:

@@ -161,7 +161,7 @@ def _dangers(case: Case, asked: Asked, points: tuple[NotChecked, ...], desk: Des
         summary = _cut(f"Could not check: {points[0].what}", 139)
     grave = bool(found) and found[0].severity == "contraindicated"
     return information_card(
-        summary, lines, level="warning" if grave or not asked.record_given else "info",
+        summary, lines, level="warning" if grave or asked.doubtful or not asked.record_given else "info",
         patient_id=asked.patient.id, on=asked.as_of, place=desk.place,
     )  # fmt: skip
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from posologist.records.json_tools import Resource, children, string
+from posologist.records.json_tools import Resource, child, children, string
 
+_REFERRED_TO = ("Medication", "Patient")
 _NO_RESOURCE = frozenset({"fullUrl", "link", "request", "response", "search", "id", "extension", "modifierExtension"})
 
 
@@ -42,6 +43,26 @@ def with_own_references(entries: Iterable[Any]) -> list[Any]:
     owners: dict[str, str] = {}
     named = [_named(entry, owners) for entry in listed]
     return [_redirected(entry, owners) for entry in named] if owners else listed
+
+
+def told_apart(resources: Iterable[Resource]) -> tuple[list[Resource], list[str]]:
+    """Resources of one id that say different things, and not which is newer, under ids of their own; and their names.
+
+    What others refer to keeps its id.
+    """
+    listed = list(resources)
+    held: dict[tuple[str, str], list[Resource]] = {}
+    found, names = list[Resource](), list[str]()
+    for one in listed:
+        kind, own = string(one, "resourceType"), string(one, "id")
+        before = held.setdefault((kind, own), [])
+        dated = all(string(child(other, "meta"), "lastUpdated") for other in (one, *before))
+        if own and kind not in _REFERRED_TO and before and one not in before and not dated:
+            names.append(f"{kind}/{own}")
+            one = {**one, "id": f"{own}.{len(before)}"}
+        before.append(one)
+        found.append(one)
+    return found, list(dict.fromkeys(names))
 
 
 class _Told(str):

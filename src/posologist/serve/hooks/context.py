@@ -19,7 +19,7 @@ from posologist.records.fhir_document import release_of
 from posologist.records.fhir_in import read_patient
 from posologist.records.json_tools import child, children, concept_text, day, string
 from posologist.records.rxnorm import RxNormMap
-from posologist.serve.hooks.bundles import is_empty_search, unpack
+from posologist.serve.hooks.bundles import is_empty_search, told_apart, unpack
 from posologist.serve.hooks.requests import HookRequest, Resource
 
 LOOK_BACK_DAYS = 100  # how long a dispensed or given medicine counts as taken; the PDDI-CDS guide's rolling window
@@ -148,7 +148,17 @@ def _readable(prefetch: Mapping[str, Any]) -> tuple[list[Resource], list[NotChec
         NotChecked(what=f"left out of the record: {what}", why="it cannot be read", would_need="FHIR R4 resources")
         for what in dict.fromkeys(left)
     ]
+    found, several = told_apart(found)
+    points += [_several(name) for name in several]
     return found, [*partial, *points], bool(partial) or any(what.startswith(_NO_ENTRY) for what in left)
+
+
+def _several(name: str) -> NotChecked:
+    return NotChecked(
+        what=f"{name[:80]}: it came several times and says different things",
+        why="which of them is the newest is not said; all were read",
+        would_need="one version, or meta.lastUpdated",
+    )
 
 
 def _partial(key: str) -> NotChecked:

@@ -140,6 +140,7 @@ def hooks_router(calls: HookCalls, settings: HooksSettings) -> APIRouter:
     router = APIRouter(tags=["CDS Hooks"])
     house = _House(calls, settings)
 
+    @router.get("/cds-services/", include_in_schema=False)
     @router.get("/cds-services", summary="The services offered, with their prefetch templates")
     def services(request: Request) -> Response:
         return house.reply(request, 200, discovery())

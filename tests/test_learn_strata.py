@@ -63,18 +63,34 @@ def _long_tails(rng, n):
     return rng.exponential(size=(n, 4))
 
 
+def _even(rng, n):
+    return rng.uniform(size=(n, 3))
+
+
 def _with_a_binary_column(rng, n):
     return np.c_[rng.normal(size=(n, 3)), rng.integers(0, 2, n)]
 
 
-@pytest.mark.parametrize("make", [_one_cloud, _one_long_cloud, _long_tails, _with_a_binary_column])
+@pytest.mark.parametrize("make", [_one_cloud, _one_long_cloud, _long_tails, _even, _with_a_binary_column])
 def test_no_strata_are_found_where_there_are_none(make):
     rng = np.random.default_rng(2)
     categorical = (3,) if make is _with_a_binary_column else ()
-    found = [Strata(categorical, **QUICK).fit(make(rng, 120)) for _ in range(6)]
+    found = [Strata(categorical, **QUICK).fit(make(rng, 120)) for _ in range(4)]
 
     assert sum(strata.n_clusters_ > 1 for strata in found) <= 1
     assert "no stable clusters" in {strata.conclusion_ for strata in found}
+
+
+def test_clusters_that_do_not_come_back_often_enough_are_none():
+    rows, _ = _mixed(np.random.default_rng(5), [(0, 0, 0), (3.5, 3.5, 3.5)])
+    seen = Strata((3, 4), **QUICK).fit(rows)
+    least = min(min(one.jaccard) for one in seen.tried_ if one.n_clusters == seen.n_clusters_)
+
+    strict = Strata((3, 4), least_jaccard=least + 0.01, most_clusters=2, n_resamples=15, random_state=0).fit(rows)
+
+    assert seen.n_clusters_ == 2
+    assert strict.p_value_ <= 0.05
+    assert strict.conclusion_ == "no stable clusters"
 
 
 def test_distances_are_gowers():

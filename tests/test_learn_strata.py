@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from posologist.learn.fit.strata import Strata, gower, k_medoids, silhouette
+from posologist.learn.fit.strata import Stability, Strata, gower, k_medoids, silhouette
 
 QUICK = {"most_clusters": 4, "n_resamples": 15, "random_state": 0}
 
@@ -91,6 +91,21 @@ def test_clusters_that_do_not_come_back_often_enough_are_none():
     assert seen.n_clusters_ == 2
     assert strict.p_value_ <= 0.05
     assert strict.conclusion_ == "no stable clusters"
+
+
+def test_even_data_are_no_surprise():
+    rng = np.random.default_rng(6)
+    settings = QUICK | {"n_resamples": 1}
+
+    found = [Strata(**settings).fit(rng.uniform(size=(120, 2))).p_value_ for _ in range(6)]
+
+    assert np.mean(found) > 0.2
+    assert sum(p_value <= 0.05 for p_value in found) <= 1
+
+
+@pytest.mark.parametrize(("tightness", "holds"), [(0.32, True), (0.30, False)])
+def test_clusters_hold_only_where_they_are_tighter_than_all_by_chance(tightness, holds):
+    assert Strata()._holds(Stability(2, (0.9, 0.8), tightness, (0.2, 0.31))) is holds
 
 
 def test_distances_are_gowers():

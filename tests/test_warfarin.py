@@ -53,13 +53,13 @@ def cohort(tmp_path_factory):
 def test_the_cohort_is_the_usual_one_and_says_how_many_rows_are_left(tmp_path) -> None:
     changes = (
         {ID: "a"}, {ID: "b", STABLE: "0.0"}, {ID: "c", DOSE: ""}, {ID: "d", "Age": ""}, {ID: "e", DOSE: "315.0"},
-        {ID: "f", STABLE: ""},
+        {ID: "f", STABLE: ""}, {ID: "g", DOSE: "NA"}, {ID: "h", "Age": "NA"},
     )  # fmt: skip
     table = [distributed(**change) for change in changes]
     found = read(write_table(tmp_path / "t.csv", table, columns=tuple(EMPTY)))
 
     assert [row[ID] for row in found.rows] == ["a"]
-    assert found.notes[0].startswith("1 of 6 rows")
+    assert found.notes[0].startswith("1 of 8 rows")
 
 
 @pytest.mark.parametrize(

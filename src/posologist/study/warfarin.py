@@ -43,10 +43,12 @@ _RACES = {"White": "White", "Asian": "Asian", "Black or African American": "Blac
 
 def read(path: Path) -> Cohort:
     """The usual analysis cohort: stable dose reached, dose and age known, without the one outlier."""
-    rows = read_rows(path, COLUMNS)
+    rows = tuple(
+        {name: "" if text.strip() == "NA" else text for name, text in row.items()} for row in read_rows(path, COLUMNS)
+    )
     doses = np.array([_number(row[DOSE]) for row in rows])
     stable = np.array([row[STABLE].strip() in ("1", "1.0") for row in rows])
-    aged = np.array([bool(row["Age"].strip()) for row in rows])
+    aged = np.array([row["Age"].strip()[:1].isdigit() for row in rows])
     kept = np.flatnonzero(stable & np.isfinite(doses) & aged & (doses > 0) & (doses < OUTLIER))
     chosen = tuple(rows[i] for i in kept)
     note = (

@@ -26,6 +26,7 @@ from posologist.recommend.dosing import dose
 from posologist.recommend.learned import models_of
 from posologist.recommend.order import screen_order
 from posologist.recommend.pipeline import recommend
+from posologist.serve.checking import check_all
 from posologist.serve.opinion_words import said_of
 
 N = 400
@@ -161,3 +162,15 @@ def test_a_model_of_a_task_that_nobody_asks_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="strange"):
         models_of(load_knowledge(tmp_path))
+
+
+def test_a_damaged_model_is_found_by_check_before_a_patient_is_asked(tmp_path: Path) -> None:
+    place = tmp_path / "learned" / "warfarin"
+    a_warfarin_engine().save(place, FACTS)
+    assert check_all(tmp_path, as_json=True) == []
+    (place / "graph.onnx").write_bytes(b"not a graph")
+
+    found = check_all(tmp_path, as_json=True)
+
+    assert [problem.file for problem in found] == ["learned"]
+    assert "graph.onnx" in found[0].where

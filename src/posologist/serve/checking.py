@@ -12,13 +12,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from posologist.core.drug import Fact
-from posologist.core.errors import KnowledgeError
+from posologist.core.errors import KnowledgeError, ModelError
 from posologist.core.statement import Statement
 from posologist.core.values import Many, Value
 from posologist.knowledge.check import Problem, check_folders
 from posologist.knowledge.load import Knowledge, load_knowledge
 from posologist.knowledge.models import MODELS_FOLDER, PkModel, load_model, model_files
 from posologist.knowledge.statements import body_of, has_no_row
+from posologist.recommend.learned import models_of
 from posologist.serve.output import emit
 from posologist.study.cases import CaseResult, run_cases
 
@@ -66,6 +67,7 @@ def check_all(path: Path | None, *, as_json: bool) -> list[Problem]:
         knowledge = load_knowledge(*folders)
         results = tuple(run_cases(knowledge))
         found.extend(_failed(result) for result in results if not result.agrees)
+        found.extend(_learned(knowledge))
         inventory = _inventory(knowledge, results, models)
     errors = [problem for problem in found if problem.severity == "error"]
     warnings = [problem for problem in found if problem.severity == "warning"]
@@ -87,6 +89,14 @@ def _failed(result: CaseResult) -> Problem:
         where=f"case '{result.name}', {result.measure}",
         what=f"expected {result.expected} ({result.source}, {result.status}), found {result.found}",
     )
+
+
+def _learned(knowledge: Knowledge) -> Iterator[Problem]:
+    """The first saved model of the folders that cannot be asked."""
+    try:
+        models_of(knowledge)
+    except ModelError as error:
+        yield Problem(file="learned", where=error.where, what=error.message)
 
 
 def _inventory(knowledge: Knowledge, results: tuple[CaseResult, ...], models: list[PkModel]) -> Inventory:

@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from posologist.core.errors import InputError
+from posologist.recommend.learned import models_of
 from posologist.serve.accounts import DEVELOPER, Accounts
 from posologist.serve.api import create_app
 from posologist.serve.hook_desk import hooks_in_development, hooks_of_site, site_file
@@ -52,6 +53,7 @@ def run(store: Store, *, host: str, port: int, knowledge: Sequence[Path] = ()) -
         accounts.end_development()
     rxnorm = next((found for folder in knowledge if (found := load_rxnorm(folder)) is not None), None)
     service = Service(store, knowledge_of(knowledge), rxnorm=rxnorm)
+    models_of(service.knowledge)  # one that cannot be asked ends the start, not a prescriber's question
     app = create_app(
         service, accounts=accounts, mode="development" if develops else "production", hosts=_hosts(develops),
         hooks=_hooks(develops, f"http://{f'[{host}]' if ':' in host else host}:{port}"),

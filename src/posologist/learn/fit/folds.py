@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length
 
 from posologist.learn.fit.network import Array, IntArray
@@ -61,3 +62,19 @@ def fold_of(groups: IntArray, stratum: IntArray, *, n_folds: int, rng: np.random
     order = np.concatenate(strata)
     fold[order] = np.arange(order.size) % n_folds
     return np.asarray(fold[group])
+
+
+def two_classes(labels: Any) -> tuple[Any, IntArray]:
+    """The two classes of a yes/no outcome, and 0 or 1 for each row.
+
+    Raises
+    ------
+    ValueError
+        If there are not exactly two, in scikit-learn's words.
+    """
+    check_classification_targets(labels)
+    classes, happened = np.unique(labels, return_inverse=True)
+    if classes.size != 2:
+        found = "there is only one class" if classes.size < 2 else f"y has {classes.size} classes"
+        raise ValueError(f"Only binary classification is supported: two classes are needed and {found}")
+    return classes, happened

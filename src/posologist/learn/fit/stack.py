@@ -23,10 +23,9 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from posologist.learn.fit.folds import fifths, fold_of, group_numbers
+from posologist.learn.fit.folds import fifths, fold_of, group_numbers, two_classes
 from posologist.learn.fit.models import (
     NAMES,
     Error,
@@ -201,11 +200,7 @@ class StackClassifier(ClassifierMixin, _Stack):
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit components and blend."""
         rows, labels = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(labels)
-        self.classes_, happened = np.unique(labels, return_inverse=True)
-        if self.classes_.size != 2:
-            found = "there is only one class" if self.classes_.size < 2 else f"y has {self.classes_.size} classes"
-            raise ValueError(f"Only binary classification is supported: two classes are needed and {found}")
+        self.classes_, happened = two_classes(labels)
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, rows, dtype=np.float64)
         margins = self._stack(rows, happened, happened, weight, groups)
         self.blend_ = blend(

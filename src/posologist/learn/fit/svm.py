@@ -10,11 +10,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from posologist.learn.fit.calibrate import fit_platt
-from posologist.learn.fit.folds import fold_of, group_numbers
+from posologist.learn.fit.folds import fold_of, group_numbers, two_classes
 from posologist.learn.fit.network import Array, IntArray
 
 _PLATT_FOLDS = 4
@@ -77,11 +76,7 @@ class SupportVectorClassifier(ClassifierMixin, _SupportVectors):
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit; rows of the same group are never parted by the folds of Platt's calibration."""
         rows, labels = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(labels)
-        self.classes_, happened = np.unique(labels, return_inverse=True)
-        if self.classes_.size != 2:
-            found = "there is only one class" if self.classes_.size < 2 else f"y has {self.classes_.size} classes"
-            raise ValueError(f"Only binary classification is supported: two classes are needed and {found}")
+        self.classes_, happened = two_classes(labels)
         rng = check_random_state(self.random_state)
         group = group_numbers(groups, len(rows))
         drawn = self._drawn(len(rows), rng)

@@ -18,8 +18,8 @@ $(VENV)/.test: $(VENV)/.base
 demo: $(VENV)/.base  ## the founding case end to end: prints the ranked table, writes demo.html
 	$(BIN)/posologist demo
 
-test: $(VENV)/.test  ## every test
-	$(BIN)/python -m pytest
+test: $(VENV)/.test  ## every test (the variable lets scikit-learn check arrays of other libraries too)
+	SCIPY_ARRAY_API=1 $(BIN)/python -m pytest
 
 lint: $(VENV)/.test  ## static checks
 	$(BIN)/ruff check src tests tools benchmarks

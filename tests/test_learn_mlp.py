@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss, r2_score, roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from posologist.learn.fit.ensemble import Head
-from posologist.learn.fit.folds import held_out
+from posologist.learn.fit.folds import fifths, held_out
 from posologist.learn.fit.mlp import MultitaskNetwork, NetworkClassifier, NetworkRegressor
 from posologist.learn.fit.network import Dense, Network, averaged, encoding
 from posologist.learn.fit.relevance import global_relevance, importance_plot, relevance
@@ -368,3 +368,56 @@ def test_the_importance_plot_shows_the_names_and_is_the_same_each_time(tmp_path)
     assert "rise of the error" in drawn
     assert "weight" not in drawn
     assert drawn == (tmp_path / "two.svg").read_text()
+
+
+def test_the_network_kept_is_that_of_the_least_loss_on_the_rows_held_out():
+    rng = np.random.default_rng(23)
+    rows = _rows(rng, 300)
+    y = 0.5 * rows[:, 0] + rng.normal(size=300)
+    network = _fitted(rows, y, learning_rate=2e-2, max_epochs=200)
+    out = held_out(np.arange(300), fifths(y), fraction=0.15, rng=np.random.RandomState(0))
+
+    error = ((network.predict(rows[out]) - y[out]) ** 2).mean() / y.var()
+
+    assert network.n_epochs_ < 200
+    assert error == pytest.approx(network.held_out_loss_, rel=1e-4)
+
+
+def test_a_head_of_weight_zero_is_not_learned():
+    rows = _rows(np.random.default_rng(24), 600, 3)
+    heads = (Head(), Head(weight=0.0))
+
+    found = MultitaskNetwork(heads, **SMALL).fit(rows, rows[:, :2]).predict(rows)
+
+    assert r2_score(rows[:, 0], found[:, 0]) > 0.9
+    assert r2_score(rows[:, 1], found[:, 1]) < 0.5
+
+
+def test_three_classes_stand_beside_a_number():
+    rows = _rows(np.random.default_rng(25), 600, 3)
+    level = np.searchsorted([-0.5, 0.5], rows[:, 1])
+
+    network = MultitaskNetwork((Head(), Head("classes", n_classes=3)), hidden=(32,), random_state=0)
+    network.fit(rows, np.c_[rows[:, 0], level])
+
+    assert network.probability(rows, head=1).shape == (600, 3)
+    assert (network.predict(rows)[:, 1] == level).mean() > 0.9
+    with pytest.raises(ValueError, match="head 0 is a number"):
+        network.probability(rows, head=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden": ()}, "at least one hidden layer"),
+        ({"activation": "step"}, "choose one of"),
+        ({"validation_fraction": 1.0}, "must be in"),
+        ({"n_fits": 0}, "must be at least 1"),
+        ({"loss": "cubic"}, "choose squared, absolute"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    rows = _rows(np.random.default_rng(26), 30)
+
+    with pytest.raises(ValueError, match=message):
+        _fitted(rows, rows[:, 0], **settings)

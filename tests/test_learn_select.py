@@ -186,6 +186,7 @@ def test_columns_of_one_coded_variable_are_shuffled_together():
     )
 
     assert found.rise.shape == (2, 2)
+    assert found.mean[0] > 0.3
     assert found.mean[0] > 10.0 * abs(found.mean[1])
 
 
@@ -237,3 +238,40 @@ def test_components_are_kept_where_they_help_and_only_there():
 
     assert helped.settings_["components"] != "passthrough"
     assert not_helped.settings_["components"] == "passthrough"
+
+
+def test_a_path_that_ends_early_has_the_same_beginning():
+    rng = np.random.default_rng(17)
+    rows = rng.normal(size=(100, 20))
+    y = rows[:, :6] @ np.arange(1.0, 7.0) + rng.normal(size=100)
+
+    some = lasso(rows, y, at_least=3)
+
+    assert 3 <= some.order.size < 20
+    np.testing.assert_array_equal(some.order[:3], lasso(rows, y).order[:3])
+
+
+@given(threshold=st.floats(0.55, 1.0), allowed=st.floats(0.5, 5.0))
+@settings(max_examples=15, deadline=None)
+def test_the_bound_is_that_of_the_theorem_and_the_next_number_would_break_it(threshold, allowed):
+    rng = np.random.default_rng(18)
+    rows = rng.normal(size=(20, 30))
+    found = StabilitySelection(threshold=threshold, false_selections=allowed, n_resamples=2, random_state=0)
+
+    found.fit(rows, rows[:, 0])
+
+    room = (2.0 * threshold - 1.0) * 30
+    assert found.bound_ == pytest.approx(found.n_taken_**2 / room)
+    assert found.n_taken_ == 1 or found.bound_ <= allowed + 1e-9
+    assert found.n_taken_ == 30 or (found.n_taken_ + 1) ** 2 / room > allowed
+
+
+def test_twins_do_not_make_noise_stable():
+    rng = np.random.default_rng(19)
+    group = np.repeat(np.arange(20), 20)
+    rows, y = np.repeat(rng.normal(size=(20, 40)), 20, axis=0), np.repeat(rng.normal(size=20), 20)
+
+    parted = StabilitySelection(random_state=0).fit(rows, y).get_support().sum()
+    kept = StabilitySelection(random_state=0).fit(rows, y, groups=group).get_support().sum()
+
+    assert parted > kept

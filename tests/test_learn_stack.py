@@ -240,3 +240,42 @@ def test_a_component_that_is_certain_has_a_finite_margin():
     stack.fit(rows, rows[:, 0] > 0.0)
 
     assert np.isfinite(stack.component_margins(rows)).all()
+
+
+@pytest.mark.parametrize("loss", ["log", "squared", "absolute"])
+def test_a_row_of_weight_two_counts_as_two_in_the_blend(loss):
+    rng = np.random.default_rng(10)
+    margins = rng.normal(size=(200, 2))
+    y = (rng.random(200) < expit(margins[:, 0])).astype(float)
+    weight = 1.0 + (np.arange(200) % 4 == 0)
+    twice = np.repeat(np.arange(200), weight.astype(int))
+
+    weighted = blend(margins, y, loss=loss, shrink=0.0, weight=weight)
+    repeated = blend(margins[twice], y[twice], loss=loss, shrink=0.0)
+
+    np.testing.assert_allclose(weighted.weights, repeated.weights, atol=5e-3)
+    assert weighted.intercept == pytest.approx(repeated.intercept, abs=5e-3)
+
+
+def test_a_support_vector_machine_sees_no_more_rows_than_stated():
+    rng = np.random.default_rng(11)
+    rows = _rows(rng, 300)
+    machine = SupportVectorClassifier(most_rows=80, random_state=0).fit(rows, rng.random(300) < 0.5)
+
+    assert machine.machine_.shape_fit_[0] == 80
+
+
+def test_probabilities_of_the_machine_come_from_groups_it_was_not_fitted_on():
+    """Outcomes are noise, equal in each pair of twins: parted twins make noise look certain."""
+    rng = np.random.default_rng(12)
+    group = np.repeat(np.arange(100), 2)
+    rows = np.repeat(_rows(rng, 100, 10), 2, axis=0)
+    y = np.repeat(rng.random(100) < 0.5, 2)
+    unseen, outcome = _rows(rng, 400, 10), rng.random(400) < 0.5
+    machine = SupportVectorClassifier(C=10.0, random_state=0)
+
+    parted = log_loss(outcome, machine.fit(rows, y).predict_proba(unseen))
+    kept = log_loss(outcome, machine.fit(rows, y, groups=group).predict_proba(unseen))
+
+    assert kept < 0.75
+    assert parted > kept + 0.1

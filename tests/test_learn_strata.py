@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from posologist.learn.fit.strata import Strata, gower, k_medoids, silhouette
+from posologist.learn.fit.strata import Stability, Strata, gower, k_medoids, silhouette
 
 QUICK = {"most_clusters": 4, "n_resamples": 15, "random_state": 0}
 
@@ -63,18 +63,49 @@ def _long_tails(rng, n):
     return rng.exponential(size=(n, 4))
 
 
+def _even(rng, n):
+    return rng.uniform(size=(n, 3))
+
+
 def _with_a_binary_column(rng, n):
     return np.c_[rng.normal(size=(n, 3)), rng.integers(0, 2, n)]
 
 
-@pytest.mark.parametrize("make", [_one_cloud, _one_long_cloud, _long_tails, _with_a_binary_column])
+@pytest.mark.parametrize("make", [_one_cloud, _one_long_cloud, _long_tails, _even, _with_a_binary_column])
 def test_no_strata_are_found_where_there_are_none(make):
     rng = np.random.default_rng(2)
     categorical = (3,) if make is _with_a_binary_column else ()
-    found = [Strata(categorical, **QUICK).fit(make(rng, 120)) for _ in range(6)]
+    found = [Strata(categorical, **QUICK).fit(make(rng, 120)) for _ in range(4)]
 
     assert sum(strata.n_clusters_ > 1 for strata in found) <= 1
     assert "no stable clusters" in {strata.conclusion_ for strata in found}
+
+
+def test_clusters_that_do_not_come_back_often_enough_are_none():
+    rows, _ = _mixed(np.random.default_rng(5), [(0, 0, 0), (3.5, 3.5, 3.5)])
+    seen = Strata((3, 4), **QUICK).fit(rows)
+    least = min(min(one.jaccard) for one in seen.tried_ if one.n_clusters == seen.n_clusters_)
+
+    strict = Strata((3, 4), least_jaccard=least + 0.01, most_clusters=2, n_resamples=15, random_state=0).fit(rows)
+
+    assert seen.n_clusters_ == 2
+    assert strict.p_value_ <= 0.05
+    assert strict.conclusion_ == "no stable clusters"
+
+
+def test_even_data_are_no_surprise():
+    rng = np.random.default_rng(6)
+    settings = QUICK | {"n_resamples": 1}
+
+    found = [Strata(**settings).fit(rng.uniform(size=(120, 2))).p_value_ for _ in range(6)]
+
+    assert np.mean(found) > 0.2
+    assert sum(p_value <= 0.05 for p_value in found) <= 1
+
+
+@pytest.mark.parametrize(("tightness", "holds"), [(0.32, True), (0.30, False)])
+def test_clusters_hold_only_where_they_are_tighter_than_all_by_chance(tightness, holds):
+    assert Strata()._holds(Stability(2, (0.9, 0.8), tightness, (0.2, 0.31))) is holds
 
 
 def test_distances_are_gowers():

@@ -2,12 +2,12 @@
 
 Distances are Gower's, clusters are those of k medoids. A number of clusters counts only if every cluster comes back in
 bootstrap resamples (Jaccard similarity, Hennig) and if the clusters are tighter than those found in reference data
-of the same margins and correlations that have no clusters (in the manner of Hennig and Lin).
+of the same correlations that have no clusters, normal and even (in the manner of Hennig and Lin).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,6 +19,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from posologist.learn.fit.network import Array, IntArray
+
+Form = Callable[[Array, Array], Array]
 
 _MOST_SWAPS = 100
 _LEVEL = 0.05
@@ -128,7 +130,7 @@ class Strata(ClusterMixin, BaseEstimator):
     least_jaccard
         0.75: from there a cluster is called stable, below 0.6 it should not be trusted (R package fpc, clusterboot).
     n_resamples, n_references
-        Bootstrap resamples, and reference data sets without clusters.
+        Bootstrap resamples, and reference data sets without clusters of each form (normal, even).
     most_rows
         Rows on which strata are sought, drawn at random if there are more; all rows are then assigned.
 
@@ -140,7 +142,8 @@ class Strata(ClusterMixin, BaseEstimator):
         The typical patient of each cluster, as given.
     tried_ : tuple of Stability
     p_value_ : float
-        Chance of silhouettes like these, over all numbers of clusters, in data without clusters.
+        Chance of silhouettes like these, over all numbers of clusters, in data without clusters; of the two forms of
+        such data, the greater.
     conclusion_ : str
 
     References
@@ -180,9 +183,11 @@ class Strata(ClusterMixin, BaseEstimator):
         sample = rows[drawn]
         numbers = range(2, min(self.most_clusters, len(sample) - 1) + 1)
         distance = self._distance(sample, sample)
-        chance = self._chance(sample, numbers, rng)
-        self.tried_ = tuple(self._try(distance, k, chance[:, i], rng) for i, k in enumerate(numbers))
-        self.p_value_ = _p_value(np.array([one.silhouette for one in self.tried_]), chance)
+        chance = [self._chance(sample, numbers, form, rng) for form in (_normal, _even)]
+        both = np.concatenate(chance)
+        self.tried_ = tuple(self._try(distance, k, both[:, i], rng) for i, k in enumerate(numbers))
+        own = np.array([one.silhouette for one in self.tried_])
+        self.p_value_ = max(_p_value(own, silhouettes) for silhouettes in chance)
         kept = [one for one in self.tried_ if self._holds(one)] if self.p_value_ <= _LEVEL else []
         self.n_clusters_ = max(kept, key=_beyond_chance).n_clusters if kept else 1
         medoids = k_medoids(distance, self.n_clusters_)
@@ -213,11 +218,11 @@ class Strata(ClusterMixin, BaseEstimator):
     def _nearest(self, rows: Array) -> IntArray:
         return np.asarray(self._distance(rows, self._centres).argmin(axis=1))
 
-    def _chance(self, sample: Array, numbers: Sequence[int], rng: np.random.RandomState) -> Array:
+    def _chance(self, sample: Array, numbers: Sequence[int], form: Form, rng: np.random.RandomState) -> Array:
         """Silhouettes in reference data, shape (n_references, n_numbers)."""
         found = np.empty((self.n_references, len(numbers)))
         for b in range(self.n_references):
-            reference = _reference(sample, self.categorical, rng)
+            reference = _reference(sample, self.categorical, form, rng)
             width = np.ptp(reference, axis=0)
             distance = gower(reference, reference, categorical=self.categorical, width=width)
             for i, k in enumerate(numbers):
@@ -265,14 +270,25 @@ def _similarity(labels: IntArray, again: IntArray, n_clusters: int) -> Array:
     return np.asarray((both / np.maximum(either, 1.0)).max(axis=1))
 
 
-def _reference(sample: Array, categorical: Sequence[int], rng: np.random.RandomState) -> Array:
-    """One normal cloud with the sample's correlations, categories cut from it in their shares: no clusters."""
+def _normal(cloud: Array, sample: Array) -> Array:
+    return np.asarray(sample.mean(axis=0) + cloud * sample.std(axis=0))
+
+
+def _even(cloud: Array, sample: Array) -> Array:
+    return np.asarray(sample.min(axis=0) + norm.cdf(cloud) * np.ptp(sample, axis=0))
+
+
+def _reference(sample: Array, categorical: Sequence[int], form: Form, rng: np.random.RandomState) -> Array:
+    """One cloud with the sample's correlations, categories cut from it in their shares: no clusters.
+
+    Numbers are normal, or even over their range: of all forms with a single summit the even one looks most like
+    clusters (Tibshirani, Walther, Hastie. The gap statistic. J R Stat Soc B 2001;63:411-423).
+    """
     spread = sample.std(axis=0)
     scaled = (sample - sample.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
-    correlation = scaled.T @ scaled / len(sample)
-    values, vectors = np.linalg.eigh(correlation)
+    values, vectors = np.linalg.eigh(scaled.T @ scaled / len(sample))
     cloud = rng.standard_normal(sample.shape) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
-    made = sample.mean(axis=0) + cloud * spread
+    made = form(cloud, sample)
     for j in categorical:
         codes, counts = np.unique(sample[:, j], return_counts=True)
         cuts = norm.ppf(np.cumsum(counts)[:-1] / len(sample))

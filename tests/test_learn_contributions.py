@@ -74,6 +74,22 @@ def test_a_sum_of_single_effects_is_taken_apart_exactly_by_any_permutation() -> 
     np.testing.assert_allclose(found.parts, (rows - typical) * weights, rtol=1e-9, atol=1e-9)
 
 
+def test_effects_of_two_features_together_are_halved_exactly_by_permutations_and_their_reverses() -> None:
+    rng = np.random.default_rng(3)
+    pairs, rows = rng.normal(size=(20, 20)), rng.normal(size=(2, 20))
+
+    found = shapley(
+        lambda v: np.einsum("ni,ij,nj->n", v, pairs, v),
+        rows,
+        np.zeros(20),
+        differs=np.ones((2, 20), dtype=bool),
+        seed="s",
+    )
+
+    both = rows[:, :, None] * pairs * rows[:, None, :]
+    np.testing.assert_allclose(found.parts, (both.sum(axis=1) + both.sum(axis=2)) / 2.0, rtol=1e-8, atol=1e-8)
+
+
 def test_a_patient_has_the_same_parts_alone_and_beside_others() -> None:
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(5, 25))

@@ -222,6 +222,25 @@ def test_a_patient_unlike_all_is_not_covered_and_the_feature_is_named() -> None:
     assert SCHEMA.names[reader.unusual(strange[0], reading.parts[0])[0]] == "age"
 
 
+def test_the_distance_is_twice_the_negative_log_likelihood_of_states_plus_the_numbers() -> None:
+    frame = a_frame(2000)
+    reader, encoder = _reader(frame)
+    rows = np.array([[55.0, np.nan, 1.0, 2.0], [70.0, 3.0, 0.0, 0.0]])
+    known = ~np.isnan(frame.column("crp"))
+    z = encoder.standard(encoder.filled(frame.values))
+    precision = np.linalg.inv(0.9 * z.T @ z / 2000 + 0.1 * np.eye(2))
+
+    parts = reader.parts(rows)
+
+    moved = encoder.standard(encoder.filled(rows))
+    quadratic = np.sum(moved * (moved @ precision), axis=1)
+    shares = [
+        [1 - np.mean(known), np.mean(frame.column("smoker") == 1), np.mean(frame.column("race") == 2)],
+        [np.mean(known), np.mean(frame.column("smoker") == 0), np.mean(frame.column("race") == 0)],
+    ]
+    np.testing.assert_allclose(parts.sum(axis=1), quadratic - 2 * np.log(shares).sum(axis=1), rtol=0.01)
+
+
 def test_a_level_that_no_training_patient_had_is_named() -> None:
     reader, _ = _reader(a_frame(2000))
     row = np.array([[55.0, 3.0, 0.0, 3.0]])

@@ -18,9 +18,9 @@ from posologist.core.manifest import FORMAT, Manifest
 from posologist.core.prediction import Prediction
 from posologist.learn.artefact import GRAPH, MANIFEST, load
 from posologist.learn.features import Frame
-from posologist.learn.fit.engine import fit_engine, folds_of
+from posologist.learn.fit.engine import blended, fit_engine, folds_of
 from posologist.learn.fit.graph import Graph, single
-from posologist.learn.fit.parts import FittedLinear
+from posologist.learn.fit.parts import FittedLinear, Task
 from posologist.learn.fit.recipe import Interval, Kernel, Linear, Part, Recipe, Trees
 from posologist.learn.fit.save import check_agreement, rows_to_try
 from posologist.learn.predict import Served
@@ -227,6 +227,20 @@ def test_crossed_margins_do_not_know_their_own_outcome() -> None:
     )  # the trees could have learned it by heart
 
 
+def test_the_weights_behind_a_patient_s_crossed_margin_do_not_know_its_fold() -> None:
+    rng = np.random.default_rng(0)
+    crossed, outcome, fold = rng.normal(size=(60, 2)), rng.normal(size=60), np.arange(60) % 3
+    recipe = Recipe(parts=(Linear(), Trees()), link="identity", folds=3)
+    task = Task(outcome, np.arange(60), np.ones(60), (), {}, yes_no=False, seed=0)
+    changed = replace(task, outcome=np.where(fold == 1, outcome * 100.0, outcome))
+
+    _, before = blended(crossed, task, recipe, fold)
+    _, after = blended(crossed, changed, recipe, fold)
+
+    np.testing.assert_array_equal(before[fold == 1], after[fold == 1])
+    assert np.abs(before[fold == 0] - after[fold == 0]).max() > 0.1
+
+
 def test_intervals_hold_new_patients_of_every_group() -> None:
     frame, dose, _ = made_rows(6000, 7)
 
@@ -236,6 +250,17 @@ def test_intervals_hold_new_patients_of_every_group() -> None:
     assert np.mean(inside) > 0.88
     for state in (0.0, 1.0, 2.0):  # over training samples of 500 a group's coverage has mean 0.91, SD 0.03
         assert np.mean(inside[frame.column("gene") == state]) > 0.82
+
+
+def test_quantiles_learned_by_heart_do_not_make_an_interval_too_narrow() -> None:
+    frame, dose, _ = made_rows(500, 12)
+    later, outcome, _ = made_rows(4000, 13)
+    heart = Trees(trees=150, min_leaf=2, leaves=20)
+    recipe = Recipe(parts=(Linear(),), link="sqrt", interval=Interval(method="quantile", part=heart))
+
+    answers = fit_engine(frame, dose, kind="regression", group=np.arange(500), recipe=recipe, seed=0).predict(later)
+
+    assert np.mean((answers.low <= outcome) & (outcome <= answers.high)) > 0.87
 
 
 def test_the_blend_is_better_than_the_mean_and_near_the_noise() -> None:
@@ -254,6 +279,8 @@ def test_a_risk_is_calibrated_with_an_interval_around_it() -> None:
     assert abs(np.mean(answers.value) - np.mean(yes)) < 0.05
     assert np.all((answers.low <= answers.value) & (answers.value <= answers.high))
     assert np.all((answers.low >= 0) & (answers.high <= 1))
+    assert 0.08 < np.mean(answers.high - answers.value) < 0.3
+    assert 0.08 < np.mean(answers.value - answers.low) < 0.3
     top = answers.value > np.quantile(answers.value, 0.8)
     assert np.mean(answers.low[top]) < np.mean(yes[top]) < np.mean(answers.high[top])
 

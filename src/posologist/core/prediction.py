@@ -77,7 +77,7 @@ class Feature(Value):
             return self.unknown.format(label=self.label)
         if self.kind == "flag":
             return (self.yes if value >= 0.5 else self.no).format(label=self.label)
-        shown = f"{value:.4g}" if self.kind == "number" else (*self.levels, "another")[round(value)]
+        shown = f"{value:g}" if self.kind == "number" else (*self.levels, "another")[round(value)]
         return self.text.format(label=self.label, value=shown, unit=self.unit).strip()
 
 

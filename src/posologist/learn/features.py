@@ -124,10 +124,10 @@ def frame_of_rows(schema: Schema, rows: Sequence[Row]) -> Frame:
     ModelError
         If a row is of another schema.
     """
-    for row in rows:
-        if row.schema is not schema and row.schema.digest != schema.digest:
+    for other in {id(row.schema): row.schema for row in rows if row.schema is not schema}.values():
+        if other.digest != schema.digest:
             raise ModelError(
-                f"a row is of another schema ({row.schema.task} {row.schema.version})",
+                f"a row is of another schema ({other.task} {other.version})",
                 where=f"task {schema.task}",
                 hint="build the row with the task's present schema, or train the model again",
             )

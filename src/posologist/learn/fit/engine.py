@@ -115,7 +115,7 @@ def fit_engine(
     _check_folds(task, fold, f"task {frame.schema.task}")
     crossed = cross_fitted(recipe.parts, matrix, task, fold)
     kept = _kept(crossed, task, recipe)
-    blend, margin = _blended(crossed[:, kept], task, recipe, fold)
+    blend, margin = blended(crossed[:, kept], task, recipe, fold)
     spread = Spread() if task.yes_no else fitted_spread(recipe.interval, matrix, task, margin, fold)
     parts = tuple(fit_part(recipe.parts[k], matrix, _seeded(task, k)) for k in kept)
     model = FittedModel(encoder, parts, spread.extras, scale)
@@ -200,7 +200,7 @@ def _kept(crossed: Array, task: Task, recipe: Recipe) -> list[int]:
     return sorted({k for k in range(len(share)) if share[k] >= recipe.least} | {int(np.argmax(share))})
 
 
-def _blended(crossed: Array, task: Task, recipe: Recipe, fold: Index) -> tuple[Blend, Array]:
+def blended(crossed: Array, task: Task, recipe: Recipe, fold: Index) -> tuple[Blend, Array]:
     """The blend fitted on all rows, and each row's margin by weights of the other folds."""
     margin = np.empty(len(crossed))
     for k in np.unique(fold):

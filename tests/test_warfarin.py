@@ -30,7 +30,7 @@ from posologist.serve.cli import main
 from posologist.study.blocks import sub_seed
 from posologist.study.measure import evaluate_split
 from posologist.study.nested import Settings
-from posologist.study.warfarin import _COLUMNS, BLOCK, ID, band, dose_class, permuted_genome, read
+from posologist.study.warfarin import BLOCK, ID, band, dose_class, permuted_genome, read
 from posologist.study.warfarin_methods import (
     Body,
     PlainInterval,
@@ -42,56 +42,31 @@ from posologist.study.warfarin_methods import (
 )
 from shared import shared_data
 from synthetic_block import write_table
-
-_EMPTY = dict.fromkeys((*_COLUMNS, "Current Smoker", "INR on Reported Therapeutic Dose of Warfarin"), "")
-_GENOTYPES = {"A/A": -1.6, "A/G": -0.85, "G/G": 0.0}
-
-
-def _row(**cells):
-    given = {"Gender": "male", "Race (OMB)": "White", "Age": "60 - 69", "Height (cm)": "170", "Weight (kg)": "70"}
-    return {**_EMPTY, **given, STABLE: "1.0", DOSE: "35.0", SITE: "1", **cells}
-
-
-def _table(n=300, seed=0):
-    """Rows as distributed, whose dose follows from genes, age and weight."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for place in range(n):
-        decade, weight = int(rng.integers(3, 9)), round(float(rng.normal(75, 14)))
-        vk, c9 = rng.choice(list(_GENOTYPES)), rng.choice(CYP2C9_LEVELS[:3], p=[0.7, 0.2, 0.1])
-        root = 6.5 - 0.25 * decade + 0.013 * weight + _GENOTYPES[vk] - 0.7 * CYP2C9_LEVELS.index(c9)
-        dose = max(root + rng.normal() * 0.8, 1.5) ** 2
-        cells = {
-            ID: f"P{seed}-{place}", "Age": f"{decade}0 - {decade}9", "Weight (kg)": f"{weight}", DOSE: f"{dose:.2f}",
-            SITE: str(1 + place % 4), "Race (OMB)": str(rng.choice(["White", "Asian", "Black or African American"])),
-            "VKORC1 -1639 consensus": vk if place % 7 else "", "CYP2C9 consensus": c9 if place % 11 else "",
-            "Gender": "male" if place % 2 else "female", "Height (cm)": "" if place % 5 == 0 else "170.0",
-        }  # fmt: skip
-        found.append(_row(**cells))
-    return found
+from warfarin_table import EMPTY, GENOTYPES, distributed, synthetic_table
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    return read(write_table(tmp_path_factory.mktemp("t") / "t.csv", _table(), columns=tuple(_EMPTY)))
+    return read(write_table(tmp_path_factory.mktemp("t") / "t.csv", synthetic_table(), columns=tuple(EMPTY)))
 
 
 def test_the_cohort_is_the_usual_one_and_says_how_many_rows_are_left(tmp_path) -> None:
-    table = [
-        _row(**{ID: "a"}), _row(**{ID: "b", STABLE: "0.0"}), _row(**{ID: "c", DOSE: ""}), _row(**{ID: "d", "Age": ""}),
-        _row(**{ID: "e", DOSE: "315.0"}), _row(**{ID: "f", STABLE: ""}),
-    ]  # fmt: skip
-    found = read(write_table(tmp_path / "t.csv", table, columns=tuple(_EMPTY)))
+    changes = (
+        {ID: "a"}, {ID: "b", STABLE: "0.0"}, {ID: "c", DOSE: ""}, {ID: "d", "Age": ""}, {ID: "e", DOSE: "315.0"},
+        {ID: "f", STABLE: ""}, {ID: "g", DOSE: "NA"}, {ID: "h", "Age": "NA"},
+    )  # fmt: skip
+    table = [distributed(**change) for change in changes]
+    found = read(write_table(tmp_path / "t.csv", table, columns=tuple(EMPTY)))
 
     assert [row[ID] for row in found.rows] == ["a"]
-    assert found.notes[0].startswith("1 of 6 rows")
+    assert found.notes[0].startswith("1 of 8 rows")
 
 
 @pytest.mark.parametrize(
     "column", [DOSE, STABLE, SITE, "INR on Reported Therapeutic Dose of Warfarin", "Target INR", ID]
 )
 def test_no_feature_comes_from_the_outcome_or_the_hospital(column) -> None:
-    assert cells_of_csv(_row(**{column: "3.0"})) == cells_of_csv(_row(**{column: "2.0"}))
+    assert cells_of_csv(distributed(**{column: "3.0"})) == cells_of_csv(distributed(**{column: "2.0"}))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +83,7 @@ def test_no_feature_comes_from_the_outcome_or_the_hospital(column) -> None:
     ],
 )
 def test_vkorc1_is_inferred_from_linked_positions_in_the_published_order(race, cells, expected) -> None:
-    assert vkorc1(_row(**{"Race (OMB)": race, **cells})) == expected
+    assert vkorc1(distributed(**{"Race (OMB)": race, **cells})) == expected
 
 
 _cells = st.fixed_dictionaries(
@@ -118,7 +93,7 @@ _cells = st.fixed_dictionaries(
         "Weight (kg)": st.integers(40, 160).map(str),
         "Race (OMB)": st.sampled_from(["White", "Asian", "Black or African American", "Unknown"]),
         "CYP2C9 consensus": st.sampled_from([*CYP2C9_LEVELS, "*1/*5", "*1/*11", ""]),
-        "VKORC1 -1639 consensus": st.sampled_from([*_GENOTYPES, ""]),
+        "VKORC1 -1639 consensus": st.sampled_from([*GENOTYPES, ""]),
         **{
             name: st.sampled_from(["0.0", "1.0", ""])
             for name in ("Amiodarone (Cordarone)", "Carbamazepine (Tegretol)", "Phenytoin (Dilantin)")
@@ -130,7 +105,7 @@ _cells = st.fixed_dictionaries(
 @settings(max_examples=20, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(st.lists(_cells, min_size=12, max_size=12))
 def test_the_column_of_the_iwpc_formula_is_the_algorithm_of_the_knowledge_base(table) -> None:
-    rows = [_row(**cells) for cells in table]
+    rows = [distributed(**cells) for cells in table]
     own = frame_of(SCHEMA, [cells_of_csv(row) for row in rows])
     encoder = Encoder(SCHEMA, prepared(own))
     published = published_doses("iwpc_pharmacogenetic", rows, Body({}))
@@ -142,14 +117,14 @@ def test_the_column_of_the_iwpc_formula_is_the_algorithm_of_the_knowledge_base(t
 
 
 def test_the_published_dose_is_the_published_one() -> None:
-    row = _row(**{"CYP2C9 consensus": "*1/*1", "VKORC1 -1639 consensus": "G/G"})
+    row = distributed(**{"CYP2C9 consensus": "*1/*1", "VKORC1 -1639 consensus": "G/G"})
 
     assert published_doses("iwpc_pharmacogenetic", [row], Body({}))[0] == pytest.approx(41.1, abs=0.05)
 
 
 def test_missing_height_is_inferred_and_lies_near_that_of_the_same_sex(cohort) -> None:
-    body = Body.fitted(_table())
-    height, weight = body.completed(cells_of_csv(_row(**{"Height (cm)": ""})))
+    body = Body.fitted(synthetic_table())
+    height, weight = body.completed(cells_of_csv(distributed(**{"Height (cm)": ""})))
 
     assert height == pytest.approx(170.0, abs=0.5)  # all heights of the synthetic table
     assert weight == 70.0
@@ -186,7 +161,7 @@ def _genome():
 
 
 def test_a_patient_and_the_same_row_of_the_table_have_the_same_features() -> None:
-    row = _row(
+    row = distributed(
         **{
             "Current Smoker": "0.0", "Indication for Warfarin Treatment": "3",
             "Medications": "amiodarone", "Comorbidities": "Hypertension",
@@ -276,7 +251,7 @@ def test_a_plain_conformal_interval_covers_nine_in_ten(cohort) -> None:
 
 
 def test_train_saves_a_model_with_its_card_and_the_data_sheet(tmp_path, monkeypatch, capsys) -> None:
-    table = write_table(tmp_path / "t.csv", _table(150), columns=tuple(_EMPTY))
+    table = write_table(tmp_path / "t.csv", synthetic_table(150), columns=tuple(EMPTY))
     out = tmp_path / "model"
     arguments = ["train", "warfarin", "--data", str(table), "--out", str(out), "--quick", "--processes", "1", "--json"]
     monkeypatch.setattr(sys, "argv", ["posologist", *arguments])

@@ -13,7 +13,7 @@ import numpy as np
 
 from posologist.core.prediction import Feature, Schema
 from posologist.learn.features import Cell, Frame, frame_of
-from posologist.learn.tasks.cardiovascular import number
+from posologist.learn.tasks.cells import number
 from posologist.study.blocks import (
     Array,
     Block,

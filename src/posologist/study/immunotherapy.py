@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from posologist.learn.features import Frame, frame_of
-from posologist.learn.tasks.immunotherapy import CANCERS, SCHEMA, cells_of_csv, number
+from posologist.learn.tasks.cells import number
+from posologist.learn.tasks.immunotherapy import CANCERS, SCHEMA, cells_of_csv
 from posologist.study.blocks import (
     Array,
     Block,

@@ -6,7 +6,7 @@ import math
 
 from posologist.core.errors import InputError
 
-_BLANK = frozenset({"", "na", "nan", "null", "."})
+_BLANK = frozenset({"", "na", "nan", "null", ".", "?"})
 
 
 def number(text: str) -> float | None:

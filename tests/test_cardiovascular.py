@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from patients import AS_OF, SOURCE, a_medicine, a_patient
+from posologist.core.errors import InputError
 from posologist.core.evidence import Ledger
 from posologist.core.patient import Observation, Patient
 from posologist.core.settings import Settings
@@ -19,6 +20,7 @@ from posologist.learn.artefact import load
 from posologist.learn.features import Row, frame_of, frame_of_rows
 from posologist.learn.fit.save import UNSAVED
 from posologist.learn.tasks.cardiovascular import SCHEMA, cells_of_csv, row_of_patient
+from posologist.learn.tasks.cells import number
 from posologist.learn.tasks.missing import Missing
 from posologist.study import heart_disease
 from posologist.study.cardiovascular import (
@@ -207,6 +209,13 @@ def test_what_is_evaluated_as_engine_is_what_is_saved_and_served(tmp_path: Path)
 
     np.testing.assert_allclose(answers.value, scored.value, atol=1e-9)
     assert ((scored.value > 0) & (scored.value < 1)).all()
+
+
+def test_a_blank_is_a_blank_whatever_wrote_the_table_and_a_word_is_refused() -> None:
+    assert [number(text) for text in ("", "NA", "nan", " . ", "1.5")] == [None, None, None, None, 1.5]
+    for text in ("tall", "inf"):
+        with pytest.raises(InputError, match="no number"):
+            number(text)
 
 
 def test_a_cholesterol_of_zero_is_blank_and_disease_is_any_grade(tmp_path: Path) -> None:

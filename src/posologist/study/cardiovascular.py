@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from posologist.learn.features import Encoder, Frame, frame_of, prepared
-from posologist.learn.tasks.cardiovascular import SCHEMA, cells_of_csv, number
+from posologist.learn.tasks.cardiovascular import SCHEMA, cells_of_csv
+from posologist.learn.tasks.cells import number
 from posologist.study.blocks import (
     Array,
     Block,

@@ -13,7 +13,7 @@ import numpy as np
 
 from posologist.core.prediction import Feature, Schema
 from posologist.learn.features import Cell, Frame, frame_of
-from posologist.learn.tasks.cardiovascular import number
+from posologist.learn.tasks.cells import number
 from posologist.study.blocks import (
     Array,
     Block,
@@ -111,7 +111,7 @@ def frame(cohort: Cohort) -> Frame:
 
 def majority(train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
     """What most patients of the training part had."""
-    rate = float(np.mean(train.target))
+    rate = float(np.nanmean(train.target))
     return Scored(value=np.full(len(test), rate), decision=np.full(len(test), rate >= 0.5))
 
 

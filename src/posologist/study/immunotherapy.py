@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from posologist.learn.features import Frame, frame_of
-from posologist.learn.tasks.immunotherapy import CANCERS, SCHEMA, cells_of_csv, number
+from posologist.learn.tasks.cells import number
+from posologist.learn.tasks.immunotherapy import CANCERS, SCHEMA, cells_of_csv
 from posologist.study.blocks import (
     Array,
     Block,
@@ -98,14 +99,14 @@ def frame(cohort: Cohort) -> Frame:
 
 def always_no(train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
     """Nobody responds; the probability is the training part's rate."""
-    rate = float(np.mean(train.target))
+    rate = float(np.nanmean(train.target))
     return Scored(value=np.full(len(test), rate), decision=np.zeros(len(test), dtype=bool))
 
 
 def burden_rule(train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
     """A burden of 10 mutations/Mb or more responds; probabilities are the rates on both sides in the training part."""
     high, unseen = (_column(part.rows, "TMB") >= TMB_RULE for part in (train, test))
-    rates = [float(np.mean(train.target[high == side])) for side in (False, True)]
+    rates = [float(np.nanmean(train.target[high == side])) for side in (False, True)]
     return Scored(value=np.where(unseen, rates[1], rates[0]), decision=unseen)
 
 
@@ -116,7 +117,8 @@ def loris(train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
     formula has no answer there. It is given what the table holds, also where the source filled it in.
     """
     fills = {name: float(np.nanmedian(_column(train.rows, name))) for name in _LORIS_INPUTS}
-    cut = balanced_cut(loris_scores(train, fills), train.target)
+    known = np.isfinite(train.target)
+    cut = balanced_cut(loris_scores(train, fills)[known], train.target[known])
     value = loris_scores(test, fills)
     return Scored(value=value, decision=value >= cut)
 
@@ -275,6 +277,8 @@ BLOCK = Block(
         "against its order of patients",
         "published accuracies (80 % against 60 %) mean little here: saying no to everybody is right for seven in ten. "
         "Balanced accuracy gives 50 % to that, and its cut is chosen in the training part",
+        "survival is in part how ill somebody is: LORIS orders it in patients who never had a checkpoint inhibitor too "
+        "(docs/learn-immunotherapy.md), so its order says less of the drug than the response does",
         "which cohort a patient is from tells much of the response rate (14 to 66 %), and what was measured tells the "
         "cohort: auc_within_cohorts and the control that leaves each cohort out are free of that",
         "the engine's interval is the 90 % interval of the response rate among the training patients with the "

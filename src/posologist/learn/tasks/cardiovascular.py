@@ -6,7 +6,6 @@ somebody free of coronary disease and stroke then. Death of another cause before
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -17,6 +16,7 @@ from posologist.core.values import EvidenceKey
 from posologist.knowledge.derive import condition_state
 from posologist.knowledge.load import Knowledge
 from posologist.learn.features import Cell, Known, Row, row_of
+from posologist.learn.tasks.cells import number
 from posologist.learn.tasks.missing import Missing
 
 TASK = "cardiovascular"
@@ -88,12 +88,6 @@ def cells_of_csv(cells: Mapping[str, str]) -> dict[str, Cell]:
     sex = number(cells.get("SEX", ""))
     row["male"] = None if sex is None else sex == 1
     return row
-
-
-def number(text: str) -> float | None:
-    """A cell's number; None where it is blank."""
-    value = float(text) if text.strip() else math.nan
-    return None if math.isnan(value) else value
 
 
 def row_of_patient(situation: Situation, knowledge: Knowledge, *, ledger: Ledger) -> Row | Missing:

@@ -7,7 +7,6 @@ patient.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -16,6 +15,7 @@ from posologist.core.prediction import Feature, Formula, Schema
 from posologist.core.situation import Situation
 from posologist.core.values import DrugId
 from posologist.learn.features import Cell, Known, Row, row_of
+from posologist.learn.tasks.cells import number
 from posologist.learn.tasks.missing import Missing
 
 TASK = "immunotherapy"
@@ -110,12 +110,6 @@ def cells_of_csv(cells: Mapping[str, str]) -> dict[str, Cell]:
     if cells.get("Cohort") in IMPUTED_BY_SOURCE:
         row["albumin"] = row["neutrophil_ratio"] = None
     return row
-
-
-def number(text: str) -> float | None:
-    """A cell's number; None where it is blank."""
-    value = float(text) if text.strip() else math.nan
-    return None if math.isnan(value) else value
 
 
 def row_of_patient(situation: Situation, drugs: Sequence[DrugId] = (), *, ledger: Ledger) -> Row | Missing:

@@ -26,6 +26,8 @@ from posologist.serve.accounts import Accounts
 from posologist.serve.rows import Actor, TokenRow
 from posologist.serve.store import Store
 from posologist.serve.tables import tokens
+from synthetic_block import write_table
+from warfarin_table import EMPTY, synthetic_table
 
 DEMO = Path(str(files("posologist.serve.demo")))
 PROGRAM = [sys.executable, "-c", "from posologist.serve.cli import main; main()"]
@@ -75,6 +77,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _accounts(place / "posologist.db")
     (place / "password.txt").write_text("a long pass phrase\n")
     shutil.copy(MODELS_FOLDER / "theophylline_rovei1982.toml", place / "model.toml")
+    plain = write_table(place / "iwpc.csv", synthetic_table(120), columns=tuple(EMPTY))
+    (place / "iwpc_warfarin.csv.gz").write_bytes(gzip.compress(plain.read_bytes()))
     (place / "levels.csv").write_text("ID,TIME,AMT,DV,weight\na,0,320,.,70\na,2,.,8,70\na,8,.,5,70\n")
     return place
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from patients import UNITS, a_medicine, a_patient
@@ -25,7 +26,7 @@ from posologist.core.recommendation import Monitoring, Recommendation
 from posologist.core.settings import Settings
 from posologist.core.values import DrugId, Estimate, EvidenceKey
 from posologist.genome.document import call_genome
-from posologist.knowledge.courses import FollowUpFacts, follow_up_facts
+from posologist.knowledge.courses import FollowUpFacts, LaboratoryBound, follow_up_facts
 from posologist.knowledge.load import Knowledge, load_knowledge
 from posologist.recommend.dose_by_model import Given, dose_by_models
 from posologist.recommend.followup_advice import on_plan
@@ -705,6 +706,78 @@ def test_a_value_that_takes_months_does_not_judge_the_plan_after_a_week() -> Non
         ).frame  # fmt: skip
 
     assert (frame(7), frame(91)) == ("before the plan", "on the plan")
+
+
+# Laboratory values.
+
+
+def judged_as(key: str, value: float, rank: int = 1, *, day: int = 20) -> set[tuple[str, str]]:
+    """State and verdict of every item that this one value answers."""
+    report = followed(result(key, value, day), day=day, rank=rank)
+    return {
+        (state.state if not state.missing else "half", one.verdict)
+        for state in report.states
+        for one in state.judged
+        if one.key == key
+    }
+
+
+@pytest.mark.parametrize(
+    "key, value, verdict",
+    [
+        ("potassium", 5.4, "as expected"), ("potassium", 5.5, "out of expectation"),
+        ("creatinine", 1.2, "as expected"), ("creatinine", 1.4, "out of expectation"),
+        ("egfr", 70.0, "not judged"),
+    ],
+)  # fmt: skip
+def test_a_laboratory_value_is_held_against_the_bounds_on_file(key: str, value: float, verdict: str) -> None:
+    found = judged_as(key, value)
+
+    assert {one for _, one in found} == {verdict}
+    assert ("out of expectation" in {state for state, _ in found}) == (verdict == "out of expectation")
+
+
+def test_a_value_without_a_bound_on_file_is_never_told_as_expected() -> None:
+    nothing = FollowUpFacts(words=follow_up_facts().words)
+    report = followed(*LABS, day=28, facts=nothing)
+    told = [one for state in report.states for one in state.judged]
+
+    assert {one.key for one in told} >= {"potassium", "creatinine"}
+    assert {one.verdict for one in told} == {"not judged"}
+    assert all("no bound on file" in one.text for one in told)
+
+
+def test_a_rise_without_a_value_from_before_the_plan_is_not_judged() -> None:
+    before = tuple(o for o in record().observations if o.key not in ("creatinine", "egfr"))
+    bare = record().model_copy(update={"observations": before})
+    report = followed(result("creatinine", 4.0, 20), day=20, patient=bare)
+    told = {one.text for state in report.states for one in state.judged if one.key == "creatinine"}
+
+    assert told
+    assert all("no value from before the plan" in text for text in told)
+
+
+def test_a_value_from_before_the_plan_is_not_held_against_its_bounds() -> None:
+    report = followed(day=1)
+
+    assert any(state.answered for state in report.states)
+    assert not any(state.judged for state in report.states)
+
+
+def test_each_bound_names_its_rule_in_the_evidence() -> None:
+    report = followed(result("potassium", 5.8, 20), day=20)
+    found = [one for state in report.states for one in state.judged if one.verdict == "out of expectation"]
+    sources = {report.evidence[key].source.split(":")[0] for one in found for key in one.because}
+
+    assert "pmj-heart-failure-table-2" in sources
+
+
+@pytest.mark.parametrize("low, unit", [(None, "mmol/L"), (3.0, "")])
+def test_a_bound_without_a_value_or_a_unit_is_refused(low: float | None, unit: str) -> None:
+    with pytest.raises(ValidationError):
+        LaboratoryBound(
+            key="potassium", on=("ARB",), unit=unit, low=low, text="made", source="memory", status="to verify"
+        )
 
 
 # The traceability rule.

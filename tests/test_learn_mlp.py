@@ -9,8 +9,11 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss, r2_score, roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from posologist.learn.fit.mlp import Head, MultitaskNetwork, NetworkClassifier, NetworkRegressor, held_out
-from posologist.learn.fit.network import encoding
+from posologist.learn.fit.ensemble import Head
+from posologist.learn.fit.folds import held_out
+from posologist.learn.fit.mlp import MultitaskNetwork, NetworkClassifier, NetworkRegressor
+from posologist.learn.fit.network import Dense, Network, encoding
+from posologist.learn.fit.relevance import global_relevance, importance_plot, relevance
 
 SMALL = {"hidden": (16, 16), "n_members": 4, "max_epochs": 40, "random_state": 0}
 _WEIGHTED = "the batches and the inner split are drawn by row, so a row of weight two is not two rows"
@@ -261,3 +264,75 @@ def test_leaving_inputs_out_makes_the_answer_hang_less_on_one_input():
         return np.abs(network.predict(moved) - network.predict(rows)).mean()
 
     assert reach(0.4) < 0.9 * reach(0.0)
+
+
+def _fitted(rows, y, **settings):
+    return NetworkRegressor(**(SMALL | settings)).fit(rows, y)
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "tanh"])
+def test_relevance_sums_to_the_answer(activation):
+    rng = np.random.default_rng(20)
+    rows = _rows(rng, 300, 5)
+    network = _fitted(rows, _curve(rows), activation=activation)
+
+    found = relevance(network.layers(), rows)
+
+    np.testing.assert_allclose(found.margin, network.predict(rows), atol=1e-9)
+    np.testing.assert_allclose(found.columns.sum(axis=1) + found.rest, found.margin, atol=1e-8)
+
+
+def test_relevance_goes_to_the_columns_that_matter():
+    rng = np.random.default_rng(21)
+    rows = np.c_[_rows(rng, 600, 4), np.ones(600)]
+    network = _fitted(rows, 3.0 * rows[:, 1] - 2.0 * rows[:, 3])
+
+    found = global_relevance(network.layers(), rows)
+
+    assert set(np.argsort(-found)[:2]) == {1, 3}
+    assert found[[0, 2]].max() < 0.35 * found[3]
+    assert found[4] == 0.0
+
+
+def test_relevance_of_a_linear_network_is_weight_times_difference():
+    encoded = encoding(np.array([[0.0, 0.0], [1.0, 4.0], [1.0, 2.0], [0.0, 2.0]]), n_bins=1, masks={})
+    last = Dense(np.array([[3.0], [-8.0]]), np.array([0.5]))
+    network = Network(encoded, (), last, "relu")
+    rows = np.array([[1.0, 4.0], [0.0, 1.0]])
+
+    found = relevance(network, rows)
+
+    exact = (encoded(rows) - encoded.centre) * last.weight[:, 0]
+    np.testing.assert_allclose(found.columns, exact, rtol=5e-3)
+
+
+def test_a_masked_value_has_no_relevance():
+    rng = np.random.default_rng(22)
+    rows = np.c_[_rows(rng, 300, 2), np.zeros(300)]
+    rows[:100, 2] = 1.0
+    network = _fitted(rows, rows[:, 0] + rows[:, 1], masks={0: 2})
+
+    found = relevance(network.layers(), rows).columns
+
+    assert np.abs(found[:100, 0]).max() < 1e-9
+    assert np.abs(found[100:, 0]).mean() > 0.1
+
+
+def test_the_importance_plot_shows_the_names_and_is_the_same_each_time(tmp_path):
+    names, importance = ("age", "VKORC1", "weight"), np.array([0.2, 0.9, 0.1])
+    for name in ("one.svg", "two.svg"):
+        importance_plot(
+            names,
+            importance,
+            tmp_path / name,
+            label="rise of the error",
+            low=importance - 0.05,
+            high=importance + 0.05,
+            most=2,
+        )
+
+    drawn = (tmp_path / "one.svg").read_text()
+    assert "VKORC1" in drawn
+    assert "rise of the error" in drawn
+    assert "weight" not in drawn
+    assert drawn == (tmp_path / "two.svg").read_text()

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learned import BLOCK, COLUMNS, Line, Mean, cohort_of, rows, write_table
 from posologist.core.errors import InputError, ModelError
 from posologist.core.genotype import Versions
 from posologist.study.blocks import (
@@ -26,6 +25,7 @@ from posologist.study.nested import Settings, folds_of, out_of_fold
 from posologist.study.plots import write_plots
 from posologist.study.report import markdown
 from posologist.study.tables import find_table, header_of, read_rows
+from synthetic_block import BLOCK, COLUMNS, Line, Mean, cohort_of, rows, write_table
 
 _VERSIONS = Versions(posologist="test", knowledge="")
 _FAST = Settings(n_resamples=200)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from learned import BLOCK, Line, cohort_of, rows
 from posologist.study.blocks import Scored
 from posologist.study.fairness import SMALL, fairness_tables, higher_is_better, recommended
+from synthetic_block import BLOCK, Line, cohort_of, rows
 
 
 def _table(n=400, metric="mae_u"):

@@ -18,6 +18,7 @@ from posologist.core.twin import TwinRecord
 from posologist.core.values import Because, Count, DrugId, Estimate, Many, Quantity, Value
 
 ItemKind = Literal["pressure", "laboratory", "level", "clinical"]
+Verdict = Literal["as expected", "out of expectation", "not judged"]
 StateName = Literal["open", "due", "overdue", "missed", "done", "out of expectation"]
 ChangeKind = Literal[
     "advice", "plan lost", "plan gained", "plan re-ranked", "dose changed", "ruled out", "no longer ruled out",
@@ -33,12 +34,39 @@ class Asked(Value):
     keys: Many[str] = ()
 
 
+class Bound(Value):
+    """Within what a laboratory value `key` is expected under the plan.
+
+    `low` and `high` are still as expected, `below` is not reached; `rise` and `fall` are percent of the newest value
+    from before the plan.
+    """
+
+    key: str
+    text: str
+    low: Quantity | None = None
+    high: Quantity | None = None
+    below: Quantity | None = None
+    rise: Quantity | None = None
+    fall: Quantity | None = None
+    because: Because
+
+
+class Judged(Value):
+    """How a result stands to one bound, or why it was held against none; without a bound on file it is never fine."""
+
+    key: str
+    verdict: Verdict
+    text: str
+    because: Because
+
+
 class FollowUpItem(Value):
     """Something to measure at one date.
 
     A result counts from `opens` on and until the day before `until` (None: no later date takes over); from the day
     after `due` the item is overdue. `due` None: the source names no date. `expected` is the interval of one reading of
-    `measure`, for readings from `judged_from` on; without it `expected_note` says why nothing is expected.
+    `measure`, for readings from `judged_from` on; without it `expected_note` says why nothing is expected. `bounds` are
+    those of the laboratory values that it asks for.
     """
 
     id: str
@@ -53,6 +81,7 @@ class FollowUpItem(Value):
     expected: Estimate | None = None
     judged_from: date | None = None
     expected_note: str = ""
+    bounds: Many[Bound] = ()
     why: str
     because: Because
 
@@ -88,13 +117,17 @@ class Answered(Value):
 
 
 class FollowUpState(Value):
-    """Where an item stands on one day, with the results that answered it and the parts that are still missing."""
+    """Where an item stands on one day, with the results that answered it and the parts that are still missing.
+
+    `judged` says of each laboratory value how it stands to the bounds on file.
+    """
 
     item: FollowUpItem
     state: StateName
     why: str
     answered: Many[Answered] = ()
     missing: Many[str] = ()
+    judged: Many[Judged] = ()
     because: Because
 
 

@@ -101,12 +101,30 @@ class Taxonomy(Value):
     above: Many[float | None]
 
 
+class TruthBands(Value):
+    """Bands of the outcome itself (cut on the margin's scale), each with quantiles of its own patients' scores.
+
+    An outcome is held by the interval if it is held by the quantiles of the band that it lies in; the interval is the
+    hull of such outcomes. So every band of the true outcome is covered, though nobody's band is known beforehand.
+    """
+
+    cuts: Many[float]
+    below: Many[float]
+    above: Many[float]
+
+    @model_validator(mode="after")
+    def _one_more_band_than_cuts(self) -> TruthBands:
+        if not len(self.below) == len(self.above) == len(self.cuts) + 1 or list(self.cuts) != sorted(self.cuts):
+            raise ValueError("bands need ascending cuts and one more pair of quantiles than cuts")
+        return self
+
+
 class IntervalRule(Value):
     """Conformal interval on the margin: from centre - below * spread to centre + above * spread.
 
     split: the centre is the margin, the spread 1. normalised: the spread is the graph's output `spread`. quantile: the
     centres are the margin plus the graph's outputs `lower` and `upper`. Of several taxonomies the widest side counts,
-    so that the coverage holds in the groups of each.
+    so that the coverage holds in the groups of each; with `truth` the interval also holds that of the bands.
     """
 
     method: Literal["none", "split", "normalised", "quantile"]
@@ -114,6 +132,7 @@ class IntervalRule(Value):
     below: float = 0.0
     above: float = 0.0
     taxonomies: Many[Taxonomy] = ()
+    truth: TruthBands | None = None
 
 
 class Training(Value):

@@ -81,6 +81,9 @@ class Feature(Value):
         return self.text.format(label=self.label, value=shown, unit=self.unit).strip()
 
 
+_WORDS = {"label", "text", "yes", "no", "unknown", "group"}
+
+
 class Formula(Value):
     """A published formula whose result is a column of its own (the margin that a model starts from).
 
@@ -118,8 +121,9 @@ class Schema(Value):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the whole content."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of all that makes the numbers of a row; the words about them may be improved without training."""
+        numbers = self.model_dump_json(exclude={"features": {"__all__": _WORDS}, "formulas": {"__all__": {"label"}}})
+        return hashlib.sha256(numbers.encode()).hexdigest()
 
 
 def slug(level: str) -> str:

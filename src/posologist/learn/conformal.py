@@ -1,4 +1,4 @@
-"""Conformal intervals: finite-sample valid bounds on the margin, by group, and raised where a band needs more.
+"""Conformal intervals: finite-sample valid bounds on the margin, by group, and by bands of the outcome itself.
 
 A score says by how many spreads an outcome lies outside its centre, below and above on their own. For exchangeable
 patients the k-th smallest of n scores, k = ceil((n + 1) (1 - a)), is exceeded by a new patient's with probability at
@@ -19,17 +19,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from posologist.core.errors import ModelError
-from posologist.core.manifest import IntervalRule, Taxonomy
+from posologist.core.manifest import IntervalRule, Taxonomy, TruthBands
 from posologist.learn.features import Array, Index
 
 SMALL_GROUP = 60  # patients below which a group's own quantile is not used: its tail would be a single patient
-_TAILS = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03)  # shares of a tail tried when raising
+_SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)  # shares of a band's miss that may lie below the interval
 
 
 def quantile(scores: Array, tail: float) -> float:
@@ -93,80 +92,93 @@ def fitted(
     method: str,
     level: float,
     groupings: Sequence[Grouping] = (),
-    tails: tuple[float, float] | None = None,
-    small: int = SMALL_GROUP,
+    group_level: float | None = None,
 ) -> IntervalRule:
     """Interval rule from scores of cross-fitted predictions.
 
     Parameters
     ----------
-    tails
-        Probabilities to be missed below and above; None: half of 1 - level each.
+    group_level
+        Level of the quantiles of each group; None: that of all.
 
     Raises
     ------
     ModelError
         If there are too few patients for the level.
     """
-    below, above = tails or ((1.0 - level) / 2.0,) * 2
-    pooled = quantile(scores.below, below), quantile(scores.above, above)
+    tail = (1.0 - level) / 2.0
+    pooled = quantile(scores.below, tail), quantile(scores.above, tail)
     if not all(map(math.isfinite, pooled)):
         raise ModelError(
             f"{len(scores.below)} patients are too few for an interval of {level:g}",
             where="conformal",
             hint="give more patients or a lower level",
         )
-    taxonomies = tuple(_taxonomy(scores, grouping, below, above, small) for grouping in groupings)
+    own = (1.0 - (group_level or level)) / 2.0
+    taxonomies = tuple(_taxonomy(scores, grouping, own) for grouping in groupings)
     return IntervalRule(method=method, level=level, below=pooled[0], above=pooled[1], taxonomies=taxonomies)  # type: ignore[arg-type]
 
 
-def _taxonomy(scores: Scores, grouping: Grouping, below: float, above: float, small: int) -> Taxonomy:
+def _taxonomy(scores: Scores, grouping: Grouping, tail: float) -> Taxonomy:
     sides: tuple[list[float | None], list[float | None]] = ([], [])
     for group in range(grouping.count):
         chosen = scores.take(grouping.groups == group)
-        for side, values, tail in zip(sides, (chosen.below, chosen.above), (below, above), strict=True):
-            bound = quantile(values, tail) if len(values) >= small else math.inf
+        for side, values in zip(sides, (chosen.below, chosen.above), strict=True):
+            bound = quantile(values, tail) if len(values) >= SMALL_GROUP else math.inf
             side.append(bound if math.isfinite(bound) else None)
     return Taxonomy(feature=grouping.feature, cuts=grouping.cuts, below=tuple(sides[0]), above=tuple(sides[1]))
 
 
-def raised(
-    scores: Scores,
-    *,
-    method: str,
-    level: float,
-    groupings: Sequence[Grouping],
-    asked: Sequence[Index],
-    asked_level: float,
-    small: int = SMALL_GROUP,
-) -> IntervalRule:
-    """The narrowest rule whose coverage of the calibration patients reaches `asked_level` in every group of `asked`.
+def fitted_bands(
+    outcome: Array, lower: Array, upper: Array, spread: Array, *, cuts: Sequence[float], level: float
+) -> TruthBands:
+    """Quantiles of each band of the outcome, from the scores of the patients in it.
 
-    The groups of `asked` may follow from the outcome itself (a band of the true dose), which no rule can see: an
-    interval that covers the extremes must be wider for all. Each side's tail is lowered on its own. Groups below
-    `small` patients are not asked; -1 is no group. Where no pair of tails suffices, the widest is taken.
+    How a band's miss is shared between its two sides is free; of a few shares that which makes the hull narrowest on
+    the calibration patients is taken, one band after the other. A band of fewer than `SMALL_GROUP` patients takes the
+    quantiles of all.
     """
-    whole = (1.0 - level) / 2.0
-    checks = [codes == group for codes in asked for group in np.unique(codes[codes >= 0])]
-    checks = [check for check in checks if int(check.sum()) >= small]
-    best: tuple[float, IntervalRule] | None = None
-    widest: IntervalRule | None = None
-    for share_below, share_above in product(_TAILS, _TAILS):
-        try:
-            rule = fitted(
-                scores, method=method, level=level, groupings=groupings, small=small,
-                tails=(whole * share_below, whole * share_above),
-            )  # fmt: skip
-        except ModelError:
-            continue  # too few patients for tails as thin as these
-        below, above = sides(rule, [grouping.groups for grouping in groupings], len(scores.below))
-        inside = (scores.below <= below) & (scores.above <= above)
-        width, widest = float(np.mean(below + above)), rule
-        if all(np.mean(inside[check]) >= asked_level for check in checks) and (best is None or width < best[0]):
-            best = width, rule
-    if best is not None:
-        return best[1]
-    return widest or fitted(scores, method=method, level=level, groupings=groupings, small=small)
+    band, scores = bands(outcome, cuts), Scores.of(outcome, lower, upper, spread)
+    own = [scores.take(band == k) for k in range(len(cuts) + 1)]
+    own = [scores if len(held.below) < SMALL_GROUP else held for held in own]
+
+    def made(shares: Sequence[float]) -> TruthBands:
+        miss = 1.0 - level
+        below = tuple(quantile(held.below, miss * share) for held, share in zip(own, shares, strict=True))
+        above = tuple(quantile(held.above, miss * (1 - share)) for held, share in zip(own, shares, strict=True))
+        return TruthBands.model_construct(cuts=tuple(map(float, cuts)), below=below, above=above)
+
+    def width(shares: Sequence[float]) -> float:
+        truth = made(shares)
+        if not all(map(math.isfinite, (*truth.below, *truth.above))):
+            return math.inf
+        low, high = hull(truth, lower, upper, spread)
+        return float(np.mean(np.maximum(high - low, 0.0)))
+
+    best = [0.5] * len(own)
+    for k in (*range(len(own)), *range(len(own))):
+        tried = [[*best[:k], share, *best[k + 1 :]] for share in _SHARES]
+        best = min(tried, key=width)
+    found = made(best)
+    if not all(map(math.isfinite, (*found.below, *found.above))):
+        raise ModelError(
+            f"a band of the outcome has too few patients for an interval of {level:g}",
+            where="conformal",
+            hint="give fewer cuts or more patients",
+        )
+    return TruthBands(cuts=found.cuts, below=found.below, above=found.above)
+
+
+def hull(truth: TruthBands, lower: Array, upper: Array, spread: Array) -> tuple[Array, Array]:
+    """Lowest and highest outcome that its own band holds, (n,) each; infinite and crossed where none is held."""
+    edges = [-math.inf, *truth.cuts, math.inf]
+    low, high = np.full(len(lower), math.inf), np.full(len(lower), -math.inf)
+    for k, (below, above) in enumerate(zip(truth.below, truth.above, strict=True)):
+        least = np.maximum(lower - below * spread, edges[k])
+        most = np.minimum(upper + above * spread, edges[k + 1])
+        held = least <= most
+        low, high = np.where(held, np.minimum(low, least), low), np.where(held, np.maximum(high, most), high)
+    return low, high
 
 
 def sides(rule: IntervalRule, groups: Sequence[Index], n: int) -> tuple[Array, Array]:
@@ -197,7 +209,11 @@ def interval(
     zero = np.zeros_like(margin)
     lower, upper = margin + extra.get("lower", zero), margin + extra.get("upper", zero)
     spread = extra.get("spread", zero + 1.0)
-    return np.minimum(lower - below * spread, margin), np.maximum(upper + above * spread, margin)
+    low, high = lower - below * spread, upper + above * spread
+    if rule.truth is not None:
+        least, most = hull(rule.truth, lower, upper, spread)
+        low, high = np.minimum(low, least), np.maximum(high, most)
+    return np.minimum(low, margin), np.maximum(high, margin)
 
 
 def coverage_by(low: Array, high: Array, outcome: Array, codes: Index) -> Iterator[tuple[int, int, float]]:

@@ -26,7 +26,7 @@ from posologist.learn.features import Array, Index
 from posologist.twin.randomness import generator_for
 
 EXACT = 6  # features that differ, up to which all coalitions are computed (64 rows)
-ROWS = 180  # rows of one patient's walks: five patients stay within the time of one answer
+ROWS = 240  # rows of one patient's walks: five patients stay within the time of one answer
 _KEPT = 64  # permutations drawn for a schema, of which as many are walked as fit
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,7 @@ class Known(NamedTuple):
 class Row:
     """One patient (and drug) under a schema; `because` is None where nothing is known."""
 
+    schema: Schema
     values: tuple[float, ...]
     because: tuple[EvidenceKey | None, ...]
     remarks: tuple[Remark, ...] = ()
@@ -94,7 +95,7 @@ def row_of(schema: Schema, known: Mapping[str, Known]) -> Row:
         keys.append(None if entry is None or math.isnan(number) else entry.because)
         if entry is not None and fault:
             remarks.append(Remark(text=fault, because=(entry.because,)))
-    return Row(tuple(values), tuple(keys), tuple(remarks))
+    return Row(schema, tuple(values), tuple(keys), tuple(remarks))
 
 
 def frame_of(schema: Schema, cells: Sequence[Mapping[str, Cell]]) -> Frame:
@@ -114,10 +115,22 @@ def frame_of(schema: Schema, cells: Sequence[Mapping[str, Cell]]) -> Frame:
 
 
 def frame_of_rows(schema: Schema, rows: Sequence[Row]) -> Frame:
-    """Frame of rows."""
-    return Frame(
-        schema, np.array([row.values for row in rows], dtype=np.float64).reshape(len(rows), len(schema.features))
-    )
+    """Frame of rows.
+
+    Raises
+    ------
+    ModelError
+        If a row is of another schema.
+    """
+    for row in rows:
+        if row.schema is not schema and row.schema.digest != schema.digest:
+            raise ModelError(
+                f"a row is of another schema ({row.schema.task} {row.schema.version})",
+                where=f"task {schema.task}",
+                hint="build the row with the task's present schema, or train the model again",
+            )
+    values = np.array([row.values for row in rows], dtype=np.float64)
+    return Frame(schema, values.reshape(len(rows), len(schema.features)))
 
 
 def _check_names(schema: Schema, known: Mapping[str, object]) -> None:
@@ -224,10 +237,21 @@ class Encoder:
         self._level = np.array([k for _, k in onehot], dtype=np.float64)
         self._masks = np.array([j for j, fill in enumerate(fills) if fill.masked], dtype=np.int64)
         self._expressions = [expression(formula.expression) for formula in schema.formulas]
+        self._sources = self._read()
         moved = [preparation.formulas[formula.name] for formula in schema.formulas]
         self._formula_centre = np.array([centre for centre, _ in moved])
         self._formula_scale = np.array([scale for _, scale in moved])
         self.columns = self._names(onehot)
+
+    def _read(self) -> dict[str, _Source]:
+        """What the formulas read, by name."""
+        known, read = _sources(self.schema), {name for formula in self._expressions for name in formula.names}
+        strange = sorted(read - set(known))
+        if strange:
+            raise ModelError(
+                f"a formula reads {', '.join(strange)}", where=f"task {self.schema.task}", hint="name a feature"
+            )
+        return {name: known[name] for name in sorted(read)}
 
     def _names(self, onehot: Sequence[tuple[int, int]]) -> tuple[str, ...]:
         features = self.schema.features
@@ -258,9 +282,9 @@ class Encoder:
             If one has no finite result for a row.
         """
         filled, missing = self.filled(values), np.isnan(values)
+        facts = {name: source.read(filled, missing) for name, source in self._sources.items()}
         found = np.empty((len(values), len(self._expressions)))
         for k, formula in enumerate(self._expressions):
-            facts = {name: self._fact(name, filled, missing) for name in formula.names}
             found[:, k] = formula.value(Values(facts))
         if not np.all(np.isfinite(found)):
             raise NumericsError(
@@ -269,18 +293,6 @@ class Encoder:
                 hint="narrow the plausible ranges of its inputs",
             )
         return found
-
-    def _fact(self, name: str, filled: Array, missing: npt.NDArray[np.bool_]) -> Array:
-        names = self.schema.names
-        if name in names:
-            return filled[:, names.index(name)]
-        if name.endswith("_missing") and name.removesuffix("_missing") in names:
-            return missing[:, names.index(name.removesuffix("_missing"))].astype(np.float64)
-        for j, feature in enumerate(self.schema.features):
-            for k, level in enumerate(feature.levels):
-                if name == f"{feature.name}_is_{slug(level)}":
-                    return np.asarray((filled[:, j] == k) & ~missing[:, j], dtype=np.float64)
-        raise ModelError(f"a formula reads '{name}'", where=f"task {self.schema.task}", hint="name a feature")
 
     def matrix(self, values: Array) -> npt.NDArray[np.float32]:
         """The matrix of rows (n, columns); no NaN is in it."""
@@ -297,8 +309,35 @@ class Encoder:
 
     def tells_missing(self) -> npt.NDArray[np.bool_]:
         """Of each feature, whether the matrix shows that it is not known."""
-        read = {name for formula in self._expressions for name in formula.names}
-        levelled = {f.name for f in self.schema.features for level in f.levels if f"{f.name}_is_{slug(level)}" in read}
-        found = np.array([f"{name}_missing" in read or name in levelled for name in self.schema.names], dtype=bool)
+        found = np.zeros(len(self.schema.features), dtype=bool)
         found[self._masks] = True
+        found[[source.feature for source in self._sources.values() if source.of != "value"]] = True
         return found
+
+
+class _Source(NamedTuple):
+    """What a name of a formula stands for: a feature's value, whether it is not known, or whether it is one level."""
+
+    of: Literal["value", "missing", "level"]
+    feature: int
+    level: int = 0
+
+    def read(self, filled: Array, missing: npt.NDArray[np.bool_]) -> Array:
+        """Its values for rows, (n,)."""
+        if self.of == "value":
+            return filled[:, self.feature]
+        gone = missing[:, self.feature]
+        if self.of == "missing":
+            return gone.astype(np.float64)
+        return np.asarray((filled[:, self.feature] == self.level) & ~gone, dtype=np.float64)
+
+
+def _sources(schema: Schema) -> dict[str, _Source]:
+    """Every name that a formula of this schema may read."""
+    found: dict[str, _Source] = {}
+    for j, feature in enumerate(schema.features):
+        found[feature.name] = _Source("value", j)
+        found[f"{feature.name}_missing"] = _Source("missing", j)
+        for k, level in enumerate(feature.levels):
+            found[f"{feature.name}_is_{slug(level)}"] = _Source("level", j, k)
+    return found

@@ -138,12 +138,12 @@ class Served:
             low, high = self._probability_interval(margin, value)
         else:
             low, high = self._conformal(values, outputs, margin)
-        floor, ceiling = (
-            (-math.inf if held.bounds[0] is None else held.bounds[0]),
-            (math.inf if held.bounds[1] is None else held.bounds[1]),
-        )
-        value, low, high = (np.clip(found, floor, ceiling) for found in (value, low, high))
+        value, low, high = map(self._bounded, (value, low, high))
         return Answers(value, np.minimum(low, value), np.maximum(high, value), margin, reading.nearer, ~reading.covered)
+
+    def _bounded(self, outcome: Array) -> Array:
+        low, high = self.manifest.bounds
+        return np.asarray(np.clip(outcome, -math.inf if low is None else low, math.inf if high is None else high))
 
     def _probability_interval(self, margin: Array, value: Array) -> tuple[Array, Array]:
         calibration = self.manifest.calibration
@@ -168,7 +168,9 @@ class Served:
 
     def _explained(self, values: Array) -> Array:
         margin = self.margin(values)
-        return margin if self.manifest.kind == "classification" else unlinked(margin, self.manifest.link)
+        if self.manifest.kind == "classification":
+            return margin
+        return self._bounded(unlinked(margin, self.manifest.link))
 
     def predict(self, rows: Sequence[Row], *, ledger: Ledger) -> tuple[Prediction, ...]:
         """Predictions for rows of the model's own schema, in their order.

@@ -9,12 +9,13 @@ from datetime import date, timedelta
 
 from posologist.core.errors import InputError
 from posologist.core.evidence import Ledger
-from posologist.core.followup import Asked, FollowUpItem, FollowUpPlan, ItemKind
+from posologist.core.followup import Asked, Bound, FollowUpItem, FollowUpPlan, ItemKind
 from posologist.core.recommendation import Effect, Monitoring, NotChecked, Option, Reason, Recommendation, cited_keys
 from posologist.core.values import Because, DrugId, Estimate, EvidenceKey
 from posologist.knowledge.courses import FollowUpFacts, follow_up_facts
 from posologist.knowledge.load import Knowledge
 from posologist.recommend.case import NARROW
+from posologist.recommend.followup_bounds import bounds_for
 
 _NUMBERS = {
     name: n
@@ -146,8 +147,18 @@ def _item(
         what=rule.what, kind=kind, parts=parts, opens=window.opens if window else None,
         due=window.due if window else None, until=window.until if window else None, measure=measure,
         measure_name=name, expected=expected, judged_from=judged_from, expected_note=note, why=rule.when,
+        bounds=_bounds(course, parts) if kind in ("laboratory", "clinical") else (),
         because=tuple(dict.fromkeys((*because, *(expected.because if expected else ())))),
     )  # fmt: skip
+
+
+def _bounds(course: _Course, parts: Sequence[Asked]) -> tuple[Bound, ...]:
+    plan = course.option.plan
+    drugs = (*(start.drug for start in plan.start), *plan.keep)
+    groups = {group for drug in drugs for group in course.knowledge.groups_of(drug)}
+    return bounds_for(
+        parts, groups=groups, indication=course.document.indication, facts=course.facts, ledger=course.ledger
+    )
 
 
 def _windows(course: _Course, rule: Monitoring) -> list[_Window]:

@@ -15,6 +15,7 @@ from posologist.core.units import ucum
 from posologist.core.values import Estimate, EvidenceKey, Quantity, rounded
 from posologist.knowledge.derive import cited_leaf
 from posologist.knowledge.load import Knowledge
+from posologist.recommend.followup_bounds import judged
 
 ANSWERED: tuple[StateName, ...] = ("done", "out of expectation")
 
@@ -34,10 +35,12 @@ def state_of(
     """
     ledger.merge({EvidenceKey(key): entry for key, entry in plan.evidence.items()})
     seen = [o for o in observations if o.at is not None and o.value is not None and o.at.date() <= today]
-    return tuple(_state(item, seen, today, ledger) for item in plan.items)
+    return tuple(_state(item, seen, today, plan.started_on, ledger) for item in plan.items)
 
 
-def _state(item: FollowUpItem, seen: Sequence[Observation], today: date, ledger: Ledger) -> FollowUpState:
+def _state(
+    item: FollowUpItem, seen: Sequence[Observation], today: date, started_on: date, ledger: Ledger
+) -> FollowUpState:
     answered, missing = [], []
     for part in item.parts:
         found = _answer(item, part.name, part.keys, seen, ledger)
@@ -49,10 +52,23 @@ def _state(item: FollowUpItem, seen: Sequence[Observation], today: date, ledger:
     if name == "done" and item.expected is not None:
         verdict = _verdict(item, item.expected, answered)
         name, why = verdict if verdict is not None else (name, why)
-    because = tuple(dict.fromkeys((*item.because, *(k for a in answered for k in a.value.because))))
-    return FollowUpState(
-        item=item, state=name, why=why, answered=tuple(answered), missing=tuple(missing), because=because
+    held = (
+        ()
+        if item.kind in ("pressure", "level")
+        else tuple(
+            one
+            for answer in answered
+            for one in judged(answer, item.bounds, seen, started_on=started_on, ledger=ledger)
+        )
     )
+    outside = [one.text for one in held if one.verdict == "out of expectation"]
+    if outside:
+        name, why = "out of expectation", "; ".join(outside)
+    keys = (*item.because, *(k for a in answered for k in a.value.because), *(k for one in held for k in one.because))
+    return FollowUpState(
+        item=item, state=name, why=why, answered=tuple(answered), missing=tuple(missing), judged=held,
+        because=tuple(dict.fromkeys(keys)),
+    )  # fmt: skip
 
 
 def _placed(item: FollowUpItem, *, complete: bool, today: date) -> tuple[StateName, str]:

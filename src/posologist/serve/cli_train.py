@@ -13,7 +13,7 @@ from posologist.serve.output import emit
 verbs = typer.Typer()
 
 
-@verbs.command(epilog="Example: posologist train warfarin --data iwpc_warfarin.csv.gz --out models/warfarin")
+@verbs.command(epilog="Example: posologist train warfarin --data iwpc_warfarin.csv.gz --out models/warfarin --quick")
 def train(
     task: Annotated[str, typer.Argument(help="A learned task: warfarin, ...")],
     data: Annotated[Path, typer.Option("--data", help="The task's table, or the folder that holds it.")],

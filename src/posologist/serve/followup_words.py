@@ -40,8 +40,9 @@ def observed(states: Sequence[FollowUpState]) -> list[Answered]:
 
 
 def judged(states: Sequence[FollowUpState]) -> list[str]:
-    """How a reading stands to what was expected of it."""
-    return list(dict.fromkeys(s.why for s in states if s.answered and s.item.expected is not None))
+    """How a reading stands to what was expected of it, and a laboratory value to its bounds."""
+    of_readings = [s.why for s in states if s.answered and s.item.expected is not None]
+    return list(dict.fromkeys((*of_readings, *(one.text for s in states for one in s.judged))))
 
 
 def missing(states: Sequence[FollowUpState]) -> list[str]:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from posologist.study.blocks import Block
     from posologist.study.nested import Settings, Told
 
-_NEEDED = ("sklearn", "lightgbm", "torch", "onnx", "onnxscript", "threadpoolctl", "matplotlib")
+_NEEDED = ("sklearn", "lightgbm", "torch", "onnx", "threadpoolctl", "matplotlib")
 ALL = "all"
+_KINETICS = "levels are measured model by model: posologist evaluate kinetics --model MODEL --data TABLE"
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _nested(wanted: Wanted, blocks: Sequence[Block], versions: Versions) -> Done
     from posologist.study.measure import evaluate_nested
 
     documents: list[EvaluationDocument] = []
-    findings: list[str] = []
+    findings = [_KINETICS] if wanted.task == ALL else []
     first: PosologistError | None = None
     with _told() as told:
         for block, path in _tables(wanted, blocks, findings):

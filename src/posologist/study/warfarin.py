@@ -30,7 +30,7 @@ ID = "PharmGKB Subject ID"
 OUTLIER = 300.0  # mg/week; the table holds one dose of 315, which its users leave out
 LOW, HIGH = 21.0, 49.0  # mg/week: bounds of the low and the high dose group of iwpc-2009
 GENES = ("CYP2C9", "Cyp2C9", "VKORC1")  # how the columns of the genome begin, or what they hold
-_COLUMNS = (
+COLUMNS = (
     ID, SITE, "Gender", RACE, "Race (Reported)", "Age", "Height (cm)", "Weight (kg)",
     "Indication for Warfarin Treatment", "Comorbidities", "Diabetes",
     "Congestive Heart Failure and/or Cardiomyopathy", "Valve Replacement", "Medications", "Aspirin",
@@ -43,10 +43,12 @@ _RACES = {"White": "White", "Asian": "Asian", "Black or African American": "Blac
 
 def read(path: Path) -> Cohort:
     """The usual analysis cohort: stable dose reached, dose and age known, without the one outlier."""
-    rows = read_rows(path, _COLUMNS)
+    rows = tuple(
+        {name: "" if text.strip() == "NA" else text for name, text in row.items()} for row in read_rows(path, COLUMNS)
+    )
     doses = np.array([_number(row[DOSE]) for row in rows])
     stable = np.array([row[STABLE].strip() in ("1", "1.0") for row in rows])
-    aged = np.array([bool(row["Age"].strip()) for row in rows])
+    aged = np.array([row["Age"].strip()[:1].isdigit() for row in rows])
     kept = np.flatnonzero(stable & np.isfinite(doses) & aged & (doses > 0) & (doses < OUTLIER))
     chosen = tuple(rows[i] for i in kept)
     note = (
@@ -137,7 +139,7 @@ BLOCK = Block(
     licence="CC BY-SA 4.0 as PharmGKB/ClinPGx states for its content (believed, not read again)",
     source="IWPC, PharmGKB submission 553247439 (N Engl J Med 2009;360:753)",
     file="iwpc_warfarin/iwpc_warfarin.csv.gz",
-    columns=_COLUMNS,
+    columns=COLUMNS,
     read=read,
     methods=METHODS,
     metrics=metrics,
@@ -187,7 +189,8 @@ BLOCK = Block(
             "patients whose dose never became stable are not in the table, nor is anybody without a known age",
             "CYP4F2, rs12777823 and CYP2C9 *5, *6, *8 and *11 (rare here) are not features: the guideline's steps for "
             "them apply to its algorithm, not to this model",
-            "21 hospitals: at another one the error is larger (see leave-site-out in the evaluation)",
+            "21 hospitals: at another one the error is larger (see leave-site-out in the evaluation); what is not "
+            "known counts as it does at the hospitals that did not record it, which is seen in the explanation",
         ),
     ),
     notes=(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -13,17 +13,17 @@ from posologist.core.dosing import GenotypeDose
 from posologist.core.errors import KnowledgeError
 from posologist.core.values import DrugId
 from posologist.knowledge.dosing import AsGiven, GivenDiplotypes, formula_dose
-from posologist.learn.features import Frame, frame_of
+from posologist.learn.features import Encoder, Frame, frame_of, prepared
 from posologist.learn.tasks.warfarin import SCHEMA, cells_of_csv
-from posologist.study.blocks import Array, Cells, Cohort, Method, Plain, Scored
+from posologist.study.blocks import Array, Cells, Cohort, Method, Plain, Scored, outer_folds
 
 if TYPE_CHECKING:
     from posologist.learn.fit.engine import FittedEngine
+    from posologist.learn.fit.models import Name
 
 FIXED = 35.0  # mg/week: 5 mg a day
 _YOUNGEST, _OLDEST = 18.0, 95.0  # years that stand for the youngest and the oldest band
 _LEVEL = 0.9
-_FOLDS = 5
 
 
 def frame(cohort: Cohort) -> Frame:
@@ -125,7 +125,7 @@ def _given(row: Cells, body: Body) -> dict[str, Any]:
     if cells["vkorc1"] is not None:
         given["gene(VKORC1)"] = f"-1639 {cells['vkorc1']}"
     if cells["cyp2c9"] is not None:
-        given["CYP2C9"] = cells["cyp2c9"]
+        given["CYP2C9"] = row["CYP2C9 consensus"].strip()
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -143,8 +143,7 @@ def _iwpc_design(cohort: Cohort, body: Body) -> Array:
         cells = cells_of_csv(row)
         states = [
             *(cells["vkorc1"] == name for name in ("AG", "AA", None)),
-            *(cells["cyp2c9"] == name for name in ("*1/*2", "*1/*3", "*2/*2", "*2/*3", "*3/*3")),
-            cells["cyp2c9"] not in ("*1/*1", "*1/*2", "*1/*3", "*2/*2", "*2/*3", "*3/*3"),
+            *(cells["cyp2c9"] == name for name in ("*1/*2", "*1/*3", "*2/*2", "*2/*3", "*3/*3", None)),
             *(cells["race"] == name for name in ("Asian", "Black", None)),
             any(cells[drug] for drug in ("carbamazepine", "phenytoin", "rifampin")),
             bool(cells["amiodarone"]),
@@ -153,81 +152,56 @@ def _iwpc_design(cohort: Cohort, body: Body) -> Array:
     return np.array(rows)
 
 
-Learner = Callable[..., Any]
-"""`learner(seed, quick)` to an estimator with fit(X, y) and predict(X), of the square root of the dose."""
+@dataclass(frozen=True)
+class Single:
+    """A plain model, tuned inside the training part, of the square root of the dose."""
+
+    name: str
+    model: Name
+
+    def __call__(self, train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
+        from posologist.learn.fit.models import plain_model
+
+        matrix, unseen = matrices(train, test)
+        learner = plain_model(self.model, "regression", seed=seed, quick=quick, error="absolute")
+        learner.fit(matrix, np.sqrt(train.target), groups=train.patient)
+        return Scored(np.maximum(learner.predict(unseen), 0.0) ** 2)
 
 
 @dataclass(frozen=True)
-class Plainly:
-    """A scikit-learn estimator on the encoded features, with a plain conformal interval from inner folds."""
+class PlainInterval:
+    """A plain model with the plain conformal interval: the same width for everybody, from inner folds."""
 
     name: str
-    learner: Learner
+    model: Name
 
     def __call__(self, train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
-        from sklearn.model_selection import GroupKFold
-
-        matrix, unseen = matrices(train, test)
-        outcome = np.sqrt(train.target)
+        place = Single(self.name, self.model)
         held = np.empty(len(train))
-        folds = GroupKFold(_FOLDS, shuffle=True, random_state=seed).split(matrix, groups=train.patient)
-        for first, second in folds:
-            held[second] = self.learner(seed, quick).fit(matrix[first], outcome[first]).predict(matrix[second])
-        value = self.learner(seed, quick).fit(matrix, outcome).predict(unseen)
-        miss = np.sort(np.abs(np.maximum(held, 0.0) ** 2 - train.target))
-        reach = miss[min(int(np.ceil(_LEVEL * (len(miss) + 1))) - 1, len(miss) - 1)]
-        dose = np.maximum(value, 0.0) ** 2
+        fold = outer_folds(train.patient, np.zeros(len(train), dtype=np.int64), seed=seed)
+        for k in np.unique(fold):
+            inner = place(train.take(fold != k), train.take(fold == k), seed=seed, quick=quick)
+            held[fold == k] = np.abs(inner.value - train.target[fold == k])
+        reach = np.sort(held)[min(int(np.ceil(_LEVEL * (len(held) + 1))), len(held)) - 1]
+        dose = place(train, test, seed=seed, quick=quick).value
         return Scored(dose, low=np.maximum(dose - reach, 0.0), high=dose + reach)
 
 
 def matrices(train: Cohort, test: Cohort) -> tuple[Array, Array]:
     """Encoded features, with fills and scales of the training part, and the published formula's column."""
-    from posologist.learn.features import Encoder, prepared
-
     own = frame(train)
     encoder = Encoder(SCHEMA, prepared(own))
     return encoder.matrix(own.values).astype(np.float64), encoder.matrix(frame(test).values).astype(np.float64)
 
 
-def ridge(seed: int, quick: bool) -> Any:
-    """Ridge regression, its penalty chosen inside."""
-    from sklearn.linear_model import RidgeCV
+def stack(train: Cohort, test: Cohort, *, seed: int, quick: bool) -> Scored:
+    """The founding stack: a linear model, a tree and support vectors under a linear model."""
+    from posologist.learn.fit.stack import founding_stack
 
-    return RidgeCV(np.logspace(0.5, 3.5, 8))
-
-
-def lightgbm(seed: int, quick: bool) -> Any:
-    """Gradient-boosted trees of the absolute loss."""
-    from lightgbm import LGBMRegressor
-
-    return LGBMRegressor(
-        objective="l1", n_estimators=60 if quick else 220, learning_rate=0.12 if quick else 0.045, num_leaves=8,
-        min_child_samples=30, subsample=0.7, subsample_freq=1, colsample_bytree=0.4, reg_lambda=5.0, verbose=-1,
-        n_jobs=1, random_state=seed, deterministic=True, force_row_wise=True,
-    )  # fmt: skip
-
-
-def support_vectors(seed: int, quick: bool) -> Any:
-    """Support vector regression, as in the founding stack."""
-    from sklearn.svm import SVR
-
-    return SVR(C=1.0, gamma=0.002, epsilon=0.3)
-
-
-def tree(seed: int, quick: bool) -> Any:
-    """A single regression tree, as in the founding stack."""
-    from sklearn.tree import DecisionTreeRegressor
-
-    return DecisionTreeRegressor(max_depth=6, min_samples_leaf=25, random_state=seed)
-
-
-def stack(seed: int, quick: bool) -> Any:
-    """The founding stack for an amount: linear, tree and support vectors, combined by a linear model."""
-    from sklearn.ensemble import StackingRegressor
-    from sklearn.linear_model import RidgeCV
-
-    members = [("linear", ridge(seed, quick)), ("tree", tree(seed, quick)), ("svm", support_vectors(seed, quick))]
-    return StackingRegressor(members, final_estimator=RidgeCV(np.logspace(-2, 2, 5)), cv=3 if quick else 5)
+    matrix, unseen = matrices(train, test)
+    learner = founding_stack("regression", seed=seed, quick=quick)
+    learner.fit(matrix, np.sqrt(train.target), groups=train.patient)
+    return Scored(np.maximum(learner.predict(unseen), 0.0) ** 2)
 
 
 def fitted(train: Cohort, *, seed: int, quick: bool) -> FittedEngine:
@@ -263,9 +237,10 @@ METHODS: tuple[Method, ...] = (
     Published("gage", "gage_pharmacogenetic"),
     Published("iwpc-pharmacogenetic", "iwpc_pharmacogenetic"),
     Plain("iwpc-refitted", _refitted),
-    Plainly("ridge", ridge),
-    Plainly("lightgbm", lightgbm),
-    Plainly("stack", stack),
+    PlainInterval("ridge", "linear"),
+    Single("lightgbm", "lightgbm"),
+    Single("mlp", "network"),
+    Plain("stack", stack),
     Plain("engine-without-genes", engine_without_genes),
     Plain("engine", engine),
 )

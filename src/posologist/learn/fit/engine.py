@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from posologist.core.errors import InputError
 from posologist.core.manifest import Calibration, IntervalRule, Manifest, Preparation, Training
 from posologist.core.version import VERSION
-from posologist.learn.conformal import Grouping, Scores, bands, by_bands, by_state, fitted, raised, states_of
+from posologist.learn.conformal import Grouping, Scores, by_bands, by_state, fitted, fitted_bands
 from posologist.learn.coverage import fitted_coverage
 from posologist.learn.features import Array, Encoder, Frame, Index, prepared
 from posologist.learn.fit.blend import Blend, fitted_blend, fitted_calibration
@@ -116,7 +116,7 @@ def fit_engine(
     kept = _kept(crossed, task, recipe)
     blend, margin = _blended(crossed[:, kept], task, recipe, fold)
     spread = Spread() if task.yes_no else fitted_spread(recipe.interval, matrix, task, margin, fold)
-    parts = tuple(fit_part(recipe.parts[k], matrix, task) for k in kept)
+    parts = tuple(fit_part(recipe.parts[k], matrix, _seeded(task, k)) for k in kept)
     model = FittedModel(encoder, parts, spread.extras, scale)
     margin = margin * scale + shift
     manifest = _manifest(frame, preparation, encoder, recipe, kind, seed).model_copy(
@@ -126,7 +126,7 @@ def fit_engine(
             "intercept": float(blend.intercept * scale + shift),
             "extra_outputs": tuple(extra.name for extra in spread.extras),
             "calibration": _calibration(margin, task, recipe),
-            "interval": _interval(frame, target, outcome, margin, spread, scale, recipe, kind),
+            "interval": _interval(frame, outcome, margin, spread, scale, recipe, kind),
             "graph_digest": hashlib.sha256(model.graph()).hexdigest(),
         }
     )
@@ -173,8 +173,13 @@ def cross_fitted(parts: Sequence[Part], matrix: Matrix, task: Task, fold: Index)
         inside = fold == k
         others = task.take(~inside)
         for j, part in enumerate(parts):
-            found[inside, j] = fit_part(part, matrix[~inside], others).margin(matrix[inside])
+            found[inside, j] = fit_part(part, matrix[~inside], _seeded(others, j)).margin(matrix[inside])
     return found
+
+
+def _seeded(task: Task, number: int) -> Task:
+    """A seed of its own for each part, so that the same part told twice is fitted twice."""
+    return replace(task, seed=task.seed + number)
 
 
 def _fitted_blend(crossed: Array, task: Task, recipe: Recipe) -> Blend:
@@ -204,7 +209,7 @@ def _calibration(margin: Array, task: Task, recipe: Recipe) -> Calibration:
 
 
 def _interval(
-    frame: Frame, target: Array, outcome: Array, margin: Array, spread: Spread, scale: float, recipe: Recipe, kind: Kind
+    frame: Frame, outcome: Array, margin: Array, spread: Spread, scale: float, recipe: Recipe, kind: Kind
 ) -> IntervalRule:
     """Conformal rule from cross-fitted margins; a probability's interval stands in its calibration."""
     wanted = recipe.interval
@@ -212,19 +217,17 @@ def _interval(
         return IntervalRule(method="none", level=0.9)
     held = {name: values * scale for name, values in spread.crossed.items()}
     zero = np.zeros_like(margin)
-    scores = Scores.of(
-        outcome, margin + held.get("lower", zero), margin + held.get("upper", zero), held.get("spread", zero + 1.0)
-    )
-    groupings = _groupings(frame, margin, wanted, recipe)
-    asked = [states_of(frame.column(name)) for name in wanted.truth_features]
-    if wanted.truth_cuts:
-        asked.append(bands(np.asarray(target), wanted.truth_cuts))
-    if not asked:
-        return fitted(scores, method=wanted.method, level=wanted.level, groupings=groupings)
-    return raised(
-        scores, method=wanted.method, level=wanted.level, groupings=groupings, asked=asked,
-        asked_level=wanted.asked_level,
+    lower, upper = margin + held.get("lower", zero), margin + held.get("upper", zero)
+    size = held.get("spread", zero + 1.0)
+    rule = fitted(
+        Scores.of(outcome, lower, upper, size), method=wanted.method, level=wanted.level,
+        groupings=_groupings(frame, margin, wanted, recipe), group_level=wanted.asked_level,
     )  # fmt: skip
+    if not wanted.truth_cuts:
+        return rule
+    cuts = linked(np.asarray(wanted.truth_cuts, dtype=np.float64), recipe.link).tolist()
+    truth = fitted_bands(outcome, lower, upper, size, cuts=cuts, level=wanted.asked_level)
+    return rule.model_copy(update={"truth": truth})
 
 
 def _groupings(frame: Frame, margin: Array, wanted: Interval, recipe: Recipe) -> list[Grouping]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
 
 from posologist.core.errors import ModelError
 from posologist.learn.features import Array, Encoder, Index
@@ -278,12 +279,18 @@ class FittedKernel:
 
     def write(self, graph: Graph) -> str:
         """Writes itself."""
-        rows = graph.columns(self.columns.tolist())
-        own = graph.node("MatMul", graph.node("Mul", rows, rows), graph.constant(np.ones((len(self.columns), 1))))
-        cross = graph.dense(rows, -2.0 * self.landmarks.T, (self.landmarks**2).sum(axis=1))
-        square = graph.node("Max", graph.node("Add", cross, own), graph.constant(0.0))
-        near = graph.node("Exp", graph.node("Mul", square, graph.constant(-self.rate)))
-        return graph.dense(near, self.weight.reshape(-1, 1), [self.bias])
+
+        def wide(array: npt.ArrayLike) -> str:
+            return graph.constant(array, np.float64)
+
+        # in double precision: large weights of opposite sign cancel, and the rounding of single would remain
+        rows = graph.node("Cast", graph.columns(self.columns.tolist()), to=TensorProto.DOUBLE)
+        own = graph.node("MatMul", graph.node("Mul", rows, rows), wide(np.ones((len(self.columns), 1))))
+        cross = graph.node("MatMul", rows, wide(-2.0 * self.landmarks.T))
+        square = graph.node("Add", graph.node("Add", cross, own), wide((self.landmarks**2).sum(axis=1)))
+        near = graph.node("Exp", graph.node("Mul", graph.node("Max", square, wide(0.0)), wide(-self.rate)))
+        found = graph.node("Add", graph.node("MatMul", near, wide(self.weight.reshape(-1, 1))), wide([self.bias]))
+        return graph.node("Cast", found, to=TensorProto.FLOAT)
 
 
 def _fit_kernel(part: Kernel, matrix: Matrix, columns: Index, task: Task) -> FittedKernel:

@@ -78,8 +78,7 @@ class Interval(Value):
 
     normalised: `part` predicts the size of the residual. quantile: `part` predicts both quantiles (linear or trees).
     `by_features` and `by_bands` (cuts of the predicted outcome, in its unit) are Mondrian groups. `truth_cuts` (in its
-    unit) are bands of the true outcome, and `truth_features` groups, each of which is to reach `asked_level` on the
-    training patients: the tails are lowered until it does.
+    unit) are bands of the true outcome. Groups and bands are each calibrated to `asked_level`, all patients to `level`.
     """
 
     method: Literal["split", "normalised", "quantile"] = "split"
@@ -88,7 +87,6 @@ class Interval(Value):
     by_features: Many[str] = ()
     by_bands: Many[float] = ()
     truth_cuts: Many[float] = ()
-    truth_features: Many[str] = ()
     asked_level: float = Field(default=0.9, gt=0, lt=1)
 
 

@@ -14,10 +14,10 @@ linkage holds in the table itself, see docs/learn-warfarin.md).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from posologist.core.evidence import Ledger
-from posologist.core.genotype import GeneCall, GeneticProfile
+from posologist.core.genotype import GeneticProfile
 from posologist.core.prediction import Feature, FeatureGroup, Formula, Schema
 from posologist.core.situation import Situation
 from posologist.core.values import DrugId, EvidenceKey, GeneSymbol
@@ -139,19 +139,26 @@ _FEATURES = (
     Feature(name="herbal", kind="flag", group="medication history", label="herbs or vitamins", yes="takes {label}"),
     Feature(name="vkorc1", kind="category", group="genes", label="VKORC1 -1639", levels=VKORC1_LEVELS),
     Feature(name="cyp2c9", kind="category", group="genes", label="CYP2C9", levels=CYP2C9_LEVELS),
+    Feature(
+        name="cyp2c9_other",
+        kind="flag",
+        group="genes",
+        label="CYP2C9 *5, *6, *8 or *11",
+        yes="carries {label}",
+        no="no {label}",
+    ),
 )
 
 # The algorithm as knowledge/data/dosing/warfarin.toml states it, over these features; a test holds it to that.
-_CYP2C9_KNOWN = "cyp2c9_is_1_1 + cyp2c9_is_1_2 + cyp2c9_is_1_3 + cyp2c9_is_2_2 + cyp2c9_is_2_3 + cyp2c9_is_3_3"
-_VKORC1_KNOWN = "vkorc1_is_gg + vkorc1_is_ag + vkorc1_is_aa"
 _IWPC_ROOT = (
     "max(5.6044 - 0.2614 * age_decade + 0.0087 * height + 0.0128 * weight"
-    f" - 0.8677 * vkorc1_is_ag - 1.6974 * vkorc1_is_aa - 0.4854 * (1 - ({_VKORC1_KNOWN}))"
+    " - 0.8677 * vkorc1_is_ag - 1.6974 * vkorc1_is_aa - 0.4854 * vkorc1_missing"
     " - 0.5211 * cyp2c9_is_1_2 - 0.9357 * cyp2c9_is_1_3 - 1.0616 * cyp2c9_is_2_2 - 1.9206 * cyp2c9_is_2_3"
-    f" - 2.3312 * cyp2c9_is_3_3 - 0.2188 * (1 - ({_CYP2C9_KNOWN}))"
+    " - 2.3312 * cyp2c9_is_3_3 - 0.2188 * cyp2c9_missing"
     " - 0.1092 * race_is_asian - 0.2760 * race_is_black"
     " - 0.1032 * (1 - race_is_white - race_is_asian - race_is_black)"
-    " + 1.1816 * max(carbamazepine, phenytoin, rifampin) - 0.5503 * amiodarone, 0)"
+    " + 1.1816 * max(carbamazepine * (1 - carbamazepine_missing), phenytoin * (1 - phenytoin_missing),"
+    " rifampin * (1 - rifampin_missing)) - 0.5503 * amiodarone * (1 - amiodarone_missing), 0)"
 )
 
 SCHEMA = Schema(
@@ -181,7 +188,7 @@ def cells_of_csv(cells: Mapping[str, str]) -> dict[str, Cell]:
         "smoker": _flag(cells.get("Current Smoker", "")),
         "herbal": _flag(cells.get("Herbal Medications, Vitamins, Supplements", "")),
         "vkorc1": vkorc1(cells),
-        "cyp2c9": cells.get("CYP2C9 consensus", "").strip() or None,
+        **cyp2c9(cells.get("CYP2C9 consensus", "")),
     }
     found |= {name: (bool(given & set(codes)) if given else None) for name, (_, codes, _) in _INDICATIONS.items()}
     for name, (_, column, words, _) in _ILLNESSES.items():
@@ -213,6 +220,21 @@ _ALLELES_2255 = {"C/C": "GG", "C/T": "AG", "T/T": "AA"}  # 1173 the same
 _ALLELES_1542 = {"G/G": "GG", "C/G": "AG", "C/C": "AA"}
 
 
+def cyp2c9(diplotype: str) -> dict[str, Cell]:
+    """Features of a diplotype, as the algorithms count it: *5, *6, *8 and *11 on their own, beside *1, *2 and *3.
+
+    With an allele that the algorithms do not know neither feature is known.
+    """
+    alleles = diplotype.strip().split("/")
+    if len(alleles) != 2 or not set(alleles) <= {"*1", "*2", "*3", *_OTHER_REDUCED}:
+        return {"cyp2c9": None, "cyp2c9_other": None}
+    counted = sorted("*1" if allele in _OTHER_REDUCED else allele for allele in alleles)
+    return {"cyp2c9": "/".join(counted), "cyp2c9_other": any(allele in _OTHER_REDUCED for allele in alleles)}
+
+
+_OTHER_REDUCED = frozenset({"*5", "*6", "*8", "*11"})
+
+
 def ancestry(names: Collection[str]) -> str | None:
     """The ancestry that a recorded race names, None where it names none of those that the model knows."""
     for name in names:
@@ -240,12 +262,21 @@ def row_of_patient(
         absent = ledger.add("patient", "the problem list does not name it", source=source)
         known |= {name: Known(False, absent) for name in _ILLNESSES}
     known |= {name: Known(True, key) for name, key in _present(situation)}
-    for gene in ("VKORC1", "CYP2C9"):
-        call = None if genome is None else genome.genes.get(GeneSymbol(gene))
-        value = None if call is None or not call.called else _GENOTYPES[gene](call)
-        if call is not None and value is not None:
-            known[gene.lower()] = Known(value, call.because[0])
+    known |= dict(_genes(genome))
     return row_of(SCHEMA, known)
+
+
+def _genes(genome: GeneticProfile | None) -> Iterator[tuple[str, Known]]:
+    """What was called of both genes: -1639 is named by the phenotype ("-1639 AG")."""
+    calls = {} if genome is None else {gene: call for gene, call in genome.genes.items() if call.called}
+    if (call := calls.get(GeneSymbol("VKORC1"))) is not None:
+        word = (call.phenotype or "").removeprefix("-1639").strip()
+        if word in VKORC1_LEVELS:
+            yield "vkorc1", Known(word, call.because[0])
+    if (call := calls.get(GeneSymbol("CYP2C9"))) is not None:
+        for name, value in cyp2c9(call.diplotype or "").items():
+            if value is not None:
+                yield name, Known(value, call.because[0])
 
 
 def _present(situation: Situation) -> Iterator[tuple[str, EvidenceKey]]:
@@ -275,17 +306,6 @@ def _add_body(known: dict[str, Known], situation: Situation, races: Collection[s
             known["ancestry"] = Known(named, facts["race_group"].because)
     if "smoking_status" in facts:
         known["smoker"] = Known(facts["smoking_status"].value == "current", facts["smoking_status"].because)
-
-
-def _genotype(call: GeneCall) -> str | None:
-    """-1639 genotype of a call: its phenotype names it ("-1639 AG")."""
-    word = (call.phenotype or "").replace("-1639", "").strip()
-    return word if word in VKORC1_LEVELS else None
-
-
-_GENOTYPES: dict[str, Callable[[GeneCall], str | None]] = {
-    "VKORC1": _genotype, "CYP2C9": lambda call: call.diplotype,
-}  # fmt: skip
 
 
 def _told(column: str, text: str, words: Collection[str]) -> bool | None:

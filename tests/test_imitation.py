@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from learned import write_table
 from posologist.core.errors import InputError
 from posologist.core.genotype import Versions
 from posologist.learn.fit.sets import Encoder, best_set, f1, jaccard, probabilities
@@ -32,6 +31,7 @@ from posologist.study.measure import evaluate_nested
 from posologist.study.nested import Settings
 from posologist.study.tables import header_of
 from shared import shared_data
+from synthetic_block import write_table
 
 _DIABETES, _NHANES = study.BLOCKS
 _SETS = arrays(bool, (6, 5))

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from learned import write_table
 from posologist.core.errors import InputError
 from posologist.core.genotype import Versions
 from posologist.learn.fit.policy import (
@@ -33,6 +32,7 @@ from posologist.study.nested import Settings, out_of_fold
 from posologist.study.policy_data import ARM, SCORE, SECOND_SCORE
 from posologist.study.tables import header_of
 from shared import shared_data
+from synthetic_block import write_table
 
 _FILES = {block.part: block.file for block in study.BLOCKS}
 _FINITE = st.floats(-100.0, 100.0)

@@ -140,8 +140,8 @@ _NO_SIGNAL = Control(
 )
 
 _SOURCES = {
-    "actg175": "Hammer 1996, N Engl J Med 335:1081; table of the R package speff2trial",
-    "ist": "Sandercock 2011, doi 10.7488/ds/104; table of the R package RESIDE",
+    "actg175": "AIDS Clinical Trials Group 175; table of the R package speff2trial",
+    "ist": "International Stroke Trial, Sandercock 2011, doi 10.7488/ds/104; table of the R package RESIDE",
     "gusto1": "GUSTO Investigators 1993, N Engl J Med 329:673; table of the R package predtools",
 }
 _LICENCES = {

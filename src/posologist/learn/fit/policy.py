@@ -1,7 +1,7 @@
 """Treatment policies from randomised data: what each arm is worth to a patient, and when to leave the best single arm.
 
 With the probabilities of the draw known, the doubly robust score of an arm is unbiased for what the patient would have
-had under it, whatever the model of the outcome (Robins 1994; Athey and Wager 2021, doi 10.3982/ECTA15732). Everything
+had under it, whatever the model of the outcome (Athey and Wager 2021, doi 10.3982/ECTA15732). Everything
 here rests on that score: the best single arm, the learned gains, and the rule that holds a policy back.
 """
 

@@ -177,6 +177,20 @@ def test_each_band_of_the_true_outcome_is_covered_though_nobody_s_band_is_known(
     assert min(shares[1]) > 0.88
 
 
+def test_groups_stay_covered_where_bands_are_asked_for_as_well() -> None:
+    prediction, outcome, group = made(4000, 14)
+    later = made(8000, 15)
+    rule = fitted(
+        scored(prediction, outcome), method="split", level=0.9, groupings=[by_state("group", group.astype(float), 2)]
+    )
+    truth = fitted_bands(outcome, prediction, prediction, np.ones(4000), cuts=(-2.0, 2.0), level=0.7)
+
+    alone = rule.model_copy(update={"taxonomies": (), "below": 0.0, "above": 0.0, "truth": truth})
+
+    assert min(share_inside(alone, *later)) < 0.85
+    assert min(share_inside(rule.model_copy(update={"truth": truth}), *later)) > 0.88
+
+
 def test_bands_cover_at_their_level_over_many_samples() -> None:
     cuts, worst = (-1.5, 1.5), []
     for seed in range(40):

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from learned import SCHEMA, a_dose_engine, a_risk_engine, a_row, five_rows
 from posologist.core.evidence import LEAF_KINDS, Ledger
 from posologist.learn.contributions import EXACT, shapley
 from posologist.learn.features import Array, frame_of_rows
+from served_models import SCHEMA, a_dose_engine, a_risk_engine, a_row, five_rows, made_rows
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # shap's plots use what Matplotlib is about to retire
@@ -72,6 +72,22 @@ def test_a_sum_of_single_effects_is_taken_apart_exactly_by_any_permutation() -> 
     found = shapley(lambda v: np.asarray(v @ weights), rows, typical, differs=np.ones((4, 30), dtype=bool), seed="s")
 
     np.testing.assert_allclose(found.parts, (rows - typical) * weights, rtol=1e-9, atol=1e-9)
+
+
+def test_effects_of_two_features_together_are_halved_exactly_by_permutations_and_their_reverses() -> None:
+    rng = np.random.default_rng(3)
+    pairs, rows = rng.normal(size=(20, 20)), rng.normal(size=(2, 20))
+
+    found = shapley(
+        lambda v: np.einsum("ni,ij,nj->n", v, pairs, v),
+        rows,
+        np.zeros(20),
+        differs=np.ones((2, 20), dtype=bool),
+        seed="s",
+    )
+
+    both = rows[:, :, None] * pairs * rows[:, None, :]
+    np.testing.assert_allclose(found.parts, (both.sum(axis=1) + both.sum(axis=2)) / 2.0, rtol=1e-8, atol=1e-8)
 
 
 def test_a_patient_has_the_same_parts_alone_and_beside_others() -> None:
@@ -135,6 +151,16 @@ def test_the_parts_of_a_risk_are_on_the_margin_before_calibration() -> None:
         assert prediction.contributions.output == pytest.approx(margin, abs=1e-6)
         assert prediction.contributions.unit == "log odds"
         assert "before calibration" in prediction.explained
+
+
+def test_a_feature_that_moves_nothing_has_no_importance() -> None:
+    engine = a_dose_engine()
+    frame, _, _ = made_rows(60, 11)
+
+    importance = engine.served.importance(frame)
+
+    assert set(importance) == set(SCHEMA.names)
+    assert importance["gene"] > 3 * importance["crp"]  # the made dose hangs on the gene, and on CRP not at all
 
 
 def test_parts_are_told_in_clinical_words_a_feature_and_its_mask_as_one() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from patients import AS_OF, SOURCE, a_medicine, a_patient
-from posologist.core.errors import InputError, ModelError
+from posologist.core.errors import InputError, ModelError, NumericsError
 from posologist.core.evidence import LEAF_KINDS, Ledger
 from posologist.core.patient import FamilyHistory, Observation, Patient, Source
 from posologist.core.regimen import Regimen
@@ -158,6 +158,23 @@ def test_a_formula_that_reads_no_feature_is_refused() -> None:
         prepared(Frame(schema, a_frame().values))
 
 
+@pytest.mark.parametrize("told", ["1 if age > 60 else 0", "smoker and age", "(age > 3) * 2"])
+def test_a_formula_that_decides_is_refused(told: str) -> None:
+    schema = SCHEMA.model_copy(update={"formulas": (SCHEMA.formulas[0].model_copy(update={"expression": told}),)})
+
+    with pytest.raises(ModelError, match="compares or decides"):
+        prepared(Frame(schema, a_frame().values))
+
+
+def test_a_formula_without_a_finite_result_is_refused() -> None:
+    schema = SCHEMA.model_copy(
+        update={"formulas": (SCHEMA.formulas[0].model_copy(update={"expression": "log(-age)"}),)}
+    )
+
+    with pytest.raises(NumericsError, match="no finite result"):
+        prepared(Frame(schema, a_frame().values))
+
+
 def test_rare_states_get_no_column_of_their_own() -> None:
     frame = a_frame()
     values = frame.values.copy()
@@ -203,6 +220,25 @@ def test_a_patient_unlike_all_is_not_covered_and_the_feature_is_named() -> None:
 
     assert not reading.covered[0]
     assert SCHEMA.names[reader.unusual(strange[0], reading.parts[0])[0]] == "age"
+
+
+def test_the_distance_is_twice_the_negative_log_likelihood_of_states_plus_the_numbers() -> None:
+    frame = a_frame(2000)
+    reader, encoder = _reader(frame)
+    rows = np.array([[55.0, np.nan, 1.0, 2.0], [70.0, 3.0, 0.0, 0.0]])
+    known = ~np.isnan(frame.column("crp"))
+    z = encoder.standard(encoder.filled(frame.values))
+    precision = np.linalg.inv(0.9 * z.T @ z / 2000 + 0.1 * np.eye(2))
+
+    parts = reader.parts(rows)
+
+    moved = encoder.standard(encoder.filled(rows))
+    quadratic = np.sum(moved * (moved @ precision), axis=1)
+    shares = [
+        [1 - np.mean(known), np.mean(frame.column("smoker") == 1), np.mean(frame.column("race") == 2)],
+        [np.mean(known), np.mean(frame.column("smoker") == 0), np.mean(frame.column("race") == 0)],
+    ]
+    np.testing.assert_allclose(parts.sum(axis=1), quadratic - 2 * np.log(shares).sum(axis=1), rtol=0.01)
 
 
 def test_a_level_that_no_training_patient_had_is_named() -> None:
@@ -310,6 +346,19 @@ def test_the_general_row_tells_what_the_record_holds() -> None:
     assert row["dose"] == 10
 
 
+def test_medicines_that_were_stopped_are_history() -> None:
+    stopped = a_medicine("enalapril", 10, start=date(2024, 1, 1)).model_copy(
+        update={"status": "stopped", "end": date(2024, 6, 1)}
+    )
+    patient = a_long_record()
+    patient = patient.model_copy(update={"medications": (*patient.medications, stopped)})
+
+    row, other = a_row(patient), a_row(patient, "metoprolol")
+
+    assert (row["took_it"], row["takes_it"], row["past_medicines"]) == (1, 0, 1)
+    assert other["took_it"] == 0
+
+
 def test_the_trend_is_the_least_squares_slope_per_year() -> None:
     row = a_row(a_long_record())
     days, values = np.array([0.0, 182.0, 365.0]), np.array([6.9, 7.4, 7.9])
@@ -335,6 +384,7 @@ def test_without_lists_nothing_is_absent() -> None:
     assert math.isnan(row["comorbidities"])
     assert math.isnan(row["takes_statin"])
     assert math.isnan(row["takes_it"])
+    assert math.isnan(row["took_it"])
     assert math.isnan(row["family_cvd"])
 
 

@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from learned import FACTS, PARTS, SCHEMA, SMALL_NET, a_dose_engine, a_risk_engine, a_row, five_rows, made_rows
 from posologist.core.errors import InputError, ModelError
 from posologist.core.evidence import Ledger
 from posologist.core.manifest import FORMAT, Manifest
 from posologist.core.prediction import Prediction
 from posologist.learn.artefact import GRAPH, MANIFEST, load
 from posologist.learn.features import Frame
-from posologist.learn.fit.engine import fit_engine, folds_of
+from posologist.learn.fit.engine import blended, fit_engine, folds_of
 from posologist.learn.fit.graph import Graph, single
-from posologist.learn.fit.parts import FittedLinear
+from posologist.learn.fit.parts import FittedLinear, Task
 from posologist.learn.fit.recipe import Interval, Kernel, Linear, Part, Recipe, Trees
-from posologist.learn.fit.save import rows_to_try
+from posologist.learn.fit.save import check_agreement, rows_to_try
 from posologist.learn.predict import Served
+from served_models import FACTS, PARTS, SCHEMA, SMALL_NET, a_dose_engine, a_risk_engine, a_row, five_rows, made_rows
 from tracing import schema_faults
 
 
@@ -139,12 +139,12 @@ def test_another_schema_is_refused(folder: Path) -> None:
         load(folder, schema=other)
 
 
-def test_features_changed_in_the_manifest_are_refused(folder: Path, tmp_path: Path) -> None:
-    told = json.loads((folder / MANIFEST).read_text())["features"]
-    told["features"][0]["high"] = 90.0
+@pytest.mark.parametrize("key", ["intercept", "unit", "metrics"])
+def test_a_manifest_changed_by_hand_is_refused(folder: Path, tmp_path: Path, key: str) -> None:
+    changed = {"intercept": 0.25, "unit": "mg/day", "metrics": {"mae_mg_per_week": 0.1}}[key]
 
-    with pytest.raises(ModelError, match="the features are not those that were saved"):
-        load(a_copy(folder, tmp_path, features=told))
+    with pytest.raises(ModelError, match="the manifest is not the one that was saved"):
+        load(a_copy(folder, tmp_path, **{key: changed}))
 
 
 @pytest.mark.parametrize(("key", "value"), [("weights", [1.0]), ("link", "cube"), ("coverage", {}), ("typical", [])])
@@ -227,6 +227,20 @@ def test_crossed_margins_do_not_know_their_own_outcome() -> None:
     )  # the trees could have learned it by heart
 
 
+def test_the_weights_behind_a_patient_s_crossed_margin_do_not_know_its_fold() -> None:
+    rng = np.random.default_rng(0)
+    crossed, outcome, fold = rng.normal(size=(60, 2)), rng.normal(size=60), np.arange(60) % 3
+    recipe = Recipe(parts=(Linear(), Trees()), link="identity", folds=3)
+    task = Task(outcome, np.arange(60), np.ones(60), (), {}, yes_no=False, seed=0)
+    changed = replace(task, outcome=np.where(fold == 1, outcome * 100.0, outcome))
+
+    _, before = blended(crossed, task, recipe, fold)
+    _, after = blended(crossed, changed, recipe, fold)
+
+    np.testing.assert_array_equal(before[fold == 1], after[fold == 1])
+    assert np.abs(before[fold == 0] - after[fold == 0]).max() > 0.1
+
+
 def test_intervals_hold_new_patients_of_every_group() -> None:
     frame, dose, _ = made_rows(6000, 7)
 
@@ -236,6 +250,17 @@ def test_intervals_hold_new_patients_of_every_group() -> None:
     assert np.mean(inside) > 0.88
     for state in (0.0, 1.0, 2.0):  # over training samples of 500 a group's coverage has mean 0.91, SD 0.03
         assert np.mean(inside[frame.column("gene") == state]) > 0.82
+
+
+def test_quantiles_learned_by_heart_do_not_make_an_interval_too_narrow() -> None:
+    frame, dose, _ = made_rows(500, 12)
+    later, outcome, _ = made_rows(4000, 13)
+    heart = Trees(trees=150, min_leaf=2, leaves=20)
+    recipe = Recipe(parts=(Linear(),), link="sqrt", interval=Interval(method="quantile", part=heart))
+
+    answers = fit_engine(frame, dose, kind="regression", group=np.arange(500), recipe=recipe, seed=0).predict(later)
+
+    assert np.mean((answers.low <= outcome) & (outcome <= answers.high)) > 0.87
 
 
 def test_the_blend_is_better_than_the_mean_and_near_the_noise() -> None:
@@ -254,6 +279,8 @@ def test_a_risk_is_calibrated_with_an_interval_around_it() -> None:
     assert abs(np.mean(answers.value) - np.mean(yes)) < 0.05
     assert np.all((answers.low <= answers.value) & (answers.value <= answers.high))
     assert np.all((answers.low >= 0) & (answers.high <= 1))
+    assert 0.08 < np.mean(answers.high - answers.value) < 0.3
+    assert 0.08 < np.mean(answers.value - answers.low) < 0.3
     top = answers.value > np.quantile(answers.value, 0.8)
     assert np.mean(answers.low[top]) < np.mean(yes[top]) < np.mean(answers.high[top])
 
@@ -275,6 +302,16 @@ def test_a_remark_on_the_input_reaches_the_prediction() -> None:
     prediction = a_dose_engine().served.predict([a_row(ledger, age=61.0, weight=700.0)], ledger=ledger)[0]
 
     assert [remark.text for remark in prediction.remarks] == ["weight 700 kg is not plausible (20 to 250): not used"]
+
+
+def test_what_is_not_known_is_said_even_where_no_mask_tells_the_model() -> None:
+    ledger = Ledger()
+    prediction = a_dose_engine().served.predict(
+        [a_row(ledger, weight=70.0, gene="slow", smoker=True, crp=3.0)], ledger=ledger
+    )[0]
+
+    assert [remark.text.split(":")[0] for remark in prediction.assumed] == ["age not known"]
+    assert {e.kind for e in ledger.reachable(prediction.assumed[0].because).values()} == {"assumption", "model"}
 
 
 def test_a_prediction_rests_on_the_patient_and_on_the_model() -> None:
@@ -330,6 +367,50 @@ def test_the_bounds_of_an_outcome_hold_for_the_value_its_interval_and_its_parts(
 
 def test_a_prediction_holds_no_bare_number() -> None:
     assert schema_faults(Prediction) == []
+
+
+def test_a_yes_no_outcome_with_a_single_yes_is_refused() -> None:
+    frame, _, _ = made_rows(60, 0)
+    once = np.zeros(60)
+    once[7] = 1.0
+
+    with pytest.raises(InputError, match="too rare"):
+        fit_engine(
+            frame, once, kind="classification", group=np.arange(60), recipe=Recipe(parts=(Linear(),), link="logit"),
+            seed=0,
+        )  # fmt: skip
+
+
+def test_an_answer_does_not_depend_on_who_is_asked_beside() -> None:
+    ledger = Ledger()
+    rows, served = five_rows(ledger), a_dose_engine().served
+
+    together = served.predict(rows, ledger=ledger)
+
+    for row, prediction in zip(rows, together, strict=True):
+        alone = served.predict([row], ledger=ledger)[0]
+        assert alone.estimate == prediction.estimate
+        assert alone.coverage == prediction.coverage
+
+
+@pytest.mark.parametrize("shape", ["nothing is known", "constant", "never known", "few"])
+def test_a_model_is_fitted_to_poor_tables_too(shape: str) -> None:
+    frame, dose, _ = made_rows(25 if shape == "few" else 80, 4)
+    values = frame.values.copy()
+    if shape == "nothing is known":
+        values[:] = np.nan
+    elif shape == "constant":
+        values[:, 0] = 50.0
+    elif shape == "never known":
+        values[:, [2, 4]] = np.nan
+    recipe = Recipe(parts=PARTS, link="sqrt", folds=2)
+
+    engine = fit_engine(
+        Frame(SCHEMA, values), dose, kind="regression", group=np.arange(len(dose)), recipe=recipe, seed=0
+    )
+
+    assert np.all(np.isfinite(engine.predict(Frame(SCHEMA, values)).high))
+    check_agreement(engine.served, engine.model, frame, where="test")
 
 
 def test_a_graph_with_other_outputs_than_the_manifest_names_is_refused() -> None:

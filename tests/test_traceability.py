@@ -205,7 +205,7 @@ def _cited(text: str) -> set[str]:
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef
 
 
-@pytest.mark.parametrize("folder", ["twin", "study"])
+@pytest.mark.parametrize("folder", ["twin", "study", "learn"])
 def test_every_reference_of_a_docstring_is_defined(folder: str) -> None:
     texts = [path.read_text(encoding="utf-8") for path in Path(str(files("posologist"))).glob(f"{folder}/*.py")]
     cited = set().union(*map(_cited, texts))

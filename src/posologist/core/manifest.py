@@ -5,6 +5,7 @@ Nothing in it is code: breakpoints, quantiles, fills and weights are numbers, th
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -152,6 +153,7 @@ class Manifest(Value):
     `components` names the graph's outputs that are blended, `weights` and `intercept` how: the margin is intercept +
     sum of weight * component. `graph_digest` is the SHA-256 of the ONNX file. `typical` is the training-typical
     patient (one value per feature) that contributions start from. `metrics` are those of the run that made it.
+    `digest` is the SHA-256 of everything else in the manifest, given when it is saved.
     """
 
     schema_: Literal["posologist/model/1"] = Field(default="posologist/model/1", alias="schema")
@@ -180,6 +182,12 @@ class Manifest(Value):
     metrics: dict[str, float] = {}
     recipe: dict[str, object] = {}
     versions: dict[str, str]
+    digest: str = ""
+
+    @property
+    def content_digest(self) -> str:
+        """SHA-256 of everything but the digest itself."""
+        return hashlib.sha256(self.model_dump_json(by_alias=True, exclude={"digest"}).encode()).hexdigest()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Manifest:

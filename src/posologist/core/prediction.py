@@ -77,7 +77,7 @@ class Feature(Value):
             return self.unknown.format(label=self.label)
         if self.kind == "flag":
             return (self.yes if value >= 0.5 else self.no).format(label=self.label)
-        shown = f"{value:.4g}" if self.kind == "number" else (*self.levels, "another")[round(value)]
+        shown = f"{value:g}" if self.kind == "number" else (*self.levels, "another")[round(value)]
         return self.text.format(label=self.label, value=shown, unit=self.unit).strip()
 
 
@@ -153,7 +153,7 @@ class Coverage(Value):
 
 
 class Remark(Value):
-    """What must be said of an input: implausible, or not among the levels that the model knows."""
+    """What must be said of an input: not known, implausible, or not among the levels that the model knows."""
 
     text: str
     because: Because
@@ -164,7 +164,8 @@ class Prediction(Value):
 
     Where the model abstains (the patient lies outside its training population) `estimate` and `contributions` are
     None and `coverage` says why. The output of `contributions` is the estimate's value for a quantity; for a
-    probability it is the margin before calibration (`explained` says so), since only that is additive.
+    probability it is the margin before calibration (`explained` says so), since only that is additive. `assumed` names
+    what was not known and taken as typical of the training patients.
     """
 
     task: str
@@ -174,6 +175,7 @@ class Prediction(Value):
     contributions: Contributions | None
     explained: str
     coverage: Coverage
+    assumed: Many[Remark] = ()
     remarks: Many[Remark] = ()
     because: Because
 

@@ -37,10 +37,6 @@ def load(folder: Path, *, schema: Schema | None = None) -> Served:
     graph = _bytes(folder / GRAPH)
     if hashlib.sha256(graph).hexdigest() != manifest.graph_digest:
         raise ModelError("the graph is not the one that was saved", where=str(folder / GRAPH), hint="train it again")
-    if manifest.features.digest != manifest.features_digest:
-        raise ModelError(
-            "the features are not those that were saved", where=str(folder / MANIFEST), hint="train the model again"
-        )
     if schema is not None and schema.digest != manifest.features_digest:
         raise ModelError(
             f"the model was trained on schema {manifest.features.version} of {manifest.task}, "
@@ -66,14 +62,18 @@ def read_manifest(folder: Path) -> Manifest:
         raise ModelError(f"{at}: {first['msg']}", where=str(place), hint="train the model again") from error
     if manifest.format > FORMAT:
         raise _too_new(manifest.format, place)
+    if manifest.content_digest != manifest.digest:
+        raise ModelError("the manifest is not the one that was saved", where=str(place), hint="train the model again")
     return manifest
 
 
-def write(folder: Path, manifest: Manifest, graph: bytes) -> None:
-    """Writes both files of a model; the folder is made."""
+def write(folder: Path, manifest: Manifest, graph: bytes) -> Manifest:
+    """Writes both files of a model, the manifest with its digest, and gives it; the folder is made."""
+    signed = manifest.model_copy(update={"digest": manifest.content_digest})
     folder.mkdir(parents=True, exist_ok=True)
     (folder / GRAPH).write_bytes(graph)
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(signed.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
+    return signed
 
 
 def _bytes(place: Path) -> bytes:

@@ -2,16 +2,19 @@
 
 A score says by how many spreads an outcome lies outside its centre, below and above on their own. For exchangeable
 patients the k-th smallest of n scores, k = ceil((n + 1) (1 - a)), is exceeded by a new patient's with probability at
-most a. Scores must come from predictions that the patient had no part in (split, or cross-fitted: CV+ in its simple
-form, all folds' scores pooled). Mondrian: the same within each group; a group too small for its own quantile takes
-that of all.
+most a. Scores must come from predictions that the patient had no part in. With one split the guarantee is exact. Here
+they are cross-fitted, those of all folds pooled around the model that was fitted to all: as in the jackknife, unlike
+the jackknife+ and CV+ (which would need the models of all folds at the bedside), coverage then rests on the fit being
+stable. It is measured on patients left out by each evaluation.
+
+Mondrian: the same within each group; a group too small for its own quantile takes that of all. A band of the outcome
+(a high dose) is a group that nobody can be put into beforehand. There the outcome itself is tried: it is held if the
+quantiles of its own band hold it (label-conditional validity), and the interval is the hull of what is held.
 
 References
 ----------
-vovk-2005: V. Vovk, A. Gammerman, G. Shafer, Algorithmic learning in a random world (Mondrian: section 4.5).
-lei-2018: J. Lei et al., Distribution-free predictive inference for regression, doi 10.1080/01621459.2017.1307116.
-romano-2019: Y. Romano, E. Patterson, E. Candes, Conformalized quantile regression, arXiv 1905.03222.
-barber-2021: R. F. Barber et al., Predictive inference with the jackknife+, doi 10.1214/20-AOS1965.
+vovk-2005, vovk-2013 (conditional validity); lei-2018 (split, and locally weighted); romano-2019 (quantiles);
+barber-2021 (jackknife+, CV+).
 """
 
 from __future__ import annotations

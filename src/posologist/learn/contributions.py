@@ -8,8 +8,7 @@ beside others. All rows of all patients are one batch.
 
 References
 ----------
-shapley-1953: L. S. Shapley, A value for n-person games, in Contributions to the theory of games II.
-mitchell-2022: R. Mitchell et al., Sampling permutations for Shapley value estimation, JMLR 23 (43): 1-46.
+shapley-1953; mitchell-2022 (permutations).
 """
 
 from __future__ import annotations

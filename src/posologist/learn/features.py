@@ -7,6 +7,7 @@ is not known, and where it says so in a column of its own, was fitted on trainin
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 Cell = float | int | bool | str | None
 
+_DECIDING = (ast.Compare, ast.IfExp, ast.BoolOp, ast.Not)  # a formula is computed for many rows at once
 MIN_ROWS = 10  # training patients below which a state gets no column: its weight would rest on chance
 
 
@@ -122,10 +124,10 @@ def frame_of_rows(schema: Schema, rows: Sequence[Row]) -> Frame:
     ModelError
         If a row is of another schema.
     """
-    for row in rows:
-        if row.schema is not schema and row.schema.digest != schema.digest:
+    for other in {id(row.schema): row.schema for row in rows if row.schema is not schema}.values():
+        if other.digest != schema.digest:
             raise ModelError(
-                f"a row is of another schema ({row.schema.task} {row.schema.version})",
+                f"a row is of another schema ({other.task} {other.version})",
                 where=f"task {schema.task}",
                 hint="build the row with the task's present schema, or train the model again",
             )
@@ -246,11 +248,13 @@ class Encoder:
     def _read(self) -> dict[str, _Source]:
         """What the formulas read, by name."""
         known, read = _sources(self.schema), {name for formula in self._expressions for name in formula.names}
-        strange = sorted(read - set(known))
-        if strange:
-            raise ModelError(
-                f"a formula reads {', '.join(strange)}", where=f"task {self.schema.task}", hint="name a feature"
-            )
+        where = f"task {self.schema.task}"
+        if strange := sorted(read - set(known)):
+            raise ModelError(f"a formula reads {', '.join(strange)}", where=where, hint="name a feature")
+        for formula in self.schema.formulas:
+            if any(isinstance(node, _DECIDING) for node in ast.walk(ast.parse(formula.expression, mode="eval"))):
+                hint = "multiply by <feature>_is_<level> or <feature>_missing instead"
+                raise ModelError(f"the formula {formula.name} compares or decides", where=where, hint=hint)
         return {name: known[name] for name in sorted(read)}
 
     def _names(self, onehot: Sequence[tuple[int, int]]) -> tuple[str, ...]:
@@ -284,8 +288,9 @@ class Encoder:
         filled, missing = self.filled(values), np.isnan(values)
         facts = {name: source.read(filled, missing) for name, source in self._sources.items()}
         found = np.empty((len(values), len(self._expressions)))
-        for k, formula in enumerate(self._expressions):
-            found[:, k] = formula.value(Values(facts))
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            for k, formula in enumerate(self._expressions):
+                found[:, k] = formula.value(Values(facts))
         if not np.all(np.isfinite(found)):
             raise NumericsError(
                 "a published formula has no finite result",

@@ -64,6 +64,7 @@ _FUNCTION = (
 )  # fmt: skip
 _RACES = ("White", "Black", "Asian", "mixed", "other")
 _SMOKING = ("never", "former", "current")
+_ALCOHOL = "alcohol_use_disorder"
 _TREND_WINDOW = timedelta(days=730)
 _TREND_SPAN = timedelta(days=30)  # readings closer together tell the day, not the course
 _YEAR = 365.25
@@ -97,6 +98,7 @@ def _schema(knowledge: Knowledge) -> Schema:
         *_about_the_person(knowledge), *_about_conditions(knowledge), *_about_medicines(), *_about_measures(knowledge),
         *_about_the_family(knowledge), *_about_genes(), *_about_kinetics(),
         Feature(name="smoking", kind="category", group="lifestyle", label="smoking", levels=_SMOKING),
+        Feature(name="alcohol", kind="flag", group="lifestyle", label="alcohol use disorder"),
     )  # fmt: skip
     return Schema(task="general", version=VERSION, features=features)
 
@@ -131,6 +133,8 @@ def _about_medicines() -> Iterable[Feature]:
         name="classes", group="medication history", label="groups of the other medicines", low=0.0, high=400.0
     )
     yield Feature(name="takes_it", kind="flag", group="medication history", label="takes this drug already")
+    yield Feature(name="took_it", kind="flag", group="medication history", label="took this drug before")
+    yield Feature(name="past_medicines", group="medication history", label="medicines stopped", low=0.0, high=400.0)
     yield Feature(
         name="days_taken", group="medication history", label="taken for", unit="days", low=0.0, high=36525.0, log=True
     )
@@ -286,12 +290,12 @@ def _readings(subject: Subject, key: str) -> list[_Reading]:
 
 def _put_conditions(told: _Collected) -> None:
     situation = told.subject.situation
-    for code in CONDITIONS:
+    for code in (*CONDITIONS, _ALCOHOL):
         state = condition_state(situation, code)
         if state is UNKNOWN:
             continue
         key = situation.conditions.get(code) or told.derived(f"no {code.replace('_', ' ')} on the problem list", ())
-        told.put(f"has_{code}", bool(state), key)
+        told.put("alcohol" if code == _ALCOHOL else f"has_{code}", bool(state), key)
     if situation.problem_list_given:
         implied = {other for code in situation.conditions for other in told.knowledge.codes.implied(code)}
         counted = sorted(set(situation.conditions) - implied)
@@ -319,7 +323,34 @@ def _put_medicines(told: _Collected) -> None:
         told.put("medicines", float(len(others)), told.derived(f"{len(others)} other medicines", keys))
         groups = {group for m in others for group in knowledge.groups_of(m)}
         told.put("classes", float(len(groups)), told.derived(f"{len(groups)} groups of other medicines", keys))
+    _put_past(told, whole=situation.medication_list_given)
     _put_course(told)
+
+
+def _put_past(told: _Collected, *, whole: bool) -> None:
+    """Medicines that were stopped: how many, and whether the drug in question was one."""
+    subject, as_of = told.subject, told.subject.situation.as_of
+    taken = {current.drug for current in subject.situation.current}
+    ended = [
+        medication
+        for medication in sorted(subject.patient.medications, key=lambda m: str(m.source))
+        if (medication.start is None or medication.start <= as_of)
+        and (medication.status == "stopped" or (medication.end is not None and medication.end < as_of))
+    ]
+    leaf = {
+        DrugId(drug): told.ledger.add("patient", f"took {medication.text}", source=str(medication.source))
+        for medication in ended
+        for drug in medication.drugs
+    }
+    past = sorted(set(leaf) - taken)
+    own = leaf.get(subject.drug.id)
+    if own is not None:
+        told.put("took_it", True, own)
+    elif whole:
+        told.put("took_it", False, told.derived(f"no {subject.drug.name} among the medicines stopped", ()))
+    if whole:
+        keys = [leaf[drug] for drug in past]
+        told.put("past_medicines", float(len(past)), told.derived(f"{len(past)} medicines stopped", keys))
 
 
 def _put_course(told: _Collected) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from posologist.core.errors import ModelError
+from posologist.core.errors import ModelError, NumericsError
 from posologist.core.evidence import Ledger
 from posologist.core.manifest import Calibration, Link, Manifest
-from posologist.core.prediction import Coverage, Far, Prediction
+from posologist.core.prediction import Coverage, Far, Prediction, Remark
 from posologist.core.values import Contribution, Contributions, Estimate, EvidenceKey, rounded
 from posologist.learn.conformal import interval
 from posologist.learn.contributions import Shares, order_by_size, shapley
@@ -133,6 +133,8 @@ class Served:
     def _answers(self, values: Array, outputs: Array, reading: Reading) -> Answers:
         held = self.manifest
         margin = self._margin(outputs)
+        if not np.all(np.isfinite(outputs)):
+            raise NumericsError("the graph has no finite answer", where=held.name, hint="check the row's values")
         value = calibrated(margin, held.calibration, held.link)
         if held.kind == "classification":
             low, high = self._probability_interval(margin, value)
@@ -171,6 +173,11 @@ class Served:
         if self.manifest.kind == "classification":
             return margin
         return self._bounded(unlinked(margin, self.manifest.link))
+
+    def importance(self, frame: Frame) -> dict[str, float]:
+        """Mean absolute part of each feature over rows, by name: how much the model moves with it in these patients."""
+        parts = np.abs(self.shares(frame.values).parts).mean(axis=0)
+        return dict(zip(self.manifest.features.names, map(float, parts), strict=True))
 
     def predict(self, rows: Sequence[Row], *, ledger: Ledger) -> tuple[Prediction, ...]:
         """Predictions for rows of the model's own schema, in their order.
@@ -223,6 +230,7 @@ class _Told:
             contributions=self._contributions(shares, run) if covered else None,
             explained=_EXPLAINED[held.kind].format(outcome=held.outcome, unit=held.unit),
             coverage=self._coverage(answers, reading, reader, run),
+            assumed=self._assumed(),
             remarks=self.row.remarks,
             because=(run,),
         )
@@ -257,8 +265,11 @@ class _Told:
         key = self.row.because[j]
         if key is not None:
             return key
-        text = f"{self._say(j)}: the model goes on what is typical of its training patients"
-        return self.ledger.add("assumption", text, because=[self.model])
+        return self.ledger.add("assumption", f"{self._say(j)}{_TYPICAL}", because=[self.model])
+
+    def _assumed(self) -> tuple[Remark, ...]:
+        unknown = [j for j, key in enumerate(self.row.because) if key is None]
+        return tuple(Remark(text=f"{self._say(j)}{_TYPICAL}", because=(self._key(j),)) for j in unknown)
 
     def _coverage(self, answers: Answers, reading: Reading, reader: CoverageReader, run: EvidenceKey) -> Coverage:
         i, held = self.place, self.served.manifest
@@ -275,6 +286,7 @@ class _Told:
         return Coverage(nearer=nearer, limit=held.coverage.limit, covered=covered, far=far, because=(run,))
 
 
+_TYPICAL = ": the model goes on what is typical of its training patients"
 _EXPLAINED = {
     "regression": "parts of {outcome} in {unit}",
     "classification": "parts of the log odds of {outcome}, before calibration",

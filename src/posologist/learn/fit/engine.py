@@ -112,9 +112,10 @@ def fit_engine(
     )
     matrix = encoder.matrix(frame.values)
     fold = folds_of(task.group, task.outcome, recipe.folds, seed)
+    _check_folds(task, fold, f"task {frame.schema.task}")
     crossed = cross_fitted(recipe.parts, matrix, task, fold)
     kept = _kept(crossed, task, recipe)
-    blend, margin = _blended(crossed[:, kept], task, recipe, fold)
+    blend, margin = blended(crossed[:, kept], task, recipe, fold)
     spread = Spread() if task.yes_no else fitted_spread(recipe.interval, matrix, task, margin, fold)
     parts = tuple(fit_part(recipe.parts[k], matrix, _seeded(task, k)) for k in kept)
     model = FittedModel(encoder, parts, spread.extras, scale)
@@ -166,6 +167,12 @@ def folds_of(group: Index, outcome: Array, folds: int, seed: int) -> Index:
     return np.asarray(fold[group])
 
 
+def _check_folds(task: Task, fold: Index, where: str) -> None:
+    """Refuses a yes/no outcome that some fold would leave with one answer only."""
+    if task.yes_no and any(len(set(task.outcome[fold != k])) < 2 for k in np.unique(fold)):
+        raise InputError("one of the two answers is too rare to be left out in turn", where=where, hint="add patients")
+
+
 def cross_fitted(parts: Sequence[Part], matrix: Matrix, task: Task, fold: Index) -> Array:
     """Standardised margin of each row by each part, fitted without the row's fold, (n, parts)."""
     found = np.empty((len(matrix), len(parts)))
@@ -193,7 +200,7 @@ def _kept(crossed: Array, task: Task, recipe: Recipe) -> list[int]:
     return sorted({k for k in range(len(share)) if share[k] >= recipe.least} | {int(np.argmax(share))})
 
 
-def _blended(crossed: Array, task: Task, recipe: Recipe, fold: Index) -> tuple[Blend, Array]:
+def blended(crossed: Array, task: Task, recipe: Recipe, fold: Index) -> tuple[Blend, Array]:
     """The blend fitted on all rows, and each row's margin by weights of the other folds."""
     margin = np.empty(len(crossed))
     for k in np.unique(fold):

@@ -67,8 +67,7 @@ def saved(manifest: Manifest, model: FittedModel, frame: Frame, folder: Path) ->
     """
     graph = model.graph()
     check_agreement(Served(manifest, graph), model, frame, where=str(folder))
-    write(folder, manifest, graph)
-    return manifest
+    return write(folder, manifest, graph)
 
 
 def check_agreement(served: Served, model: FittedModel, frame: Frame, *, where: str) -> None:

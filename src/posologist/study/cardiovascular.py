@@ -21,6 +21,7 @@ from posologist.study.blocks import (
     Block,
     Cells,
     Cohort,
+    Explored,
     IntArray,
     Part,
     Plain,
@@ -229,6 +230,7 @@ BLOCK = Block(
         "nearest margins: of a rate, not of one patient's outcome",
     ),
     quick_rows=1200,
+    explored=Explored(frame),
     serving=Serving(
         name="ten-year cardiovascular risk",
         version="1",

@@ -93,7 +93,8 @@ class Marker(Value):
     """One marker tested by itself, on one row of each of `n` patients in whom it is known.
 
     `effect` is the partial correlation for an amount, the log odds per unit of the column for a yes/no outcome (None:
-    it does not vary there); `found`: adjusted p-value (Benjamini, Hochberg) within the table's false-discovery rate.
+    it does not vary beyond what it is adjusted for); `found`: adjusted p-value (Benjamini, Hochberg) within the table's
+    false-discovery rate.
     """
 
     name: str
@@ -119,9 +120,9 @@ class MarkerTable(Value):
 class GenomeControl(Value):
     """What the genome adds to a model, beside what genomes dealt to other patients add (`dealt`: must be nothing).
 
-    Gains are falls of `loss` on rows held out. `dealt` is the mean gain over `permutations` deals among patients with
-    the same value of `within`, with the range of their middle 95 %; `p_value` is the share of gains, the real one among
-    them, at least as great as the real one. `vanishes`: the range is not above zero.
+    Gains are falls of `loss` on rows held out, with intervals over patients. `dealt` is the mean over `permutations`
+    deals among patients with the same value of `within`; `p_value` is the share of gains, the real one among them, at
+    least as great as the real one. `vanishes`: the interval of `dealt` is not above zero.
     """
 
     features: Many[str]
@@ -129,7 +130,7 @@ class GenomeControl(Value):
     model: str
     loss: str
     basis: Basis
-    gain: ExplorationNumber
+    gain: Interval
     p_value: ExplorationNumber
     permutations: Count
     dealt: Interval

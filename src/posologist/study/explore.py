@@ -63,7 +63,10 @@ def _explored(
     selection = step("selection", lambda: selection_table(table, seed=seed, quick=quick))
     components = step("components", lambda: components_table(table, seed=seed))
     markers, skipped = step("markers", lambda: marker_tables(table, explored, seed=seed))
-    genome = step("permuted genome", lambda: genome_control(table, explored, seed=seed, quick=quick))
+    genome = step(
+        "permuted genome",
+        lambda: genome_control(table, explored, n_resamples=settings.n_resamples, seed=seed, quick=quick),
+    )
     strata = step(
         "strata",
         lambda: strata_table(table, outcome=outcome, n_resamples=settings.n_resamples, seed=seed, quick=quick),
@@ -77,7 +80,9 @@ def _explored(
         ),
     )  # fmt: skip
     if skipped:
-        findings.append(f"not tested as markers, known or present in too few patients: {', '.join(skipped)}")
+        findings.append(
+            f"not tested as markers, or not with adjustment, known or present in too few patients: {', '.join(skipped)}"
+        )
     if genome is None:
         findings.append("no feature of this table is of the genome: there is no permuted genome")
     return ExplorationDocument(

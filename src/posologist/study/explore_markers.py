@@ -13,6 +13,7 @@ from posologist.core.exploration import GenomeControl, Marker, MarkerTable
 from posologist.learn.fit.biomarkers import adjusted, discover, gain_of_block
 from posologist.learn.fit.models import GRIDS
 from posologist.study.blocks import Array, Explored, IntArray, sub_seed
+from posologist.study.bootstrap import interval, means, resamples
 from posologist.study.explore_table import Table, is_mask, owner_of
 
 RATE = 0.05
@@ -104,7 +105,9 @@ def _marker_table(table: Table, explored: Explored, found: list[_Tested | None],
     )  # fmt: skip
 
 
-def genome_control(table: Table, explored: Explored, *, seed: int, quick: bool) -> GenomeControl | None:
+def genome_control(
+    table: Table, explored: Explored, *, n_resamples: int, seed: int, quick: bool
+) -> GenomeControl | None:
     """Gain of the genome in LightGBM, and of genomes dealt to other patients; None where the table has no genome."""
     block = np.intersect1d(table.columns_of(*explored.genome), table.varying())
     if not block.size:
@@ -117,16 +120,25 @@ def genome_control(table: Table, explored: Explored, *, seed: int, quick: bool) 
         model, table.matrix, table.target, block, groups=table.patient, within=within, n_permutations=_PERMUTATIONS,
         seed=sub_seed(seed, "genome"),
     )  # fmt: skip
-    low, high = np.quantile(found.chance, (0.025, 0.975))
+    rng = np.random.default_rng(sub_seed(seed, "genome resamples"))
+    gain, dealt = _over_patients(np.stack([found.own, found.dealt]), table.patient, n_resamples, rng)
     return GenomeControl(
         features=tuple(table.text(name) for name in explored.genome),
         within=table.text(explored.within) if explored.within else "",
         model="LightGBM",
         loss=table.loss,
         basis="held out",
-        gain=found.gain,
+        gain=gain,
         p_value=found.p_value,
         permutations=len(found.chance),
-        dealt=Interval(value=float(np.mean(found.chance)), low=float(low), high=float(high)),
-        vanishes=bool(low <= 0.0),
+        dealt=dealt,
+        vanishes=dealt.low is None or dealt.low <= 0.0,
     )
+
+
+def _over_patients(rows: Array, patient: IntArray, n_resamples: int, rng: np.random.Generator) -> list[Interval]:
+    """Means of rows (k, n) with their intervals over the same resamples of patients."""
+    number = np.unique(patient, return_inverse=True)[1]
+    counts = resamples(int(number.max()) + 1, n_resamples, rng)
+    parts = means({str(k): values for k, values in enumerate(rows)}, number, counts)
+    return [interval(values) for values in parts.values()]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from posologist.core.exploration import Relevant, RelevanceTable
+from posologist.core.exploration import RelevanceTable, Relevant
 from posologist.learn.fit.mlp import NetworkClassifier, NetworkRegressor
 from posologist.learn.fit.parts import masks_of
 from posologist.learn.fit.relevance import relevance

@@ -127,7 +127,8 @@ def _markers(table: MarkerTable) -> list[str]:
     return [
         f"## Markers, adjusted for {table.adjusted_for} ({table.basis})",
         f"{found} of {len(table.rows)} found at a false-discovery rate of {100 * table.false_discovery_rate:.0f} % "
-        f"(Benjamini, Hochberg); one row of each patient, where the marker is known. Effect: {table.effect_is}.",
+        f"(Benjamini, Hochberg); one row of each patient, where the marker is known. Effect: {table.effect_is}; blank "
+        "where the marker says no more than what it is adjusted for.",
         _table(["marker", "n", "effect", "p", "adjusted p", ""], rows),
     ]
 
@@ -143,11 +144,11 @@ def _genome(control: GenomeControl) -> list[str]:
         _table(
             ["genome", "gain"],
             [
-                ["their own", f"{_number(control.gain)} (p = {control.p_value:.2g})"],
+                ["their own", f"{shown(control.gain, 3)}, p = {control.p_value:.2g}"],
                 [f"dealt to other patients{within}, {control.permutations} times", shown(control.dealt, 3)],
             ],
         ),
-        f"{verdict[0].upper()}{verdict[1:]} (mean, and the range of their middle 95 %).",
+        f"{verdict[0].upper()}{verdict[1:]}. 95 % intervals over patients.",
     ]
 
 

@@ -168,7 +168,10 @@ class Stratum(Value):
 
 
 class StrataTable(Value):
-    """Clusters of patients found without the outcome; `strata` is empty where none are stable."""
+    """Clusters of patients found without the outcome; `strata` is empty where none are stable.
+
+    `same_as` names the state that by itself parts the patients into the same two clusters, 95 in 100 or more.
+    """
 
     conclusion: str
     warning: str
@@ -177,6 +180,7 @@ class StrataTable(Value):
     features: Count
     tried: Many[TriedClusters]
     strata: Many[Stratum] = ()
+    same_as: str = ""
 
 
 class Relevant(Value):

@@ -51,6 +51,7 @@ def _explored(
     table = table_of(block, explored, cohort)
     seed, quick = settings.seed, settings.quick
     outcome, unit = (block.title, "") if block.serving is None else (block.serving.outcome, block.serving.unit)
+    measure = "%" if table.kind == "classification" else unit
     findings = [_SAID, *cohort.notes, *_about(table, cohort)]
 
     def step(what: str, made: Callable[[], T]) -> T:
@@ -69,7 +70,13 @@ def _explored(
     )
     strata = step(
         "strata",
-        lambda: strata_table(table, outcome=outcome, n_resamples=settings.n_resamples, seed=seed, quick=quick),
+        lambda: strata_table(
+            table,
+            outcome=f"{outcome} ({measure})" if measure else outcome,
+            n_resamples=settings.n_resamples,
+            seed=seed,
+            quick=quick,
+        ),
     )
     parts, engine_rows = step("engine", lambda: _engine(block, cohort, settings, findings))
     relevance = step(
@@ -99,6 +106,10 @@ def _about(table: Table, cohort: Cohort) -> list[str]:
     found = []
     if len(cohort) > len(table.target):
         found.append(f"{len(cohort) - len(table.target)} of {len(cohort)} rows have no known outcome and are left out")
+    found += [
+        f"{count} values of {table.text(name)} were not plausible and count as not known"
+        for name, count in table.frame.refused.items()
+    ]
     flat = [table.text(name) for name in table.frame.schema.names if name not in table.blocks()]
     if flat:
         found.append(f"the same for everybody here, so nothing is said of: {', '.join(flat)}")

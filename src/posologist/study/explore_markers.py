@@ -18,7 +18,7 @@ from posologist.study.explore_table import Table, is_mask, owner_of
 
 RATE = 0.05
 _FEWEST_KNOWN = 50
-_FEWEST_OF_A_STATE = 10  # below it the tests' normal approximation does not hold
+_FEWEST_OF_A_STATE = 10  # below it the tests' normal approximation does not hold; two more for each covariate
 _PERMUTATIONS = 19
 _EFFECT = {
     "regression": "partial correlation",
@@ -66,11 +66,19 @@ def _tested(table: Table, rows: IntArray, column: int, explored: Explored | None
     marker = table.matrix[known, column]
     rare = table.feature(owner).kind != "number" and min(marker.sum(), (1.0 - marker).sum()) < _FEWEST_OF_A_STATE
     covariates = None if explored is None else _clinical(table, known, owner, explored)
-    room = 0 if covariates is None else covariates.shape[1]
-    if rare or len(known) < _FEWEST_KNOWN + 2 * room or np.ptp(table.target[known]) == 0.0:
+    room = 0 if covariates is None else 2 * covariates.shape[1]
+    if rare or len(known) < _FEWEST_KNOWN + room or _rarer(table, known) < _FEWEST_OF_A_STATE + room:
         return None
     found = discover(marker[:, None], table.target[known], kind=table.kind, covariates=covariates)
     return _Tested(name, len(known), float(found.effect[0]), float(found.p_value[0]))
+
+
+def _rarer(table: Table, rows: IntArray) -> float:
+    """Rows with the rarer answer to a yes/no outcome; no bound for an amount that varies."""
+    target = table.target[rows]
+    if table.kind == "classification":
+        return float(min(target.sum(), (1.0 - target).sum()))
+    return float("inf") if np.ptp(target) > 0.0 else 0.0
 
 
 def _clinical(table: Table, rows: IntArray, owner: str, explored: Explored) -> Array:

@@ -17,6 +17,7 @@ from posologist.core.exploration import (
     SelectionTable,
     StrataTable,
 )
+from posologist.study.blocks import Array
 from posologist.study.report import shown
 
 _MOST = 20  # rows of a table that are printed; the document holds all
@@ -112,7 +113,7 @@ def _components(table: ComponentsTable) -> list[str]:
     verdict = f"those that keep {100 * table.kept:.0f} % help" if table.help else "they do not help"
     return [
         f"## Principal components ({table.basis}: inner folds)",
-        f"Linear model, {table.loss}: {verdict}.",
+        f"Linear model, {table.loss}: {verdict}. These are figures of one set of folds, without an interval.",
         _table(["linear model on", table.loss], rows),
     ]
 
@@ -159,7 +160,8 @@ def _strata(table: StrataTable) -> list[str]:
     ]
     blocks = [
         f"## Strata ({table.basis})",
-        f"{table.conclusion[0].upper()}{table.conclusion[1:]}, over {table.features} features.",
+        f"{table.conclusion[0].upper()}{table.conclusion[1:]}, over {table.features} features."
+        + (f" They are hardly more than one feature: {table.same_as}." if table.same_as else ""),
         _table(["clusters", "least Jaccard (stable: 0.75)", "silhouette", "silhouette by chance, at most"], tried),
     ]
     if not table.strata:
@@ -192,9 +194,12 @@ def write_plots(document: ExplorationDocument, folder: Path) -> tuple[str, ...]:
 
     stem, names = name_of(document), []
 
-    def plot(suffix: str, texts: Sequence[str], values: Sequence[float], label: str, **ends: np.ndarray) -> None:  # type: ignore[type-arg]
+    def plot(
+        suffix: str, texts: list[str], values: list[float], label: str, *ends: Array,
+    ) -> None:  # fmt: skip
         names.append(f"{stem}-{suffix}.svg")
-        importance_plot(texts, np.array(values), folder / names[-1], label=label, **ends)
+        low, high = ends or (None, None)
+        importance_plot(texts, np.array(values), folder / names[-1], label=label, low=low, high=high)
 
     for table in document.importance:
         rises = [row.rise for row in table.rows]
@@ -202,7 +207,7 @@ def write_plots(document: ExplorationDocument, folder: Path) -> tuple[str, ...]:
         high = np.array([rise.value if rise.high is None else rise.high for rise in rises])
         plot(
             table.model.lower().replace(" ", "-"), [row.text for row in table.rows], [rise.value for rise in rises],
-            f"rise of the {table.loss}, {table.model}, {table.basis} (n = {document.n})", low=low, high=high,
+            f"rise of the {table.loss}, {table.model}, {table.basis} (n = {document.n})", low, high,
         )  # fmt: skip
     selection = document.selection.rows
     plot("stability", [row.text for row in selection], [row.share for row in selection], "share of halves (in-sample)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from scipy.stats import t as student
 from sklearn.linear_model import LassoCV
@@ -21,6 +23,11 @@ from posologist.study.blocks import Array, sub_seed
 from posologist.study.explore_table import Table
 
 _FOLDS = 5
+_MODELS: tuple[tuple[Literal["forest", "lightgbm"], Literal["random forest", "LightGBM"]], ...] = (
+    ("forest", "random forest"),
+    ("lightgbm", "LightGBM"),
+)
+_NOTHING = 1e-9  # coefficient per standard deviation of the outcome that is the solver's rounding
 _HALVES, _QUICK_HALVES = 100, 50
 _REPEATS, _QUICK_REPEATS = 3, 1
 
@@ -29,16 +36,16 @@ def importance_tables(table: Table, *, seed: int, quick: bool) -> tuple[Importan
     """Rise of the loss on rows held out when a feature (with its mask and levels) is dealt to other rows."""
     blocks = table.blocks()
     found = []
-    for name, model in (("forest", "random forest"), ("lightgbm", "LightGBM")):
+    for name, model in _MODELS:
         importance = held_out_importance(
             name, table.kind, table.matrix, table.target, blocks=[columns.tolist() for columns in blocks.values()],
             groups=table.patient, n_folds=_FOLDS, n_repeats=_QUICK_REPEATS if quick else _REPEATS,
             seed=sub_seed(seed, "importance", name),
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
         rises = over_folds(importance.rise)
         rows = [Ranked(name=own, text=table.text(own), rise=rise) for own, rise in zip(blocks, rises, strict=True)]
         rows.sort(key=lambda row: -row.rise.value)
-        found.append(ImportanceTable(model=model, loss=table.loss, basis="held out", rows=tuple(rows)))  # type: ignore[arg-type]
+        found.append(ImportanceTable(model=model, loss=table.loss, basis="held out", rows=tuple(rows)))
     return tuple(found)
 
 
@@ -95,7 +102,8 @@ def _chosen_coefficients(table: Table, penalties: Array, seed: int) -> Array:
     fold = fold_of(table.patient, stratum, n_folds=_FOLDS, rng=rng)
     splits = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(_FOLDS)]
     model = LassoCV(alphas=penalties, cv=splits, max_iter=5000).fit(scaled, table.target)
-    return np.asarray(model.coef_, dtype=np.float64)
+    found = np.asarray(model.coef_, dtype=np.float64)
+    return np.where(np.abs(found) > _NOTHING * table.target.std(), found, 0.0)
 
 
 def components_table(table: Table, *, seed: int) -> ComponentsTable:

@@ -13,6 +13,7 @@ from posologist.study.explore_table import Table, is_mask, owner_of
 
 _LEAST_KNOWN = 0.5  # share of patients in whom a feature must be known: what is imputed makes clusters of its own
 _TRAITS = 8
+_SAME = 0.95  # share of patients from which clusters are hardly more than one state
 _WARNING = (
     "strata were found without the outcome: a difference of the outcome between them is described, not tested, and is "
     "no effect of belonging to one"
@@ -37,13 +38,15 @@ def strata_table(table: Table, *, outcome: str, n_resamples: int, seed: int, qui
         for one in model.tried_
     )  # fmt: skip
     found: tuple[Stratum, ...] = ()
+    same_as = ""
     if model.n_clusters_ > 1:
         rng = np.random.default_rng(sub_seed(seed, "strata outcome"))
         names = tuple(table.frame.schema.names[j] for j in kept)
         found = _described(table, rows, model.labels_, names, n_resamples, rng)
+        same_as = _same_as(table, rows, model.labels_, names)
     return StrataTable(
         conclusion=model.conclusion_, warning=_WARNING, outcome=outcome, basis="in-sample", features=len(kept),
-        tried=tried, strata=found,
+        tried=tried, strata=found, same_as=same_as,
     )  # fmt: skip
 
 
@@ -79,6 +82,20 @@ def _apart(table: Table, rows: IntArray, labels: IntArray, names: tuple[str, ...
         means = [own[labels[known] == label].mean() for label in np.unique(labels)]
         gaps[column] = float((max(means) - min(means)) / max(own.std(), 1e-12))
     return sorted(gaps, key=lambda column: -gaps[column])[:_TRAITS]
+
+
+def _same_as(table: Table, rows: IntArray, labels: IntArray, names: tuple[str, ...]) -> str:
+    """The state that by itself parts the patients into the same two clusters, "" where there is none."""
+    if labels.max() != 1:
+        return ""
+    for j in table.varying():
+        column = table.encoder.columns[j]
+        if table.feature(owner_of(column)).kind == "number" or is_mask(column) or owner_of(column) not in names:
+            continue
+        agreeing = float((table.matrix[rows, j] == labels).mean())
+        if max(agreeing, 1.0 - agreeing) >= _SAME:
+            return table.column_text(column)
+    return ""
 
 
 def _trait(table: Table, rows: IntArray, column: str) -> Trait:

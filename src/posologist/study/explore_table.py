@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -99,7 +99,8 @@ def table_of(block: Block, explored: Explored, cohort: Cohort) -> Table:
     known = cohort.take(np.isfinite(cohort.target))
     kind: Literal["regression", "classification"] = "classification" if block.kind == "probability" else "regression"
     _refuse_few(block, known, kind)
-    frame = narrowed(explored.frame(known), ())
+    read = explored.frame(known)
+    frame = replace(narrowed(read, ()), refused=read.refused)
     encoder = Encoder(frame.schema, prepared(frame))
     matrix = encoder.matrix(frame.values).astype(np.float64)
     return Table(frame, encoder, matrix, known.target, known.patient, known.site, kind)

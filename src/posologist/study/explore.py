@@ -25,8 +25,9 @@ from posologist.study.nested import Settings, one_thread
 T = TypeVar("T")
 _SAID = (
     "exploratory: one table, and nothing in it selects what is served. Importance, components and the genome's gain "
-    "are measured on rows held out; LASSO, stability selection, markers, strata and relevance describe the rows in "
-    "which they were found, and need other patients to be confirmed"
+    "are measured on rows held out (what is not known was filled in, and numbers scaled, over the whole table, without "
+    "the outcome); LASSO, stability selection, markers, strata and relevance describe the rows in which they were "
+    "found, and need other patients to be confirmed"
 )
 
 

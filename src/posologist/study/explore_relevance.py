@@ -14,8 +14,8 @@ from posologist.learn.fit.relevance import relevance
 from posologist.study.blocks import Block, Cohort, sub_seed
 from posologist.study.explore_table import Table
 
-_NETWORK: Mapping[str, Any] = {"hidden": (32, 32), "n_members": 4, "n_bins": 6, "dropout": 0.2, "patience": 6}
-_EPOCHS, _QUICK_EPOCHS = 60, 25
+_NETWORK: Mapping[str, Any] = {"hidden": (32, 32), "n_members": 4, "n_bins": 6, "dropout": 0.2, "batch_size": 64}
+_EPOCHS, _QUICK_EPOCHS = 100, 60  # at most: the fit stops where patients held out no longer gain
 _ENGINE_ROWS = 300
 
 

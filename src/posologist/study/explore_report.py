@@ -56,7 +56,7 @@ def _about(document: ExplorationDocument) -> str:
             f"- outcome: {document.outcome}" + (f" ({document.unit})" if document.unit else ""),
             f"- patients: {document.n}, rows: {document.rows}{quick}",
             f"- seed {document.seed}",
-            f"- posologist {document.versions.posologist}, knowledge {document.versions.knowledge}",
+            f"- posologist {document.versions.posologist}",
         ]
     )
 
@@ -110,7 +110,11 @@ def _components(table: ComponentsTable) -> list[str]:
          _number(row.held_out_loss)]
         for row in table.rows
     ]  # fmt: skip
-    verdict = f"those that keep {100 * table.kept:.0f} % help" if table.help else "they do not help"
+    losses = {row.share: row.held_out_loss for row in table.rows}
+    fall = 100.0 * (1.0 - losses[table.kept] / losses[1.0])
+    verdict = (
+        f"least with those that keep {100 * table.kept:.0f} %, by {fall:.1f} %" if table.help else "not helped by them"
+    )
     return [
         f"## Principal components ({table.basis}: inner folds)",
         f"Linear model, {table.loss}: {verdict}. These are figures of one set of folds, without an interval.",
@@ -138,6 +142,7 @@ def _genome(control: GenomeControl) -> list[str]:
     verdict = "dealt genomes give no gain, as it must be" if control.vanishes else (
         "DEALT GENOMES GIVE A GAIN: something leaks, and the gain of the genome cannot be believed"
     )  # fmt: skip
+    least = " (the least that so many deals can give)" if control.p_value * (control.permutations + 1) < 1.5 else ""
     within = f" among patients of the same {control.within}" if control.within else ""
     return [
         f"## Permuted genome ({control.basis})",
@@ -145,7 +150,7 @@ def _genome(control: GenomeControl) -> list[str]:
         _table(
             ["genome", "gain"],
             [
-                ["their own", f"{shown(control.gain, 3)}, p = {control.p_value:.2g}"],
+                ["their own", f"{shown(control.gain, 3)}, p = {control.p_value:.2g}{least}"],
                 [f"dealt to other patients{within}, {control.permutations} times", shown(control.dealt, 3)],
             ],
         ),

@@ -130,6 +130,7 @@ VERBS = dict(_commands(typer.main.get_command(cli.app)))
 
 ELSEWHERE = (
     ("serve",),  # runs until it is stopped: `test_the_process_starts_answers_and_stops_cleanly` does both
+    ("explore",),  # needs a table of patients: `test_explore.py` does it on a made one
     ("train",),  # fits for minutes on a table of patients: `test_cli_evaluate.py` does it on a small one
 )
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from patients import AS_OF, a_medicine, a_patient
 from posologist.core.evaluation import EvaluationDocument
 from posologist.core.evidence import Evidence
+from posologist.core.exploration import ExplorationDocument
 from posologist.core.fit import FitDocument
 from posologist.core.genotype import GeneticProfile, Versions
 from posologist.core.guidance import GuidanceDocument
@@ -42,7 +43,7 @@ from tracing import evidence_faults, page_text, prose_faults, schema_faults, tex
 
 DOCUMENTS = [
     Recommendation, Screening, GeneticProfile, GuidanceDocument, SimulationDocument, DoseDocument, FoundingComparison,
-    FitDocument, EvaluationDocument,
+    FitDocument, EvaluationDocument, ExplorationDocument,
 ]  # fmt: skip
 SETTINGS = Settings(as_of=AS_OF)
 INDICATIONS = [

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from posologist.core.errors import PosologistError
-from posologist.serve import cli_followup, cli_genome, cli_serve, cli_server, cli_study, cli_train, cli_twin
+from posologist.serve import (
+    cli_explore,
+    cli_followup,
+    cli_genome,
+    cli_serve,
+    cli_server,
+    cli_study,
+    cli_train,
+    cli_twin,
+)
 from posologist.serve.cli_options import (
     AbsentOption,
     AsOfOption,
@@ -45,6 +54,7 @@ app.add_typer(cli_genome.verbs)
 app.add_typer(cli_twin.verbs)
 app.add_typer(cli_study.verbs)
 app.add_typer(cli_train.verbs)
+app.add_typer(cli_explore.verbs)
 app.add_typer(cli_followup.verbs)
 app.add_typer(cli_genome.knowledge_verbs, name="knowledge")
 app.add_typer(cli_server.verbs)

@@ -108,8 +108,8 @@ def _split(wanted: Wanted, blocks: Sequence[Block], versions: Versions) -> Evalu
         raise InputError("one of two tables is missing", where="--train and --test", hint="give both")
     block = block_of(blocks, wanted.train)
     train, test = block.read(wanted.train), block.read(wanted.test)
-    with _told() as told:
-        return evaluate_split(block, train, test, _settings(wanted, block, told), versions=versions)
+    with told_on_stderr() as told:
+        return evaluate_split(block, train, test, settings_of(wanted, block, told), versions=versions)
 
 
 def _nested(wanted: Wanted, blocks: Sequence[Block], versions: Versions) -> Done:
@@ -118,10 +118,10 @@ def _nested(wanted: Wanted, blocks: Sequence[Block], versions: Versions) -> Done
     documents: list[EvaluationDocument] = []
     findings = [_KINETICS] if wanted.task == ALL else []
     first: PosologistError | None = None
-    with _told() as told:
-        for block, path in _tables(wanted, blocks, findings):
+    with told_on_stderr() as told:
+        for block, path in tables_of(wanted, blocks, findings):
             try:
-                settings = _settings(wanted, block, told)
+                settings = settings_of(wanted, block, told)
                 documents.append(evaluate_nested(block, block.read(path), settings, versions=versions))
             except PosologistError as error:
                 if wanted.task != ALL:
@@ -131,7 +131,7 @@ def _nested(wanted: Wanted, blocks: Sequence[Block], versions: Versions) -> Done
     return Done(tuple(documents), tuple(findings), first)
 
 
-def _tables(wanted: Wanted, blocks: Sequence[Block], findings: list[str]) -> Iterator[tuple[Block, Path]]:
+def tables_of(wanted: Wanted, blocks: Sequence[Block], findings: list[str]) -> Iterator[tuple[Block, Path]]:
     """Each block whose table is there; what is not there is noted, and refused where nothing is."""
     from posologist.study.tables import find_table
 
@@ -169,7 +169,8 @@ def block_of(blocks: Sequence[Block], path: Path) -> Block:
     return nearest
 
 
-def _settings(wanted: Wanted, block: Block, told: Told) -> Settings:
+def settings_of(wanted: Wanted, block: Block, told: Told) -> Settings:
+    """How a run is made, and its progress under the name of the block."""
     from posologist.study.nested import Settings
 
     def named(what: str, done: int, of: int) -> None:
@@ -184,7 +185,7 @@ def _named(block: Block) -> str:
 
 
 @contextmanager
-def _told() -> Iterator[Told]:
+def told_on_stderr() -> Iterator[Told]:
     """Progress bars on standard error, where somebody looks at it."""
     if not sys.stderr.isatty():
         yield lambda what, done, of: None
@@ -277,8 +278,8 @@ def trained(wanted: Wanted, folder: Path, versions: Versions) -> Trained:
     cohort = block.read(path)
     compared = {"engine"} | {against for method, against, _ in block.paired if method == "engine"}
     lean = replace(block, methods=tuple(m for m in block.methods if m.name in compared), controls=())
-    with _told() as told:
-        document = evaluate_nested(lean, cohort, _settings(wanted, lean, told), versions=versions)
+    with told_on_stderr() as told:
+        document = evaluate_nested(lean, cohort, settings_of(wanted, lean, told), versions=versions)
     known = cohort.take(np.isfinite(cohort.target))
     fitted = serving.fit(known, seed=wanted.seed, quick=wanted.quick)
     engine = next(row for row in document.rows if row.method == "engine")
@@ -307,5 +308,5 @@ def _to_train(wanted: Wanted) -> tuple[Block, Path]:
         names = ", ".join(task for task in tasks() if any(b.serving for b in _blocks(task)))
         raise InputError(f"'{wanted.task}' has no model to save", where="TASK", hint=f"use one of {names}")
     assert wanted.data is not None
-    tables = list(_tables(wanted, blocks, []))
+    tables = list(tables_of(wanted, blocks, []))
     return tables[0]

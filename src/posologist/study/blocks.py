@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from posologist.learn.features import Frame
     from posologist.learn.fit.engine import FittedEngine
 
 Array = npt.NDArray[np.float64]
@@ -190,6 +191,19 @@ class Serving:
 
 
 @dataclass(frozen=True)
+class Explored:
+    """How `explore` looks at a task's table.
+
+    `frame` gives a cohort's rows under the task's schema; `genome` names its features that the genome holds, which the
+    negative control deals to other patients with the same value of the feature `within`.
+    """
+
+    frame: Callable[[Cohort], Frame]
+    genome: tuple[str, ...] = ()
+    within: str = ""
+
+
+@dataclass(frozen=True)
 class Block:
     """A task on one public table.
 
@@ -222,6 +236,8 @@ class Block:
         Groupings of the fairness table.
     serving
         What `train` saves; None: the task has nothing to serve.
+    explored
+        How `explore` reads the table; None: it does not.
     """
 
     task: str
@@ -248,6 +264,7 @@ class Block:
     notes: tuple[str, ...] = ()
     quick_rows: int = 0  # at most so many rows in a quick run; 0: all
     serving: Serving | None = None
+    explored: Explored | None = None
 
 
 def sub_seed(seed: int, *names: object) -> int:

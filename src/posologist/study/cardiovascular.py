@@ -22,6 +22,7 @@ from posologist.study.blocks import (
     Block,
     Cells,
     Cohort,
+    Explored,
     IntArray,
     Part,
     Plain,
@@ -230,6 +231,7 @@ BLOCK = Block(
         "nearest margins: of a rate, not of one patient's outcome",
     ),
     quick_rows=1200,
+    explored=Explored(frame),
     serving=Serving(
         name="ten-year cardiovascular risk",
         version="1",

@@ -17,6 +17,7 @@ from posologist.study.blocks import (
     Cells,
     Cohort,
     Control,
+    Explored,
     IntArray,
     Part,
     Plain,
@@ -285,6 +286,9 @@ BLOCK = Block(
         "nearest margins: of a rate, not of one patient's outcome",
     ),
     quick_rows=700,
+    explored=Explored(
+        frame, genome=("tumour_mutational_burden", "fraction_copy_number_altered", "msi_high"), within="cancer"
+    ),
     serving=Serving(
         name="response to immune checkpoint inhibitors",
         version="1",

@@ -27,7 +27,7 @@ def evaluate_nested(block: Block, cohort: Cohort, settings: Settings, *, version
     InputError
         If the table has too few patients for five folds.
     """
-    cohort = _thinned(block, cohort, settings)
+    cohort = thinned(block, cohort, settings)
     n = _patients(cohort)
     if n < _FEWEST:
         raise InputError(
@@ -66,7 +66,7 @@ def evaluate_split(
             where="--train",
             hint="give a training table of other patients",
         )
-    scored = on_test(block, _thinned(block, kept, settings), test, settings)
+    scored = on_test(block, thinned(block, kept, settings), test, settings)
     document = _document(block, test, scored, settings, train=kept, controls=(), versions=versions)
     notes = [f"{gone} rows of the training table were left out: the same patient, or equal cells, in the test table"]
     notes += [f"training table: {note}" for note in kept.notes]
@@ -216,7 +216,7 @@ def _left_out(block: Block, settings: Settings) -> list[str]:
     return found + ([f"not made in a quick run: {', '.join(quiet)}"] if quiet else [])
 
 
-def _thinned(block: Block, cohort: Cohort, settings: Settings) -> Cohort:
+def thinned(block: Block, cohort: Cohort, settings: Settings) -> Cohort:
     """In a quick run at most `quick_rows` rows, of whole patients drawn at random."""
     if not settings.quick or not block.quick_rows or len(cohort) <= block.quick_rows:
         return cohort

@@ -123,7 +123,7 @@ def _results(
 ) -> Iterator[tuple[Job, Scored]]:
     settings.told(what, 0, len(jobs))
     if settings.processes == 1:
-        with _one_thread():
+        with one_thread():
             for done, job in enumerate(jobs, start=1):
                 yield job, _scored(cohort, job, block.hidden, settings.quick)
                 settings.told(what, done, len(jobs))
@@ -148,7 +148,7 @@ def _scored(cohort: Cohort, job: Job, hidden: tuple[str, ...], quick: bool) -> S
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Linear algebra in one thread, so that the numbers do not hang on the machine's cores."""
     from threadpoolctl import threadpool_limits
 
@@ -182,5 +182,5 @@ def _begin(cohort: Cohort, hidden: tuple[str, ...], quick: bool) -> None:
 
 def _scored_elsewhere(job: Job) -> Scored:
     cohort, hidden, quick = _held["cohort"]
-    with _one_thread():
+    with one_thread():
         return _scored(cohort, job, hidden, quick)

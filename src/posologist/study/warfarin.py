@@ -14,6 +14,7 @@ from posologist.study.blocks import (
     Cells,
     Cohort,
     Control,
+    Explored,
     IntArray,
     Part,
     Scored,
@@ -24,7 +25,7 @@ from posologist.study.blocks import (
 )
 from posologist.study.scores import amount_metrics
 from posologist.study.tables import read_rows
-from posologist.study.warfarin_methods import METHODS, fitted
+from posologist.study.warfarin_methods import METHODS, fitted, frame
 
 ID = "PharmGKB Subject ID"
 OUTLIER = 300.0  # mg/week; the table holds one dose of 315, which its users leave out
@@ -193,6 +194,7 @@ BLOCK = Block(
             "known counts as it does at the hospitals that did not record it, which is seen in the explanation",
         ),
     ),
+    explored=Explored(frame, genome=("vkorc1", "cyp2c9", "cyp2c9_other"), within="race"),
     notes=(
         "the IWPC formulas were fitted on 4,043 patients of this very table, so that their rows are mostly in-sample, "
         "which favours them; Gage's formula was fitted on other patients",

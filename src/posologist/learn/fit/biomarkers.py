@@ -144,12 +144,15 @@ class BlockGain:
     """What a block of columns adds: the fall of the loss on rows held out.
 
     `chance` are the gains of blocks dealt anew; `p_value` the share of gains, the real one among them, that are at
-    least as great as the real one.
+    least as great as the real one. `own` and `dealt`, shape (n_rows,), are each row's gain and its mean over the deals:
+    their means are `gain` and that of `chance`.
     """
 
     gain: float
     chance: tuple[float, ...]
     p_value: float
+    own: Array
+    dealt: Array
 
 
 def gain_of_block(
@@ -174,23 +177,26 @@ def gain_of_block(
     stratum = target.astype(np.int64) if is_classifier(estimator) else fifths(target)
     fold = fold_of(group, stratum, n_folds=n_folds, rng=rng)
     others = np.setdiff1d(np.arange(x.shape[1]), np.asarray(block))
-    without = _held_out_loss(estimator, x[:, others], target, group, fold, seed)
-    gain = without - _held_out_loss(estimator, x, target, group, fold, seed)
-    chance = []
+    without = _held_out_losses(estimator, x[:, others], target, group, fold, seed)
+    own = without - _held_out_losses(estimator, x, target, group, fold, seed)
+    gain, chance, dealt = float(own.mean()), [], np.zeros(len(x))
     for _ in range(n_permutations):
         moved = dealt_anew(x, block, rng=rng, groups=group, within=within)
-        chance.append(without - _held_out_loss(estimator, moved, target, group, fold, seed))
+        gains = without - _held_out_losses(estimator, moved, target, group, fold, seed)
+        chance.append(float(gains.mean()))
+        dealt += gains / n_permutations
     at_least = sum(value >= gain for value in chance)
-    return BlockGain(gain, tuple(chance), (1 + at_least) / (1 + n_permutations))
+    return BlockGain(gain, tuple(chance), (1 + at_least) / (1 + n_permutations), own, dealt)
 
 
-def _held_out_loss(estimator: Any, x: Array, y: Array, group: IntArray, fold: IntArray, seed: int) -> float:
-    total = 0.0
+def _held_out_losses(estimator: Any, x: Array, y: Array, group: IntArray, fold: IntArray, seed: int) -> Array:
+    """Loss of each row by the model of the other folds."""
+    found = np.empty(len(y))
     for number in np.unique(fold):
         out = fold == number
         margin = margin_of(fitted(estimator, x[~out], y[~out], weight=None, groups=group[~out], seed=seed), x[out])
         if is_classifier(estimator):
-            total += float((np.logaddexp(0.0, margin) - y[out] * margin).sum())
+            found[out] = np.logaddexp(0.0, margin) - y[out] * margin
         else:
-            total += float(((margin - y[out]) ** 2).sum())
-    return total / len(y)
+            found[out] = (margin - y[out]) ** 2
+    return found

@@ -109,7 +109,7 @@ def importance_plot(
     error = None if low is None or high is None else np.stack([importance - low, high - importance])[:, order]
     axes.barh([names[j] for j in order], importance[order], xerr=error, color="#4477aa", ecolor="#222222")
     axes.axvline(0.0, color="#222222", linewidth=0.8)
-    axes.set_xlabel(label)
+    axes.set_xlabel(label, loc="right")  # a long label has room below the names
     axes.spines[["top", "right", "left"]].set_visible(False)
     with mpl.rc_context({"svg.hashsalt": "posologist", "svg.fonttype": "none"}):
         FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})

@@ -64,8 +64,8 @@ def on_test(block: Block, train: Cohort, test: Cohort, settings: Settings) -> di
     both = joined(train, test)
     first, second = np.arange(len(train)), np.arange(len(train), len(both))
     jobs = [Job(m, first, second, sub_seed(settings.seed, "test")) for m in block.methods]
-    found = list(_results(both, jobs, block, settings, what="methods"))
-    return {job.method.name: scored for job, scored in found}
+    found = {job.method.name: scored for job, scored in _results(both, jobs, block, settings, what="methods")}
+    return {method.name: found[method.name] for method in block.methods}  # processes end in any order
 
 
 def under_control(

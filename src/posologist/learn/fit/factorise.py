@@ -37,8 +37,8 @@ from posologist.learn.fit.factorise_side import (
     Side,
     combined_covariance,
     covariance,
+    inverted,
     side_of,
-    unpacked,
     variance,
 )
 
@@ -99,7 +99,8 @@ class Factorisation(RegressorMixin, BaseEstimator):
     patients_, treatments_ : Half
     noise_ : float or None
         Variance of an outcome around what is expected; None where it cannot be told from the data.
-    lambda1_, lambda2_, lambda_bias_patients_, lambda_bias_treatments_ : float
+    precision_patients_, precision_treatments_ : array of shape (rank + 1, rank + 1)
+        Penalties as used: diagonal, or learned ("variational": noise over the covariance of factors and bias).
     rank_, n_sweeps_, n_halved_ : int
     history_ : tuple of float
         The objective (variational: the noise) after each sweep.
@@ -186,7 +187,6 @@ class Factorisation(RegressorMixin, BaseEstimator):
             terms = self._with_unsafe(terms, pairs_of(unsafe, name="unsafe"), dtype)
         start = solve.started(terms, self.rank_, np.random.default_rng(self.random_state))
         self._run(terms, start)
-        self._terms_ = terms
         return self
 
     def predict(self, X: Any) -> Array:
@@ -245,9 +245,8 @@ class Factorisation(RegressorMixin, BaseEstimator):
                          weight=np.ones(len(pairs)))  # fmt: skip
         spread = noise if self.solver == "variational" else 0.0
         equations = normal_equations(cells, other, of_patients=True, biases=self.biases, noise=spread)
-        size = other.value.shape[1]
-        inverse = np.linalg.inv(unpacked(equations.gram.astype(np.float64), size) + np.diag(precision))
-        value = np.einsum("nij,nj->ni", inverse, equations.right + precision * (columns @ own.slope))
+        inverse = inverted(equations.gram.astype(np.float64), precision)
+        value = np.einsum("nij,nj->ni", inverse, equations.right + columns @ own.slope @ precision)
         cov = combined_covariance(inverse, own.slope_inverse, columns, precision, noise)
         of_other = self._terms_.treatments if other is self.treatments_ else self._terms_.patients
         other_precision = self._terms_.of_treatments if other is self.treatments_ else self._terms_.of_patients
@@ -281,8 +280,7 @@ class Factorisation(RegressorMixin, BaseEstimator):
             self.noise_ = None if self.feedback == "implicit" else solve.noise_of(terms, patients, treatments)
         self.patients_, self.treatments_, self.history_, self._terms_ = patients, treatments, history, terms
         self.n_sweeps_ = len(history)
-        self.lambda1_, self.lambda_bias_patients_ = float(terms.of_patients[0]), float(terms.of_patients[-1])
-        self.lambda2_, self.lambda_bias_treatments_ = float(terms.of_treatments[0]), float(terms.of_treatments[-1])
+        self.precision_patients_, self.precision_treatments_ = terms.of_patients, terms.of_treatments
 
     def _terms(
         self, pairs: IntArray, outcome: Array, weight: Array, sides: tuple[Array | None, ...], dtype: npt.DTypeLike
@@ -303,7 +301,7 @@ class Factorisation(RegressorMixin, BaseEstimator):
             _check_learnable(cells, outcome)
         self.rank_ = min(self.rank, *self.shape_)
         of_patients, of_treatments = (
-            np.array([own] * self.rank_ + [self.lambda_bias]) for own in (self.lambda1, self.lambda2)
+            np.diag([own] * self.rank_ + [self.lambda_bias]) for own in (self.lambda1, self.lambda2)
         )
         patients, treatments = (side_of(rows, n, dtype) for rows, n in zip(sides, self.shape_, strict=True))
         return Terms(cells, patients, treatments, of_patients, of_treatments, self.ridge, self.biases)
@@ -392,9 +390,7 @@ def _side_rows(rows: Any, name: str) -> Array | None:
     if found.ndim != 2:
         raise InputError(f"an array of shape {found.shape} is no table", where=name, hint="give a row for each")
     if not np.isfinite(found).all():
-        raise InputError(
-            "some side information is not known", where=name, hint="impute it, and add a column that says so"
-        )
+        raise InputError("some side information is not known", where=name, hint="impute it and say so in a column")
     return found
 
 

@@ -130,8 +130,7 @@ def normal_equations(
         gram = gram + weights @ known
         right = right + pulls @ regressors - weights @ (regressors * other.bias[:, None])
     plain = gram
-    first, second = triangle(regressors.shape[1])
-    of_bias = second == regressors.shape[1] - 1
+    of_bias = triangle(regressors.shape[1])[1] == regressors.shape[1] - 1
     if noise:
         spread = (cells.weights if of_patients else cells.weights.T) @ (noise * packed(other.inverse))
         right[:, :-1] -= spread[:, of_bias][:, :-1]

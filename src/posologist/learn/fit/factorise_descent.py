@@ -38,8 +38,8 @@ class Terms:
     Parameters
     ----------
     of_patients, of_treatments
-        Penalties of a row's distance from its side information, (rank + 1,): lambda1 or lambda2 and, last, that of
-        the bias.
+        Penalty of a row's distance from its side information, a matrix; as published it is diagonal: lambda1 or
+        lambda2 and, last, that of the bias.
     ridge
         Penalty of the slopes.
     biases
@@ -89,7 +89,9 @@ def objective(terms: Terms, patients: Half, treatments: Half) -> float:
         total += float(np.sum(terms.unsafe.weight * _above(terms, patients, treatments) ** 2))
     for half, side, precision in _sides(terms, patients, treatments):
         away = (half.value - side.columns @ half.slope).astype(np.float64)
-        total += float(np.sum(precision * away**2)) + terms.ridge * float(np.sum(half.slope.astype(np.float64) ** 2))
+        total += float(np.sum((away @ precision) * away)) + terms.ridge * float(
+            np.sum(half.slope.astype(np.float64) ** 2)
+        )
     return 0.5 * total
 
 
@@ -109,7 +111,7 @@ def gradients(terms: Terms, patients: Half, treatments: Half) -> tuple[Floats, F
         if cells.background:
             pull -= cells.background * (_whole(half, own) @ (_whole(other, not own).T @ regressors))
         side, precision = (terms.patients, terms.of_patients) if own else (terms.treatments, terms.of_treatments)
-        slope = -pull + precision * (half.value - side.columns @ half.slope)
+        slope = -pull + (half.value - side.columns @ half.slope) @ precision
         if not terms.biases:
             slope[:, -1] = 0.0
         found.append(slope)
@@ -119,7 +121,7 @@ def gradients(terms: Terms, patients: Half, treatments: Half) -> tuple[Floats, F
 def slope_gradients(terms: Terms, patients: Half, treatments: Half) -> tuple[Floats, Floats]:
     """Slope of J in the slopes of both sides' information."""
     found = [
-        terms.ridge * half.slope - precision * (side.columns.T @ (half.value - side.columns @ half.slope))
+        terms.ridge * half.slope - side.columns.T @ (half.value - side.columns @ half.slope) @ precision
         for half, side, precision in _sides(terms, patients, treatments)
     ]
     return found[0], found[1]
@@ -174,14 +176,14 @@ def descend(
 
 
 def _with_slope(half: Half, value: Floats, side: Side, precision: Floats, ridge: float) -> Half:
-    """These factors with the best slopes for them."""
+    """These factors with the best slopes for them; the penalty is diagonal."""
     columns = side.columns
     if columns.shape[1] == 0:
         return replace(half, value=value)
     cross, pull = columns.T @ columns, columns.T @ value
     eye = np.eye(columns.shape[1])
     slope = np.stack(
-        [np.linalg.solve(w * cross + ridge * eye, w * pull[:, j]) for j, w in enumerate(precision)], axis=1
+        [np.linalg.solve(w * cross + ridge * eye, w * pull[:, j]) for j, w in enumerate(np.diag(precision))], axis=1
     )
     return replace(half, value=value, slope=slope)
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
+_SIDE_BY_SIDE = 1024  # small matrices that are inverted together
 _MOST_NUMBERS = 16_000_000  # numbers of a temporary array; more rows are taken in turn
 
 
@@ -105,6 +106,30 @@ def unpacked(triangles: Floats, size: int) -> Floats:
     return found
 
 
+def inverted(gram: Floats, added: Floats) -> Floats:
+    """Inverses of packed matrices with a positive definite matrix added, shape (n, size, size).
+
+    Gauss-Jordan elimination of many small positive definite matrices at once: a thousand of them lie side by side in
+    memory, which is ten times as fast as a call of LAPACK for each.
+    """
+    size = len(added)
+    first, second = triangle(size)
+    found = np.empty((len(gram), size, size), gram.dtype)
+    for start in range(0, len(gram), _SIDE_BY_SIDE):
+        rows = slice(start, start + _SIDE_BY_SIDE)
+        block = np.empty((size, size, len(gram[rows])), gram.dtype)
+        block[first, second] = block[second, first] = gram[rows].T
+        block += added[:, :, None]
+        for k in range(size):
+            pivot = 1.0 / block[k, k]
+            column, row = block[:, k].copy(), block[k] * pivot
+            column[k], row[k], block[:, k] = 0.0, pivot, 0.0
+            block -= column[:, None] * row[None]
+            block[k] = row
+        found[rows] = block.transpose(2, 0, 1)
+    return found
+
+
 def solved(gram: Floats, right: Floats, side: Side, *, precision: Floats, ridge: float) -> Half:
     """The factors and slopes of least penalised squares, given the other side.
 
@@ -113,17 +138,14 @@ def solved(gram: Floats, right: Floats, side: Side, *, precision: Floats, ridge:
     gram, right
         Normal equations of each row: packed matrices and right sides.
     precision
-        Penalty of a row's distance from its side information, shape (rank + 1,).
+        Penalty of a row's distance from its side information, a positive definite matrix.
     ridge
         Penalty of the slopes.
     """
-    size = right.shape[1]
     own = precision.astype(gram.dtype)
-    inverse = np.empty((len(gram), size, size), gram.dtype)
-    for rows in turns(len(gram), size * size):
-        inverse[rows] = np.linalg.inv(unpacked(gram[rows], size) + np.diag(own))
+    inverse = inverted(gram, own)
     slope, slope_inverse = _slopes(inverse, right, side, own, ridge)
-    drawn = right + own * (side.columns @ slope)
+    drawn = right + (side.columns @ slope) @ own
     return Half(np.einsum("nij,nj->ni", inverse, drawn), slope, inverse, slope_inverse)
 
 
@@ -132,7 +154,7 @@ def _slopes(inverse: Floats, right: Floats, side: Side, precision: Floats, ridge
     size, n_columns = right.shape[1], side.columns.shape[1]
     if n_columns == 0:
         return np.zeros((0, size), inverse.dtype), np.zeros((0, size, 0, size))
-    marginal = np.diag(precision) - precision[:, None] * inverse * precision
+    marginal = precision - precision @ inverse @ precision
     first, second = triangle(n_columns)
     sums = np.zeros((len(first), size * (size + 1) // 2))
     for rows in turns(len(inverse), len(first)):
@@ -142,7 +164,7 @@ def _slopes(inverse: Floats, right: Floats, side: Side, precision: Floats, ridge
     whole[first, :, second, :] = blocks
     whole[second, :, first, :] = blocks
     whole = whole.reshape(n_columns * size, -1) + ridge * np.eye(n_columns * size)
-    pull = precision * np.einsum("nij,nj->ni", inverse, right)
+    pull = np.einsum("nij,nj->ni", inverse, right) @ precision
     slope_inverse = np.linalg.inv(whole)
     slope = slope_inverse @ (side.columns.T @ pull).astype(np.float64).reshape(-1)
     return (
@@ -168,7 +190,7 @@ def combined_covariance(
             [np.einsum("np,pq,nq->n", left, slope_inverse[:, i, :, j], left, optimize=True)
              for i in range(size) for j in range(size)], axis=1
         ).reshape(-1, size, size)  # fmt: skip
-        weight = found * precision
+        weight = found @ precision
         found = found + weight @ expected @ weight.transpose(0, 2, 1)
     return noise * found
 

@@ -50,7 +50,7 @@ def started(terms: Terms, rank: int, rng: np.random.Generator) -> tuple[Half, Ha
             rest, _ = np.linalg.qr(rest - known @ (known.T @ rest) + 1e-9 * rng.normal(size=rest.shape))
         found[:, n_known:] = rest
     scale = np.sqrt(n_treatments * _second_moment(cells) / rank)  # as if every factor of a patient varied by 1
-    bias = cells.pulls.sum(axis=0) / (number + terms.of_treatments[-1]) if terms.biases else 0.0 * number
+    bias = cells.pulls.sum(axis=0) / (number + terms.of_treatments[-1, -1]) if terms.biases else 0.0 * number
     value = np.concatenate([found * scale, np.asarray(bias).reshape(-1, 1)], axis=1).astype(dtype)
     return _blank(np.zeros((n_patients, rank + 1), dtype), terms.patients), _blank(value, terms.treatments)
 
@@ -104,8 +104,8 @@ def balanced(terms: Terms, patients: Half, treatments: Half) -> tuple[Half, Half
     Any matrix M leaves P M (T M^-T)' as it is. With S and R the penalised squares of both sides, the least penalty is
     at M M' = S^-1 # R, their geometric mean. Alternating solution alone is slow to find it where one side is long.
     """
-    of_patients = _penalised(patients, terms.patients, float(terms.of_patients[0]), terms.ridge)
-    of_treatments = _penalised(treatments, terms.treatments, float(terms.of_treatments[0]), terms.ridge)
+    of_patients = _penalised(patients, terms.patients, float(terms.of_patients[0, 0]), terms.ridge)
+    of_treatments = _penalised(treatments, terms.treatments, float(terms.of_treatments[0, 0]), terms.ridge)
     root = _power(of_patients, 0.5)
     back = _power(of_patients, -0.5)
     mixing = _power(back @ _power(root @ of_treatments @ root, 0.5) @ back, 0.5)
@@ -173,7 +173,7 @@ def _guessed(terms: Terms) -> Terms:
     of_treatments[-1] = 1.0
     of_patients = np.full(rank + 1, noise)
     of_patients[-1] = 1.0
-    return replace(terms, of_patients=of_patients, of_treatments=of_treatments)
+    return replace(terms, of_patients=np.diag(of_patients), of_treatments=np.diag(of_treatments))
 
 
 def noise_of(terms: Terms, patients: Half, treatments: Half) -> float | None:
@@ -228,15 +228,19 @@ def _trace(half: Half, gram: Floats) -> float:
 
 
 def _relearned(terms: Terms, patients: Half, treatments: Half, noise: float) -> Terms:
-    """The penalties that the spread of the factors around their side information asks for: noise over variance."""
+    """The penalties that the spread of the factors around their side information asks for: noise over covariance.
+
+    A covariance is drawn to equal and independent factors as if by as many further rows as it has columns.
+    """
     found = []
     for half, side, seen in (
         (patients, terms.patients, np.diff(terms.cells.start) > 0),
         (treatments, terms.treatments, np.bincount(terms.cells.treatment, minlength=terms.cells.n_treatments) > 0),
     ):
-        away = half.value - side.columns @ half.slope
-        own = noise * half.inverse[:, range(away.shape[1]), range(away.shape[1])]
-        spread = (away.astype(np.float64) ** 2 + own)[seen].mean(axis=0)
-        spread[:-1] = spread[:-1].mean()
-        found.append(np.minimum(noise / np.maximum(spread, 1e-300), _MOST_LAMBDA))
+        away = (half.value - side.columns @ half.slope)[seen].astype(np.float64)
+        total = away.T @ away + noise * half.inverse[seen].sum(axis=0, dtype=np.float64)
+        size, n = len(total), len(away)
+        alike = np.diag(np.append(np.full(size - 1, np.diag(total)[:-1].mean()), total[-1, -1])) / n
+        spread = (total + size * alike) / (n + size) + noise / _MOST_LAMBDA * np.eye(size)
+        found.append(noise * np.linalg.inv(spread))
     return replace(terms, of_patients=found[0], of_treatments=found[1])

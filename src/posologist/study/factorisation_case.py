@@ -158,7 +158,7 @@ def _parameters(patients: Patients, curve: Sigmoid) -> ControlTable:
     rows += [_row(f"x0 = {v:g}", patients, fitted(patients, replace(curve, middle=v))) for v in (0.3, 0.7)]
     rows += [_row(f"rate = {v:g}", patients, fitted(patients, curve, rate=v)) for v in (0.002, 0.04)]
     rows += [_row(f"start = {v:g}", patients, fitted(patients, curve, start=v)) for v in (-1.0, 1.0)]
-    best = np.linalg.lstsq(patients.columns, curve(patients.dose), rcond=None)[0]
+    best = np.asarray(np.linalg.lstsq(patients.columns, curve(patients.dose), rcond=None)[0], dtype=np.float64)
     closed = Fit(best, curve, np.array([loss(patients, best, curve)]))
     rows.append(_row("closed form (least squares)", patients, closed))
     return ControlTable(
@@ -180,8 +180,8 @@ def _free(patients: Patients, curve: Sigmoid) -> ControlTable:
     return ControlTable(
         name="fitting the response as well", rows=tuple(rows),
         note="When L, k and x0 follow their gradients too, the loss falls further because utility and response meet "
-        "each other halfway. Nothing keeps them apart from the last row, a loss of 0 that says nothing: a small loss is "
-        "no evidence unless the response was measured.",
+        "each other halfway. Nothing keeps them from the last row, a loss of 0 that says nothing: a small loss is no "
+        "evidence unless the response was measured.",
     )  # fmt: skip
 
 
@@ -211,8 +211,8 @@ def _noise(patients: Patients, curve: Sigmoid, seed: int) -> ControlTable:
     rows = tuple(MethodRow(method=name, n=len(response), metrics={"r2": plain(value)}) for name, value in found.items())
     return ControlTable(
         name="in the fit, left out, and by chance", rows=rows,
-        note="r2 may be below 0, since U has no constant term. Here S holds no noise and D is its own x, so that a high "
-        "r2 shows that a line is near a sigmoid, not that a response was foreseen.",
+        note="r2 may be below 0, since U has no constant term. Here S holds no noise and D is its own x, so that a "
+        "high r2 shows that a line is near a sigmoid, not that a response was foreseen.",
     )  # fmt: skip
 
 
@@ -231,13 +231,14 @@ def _convergence(patients: Patients, curve: Sigmoid) -> tuple[Curve, ...]:
 def _utility(patients: Patients, curve: Sigmoid) -> tuple[Curve, ...]:
     fine = np.linspace(0.2, 1.0, 33)
     said = patients.columns @ fitted(patients, curve).weights
-    text = {"x_text": "dose x", "y_text": "response S(x), utility U"}
-    return (
-        Curve(kind="utility", method="S(x)", x=tuple(fine.tolist()), y=tuple(curve(fine).tolist()), **text),
+    lines = (("S(x)", fine, curve(fine)), ("U, each patient", patients.dose, said))
+    return tuple(
         Curve(
-            kind="utility", method="U, each patient", x=tuple(patients.dose.tolist()), y=tuple(said.tolist()), **text
-        ),
-    )
+            kind="utility", method=name, x_text="dose x", y_text="response S(x), utility U", x=tuple(x.tolist()),
+            y=tuple(y.tolist()),
+        )
+        for name, x, y in lines
+    )  # fmt: skip
 
 
 def _risk(patients: Patients, curve: Sigmoid) -> tuple[Curve, ...]:
@@ -258,11 +259,11 @@ def _findings() -> tuple[str, ...]:
         "the mean patient's U and U - R",
         "U is fitted to S on the same twenty patients: without hidden outcomes a loss cannot show that anything new is "
         "foreseen",
-        "S is a formula, not a measurement: no patient of the case has an outcome, so that no table of it can show that "
-        "a patient was better off",
+        "S is a formula, not a measurement: no patient of the case has an outcome, so that no table of it can show "
+        "that a patient was better off",
         "U rises with dose at the same rate for everybody (alpha1): without R it always asks for the highest dose, and "
         "it cannot say that two patients need different doses",
-        "which method is best changes from world to world: best_percent is how often each one is, of worlds drawn alike",
+        "which method is best changes from world to world: best_percent is how often each is, of worlds drawn alike",
         "in our worlds the outcome is a sigmoid shifted by G and T, which favours methods that are given G and T",
     )
 

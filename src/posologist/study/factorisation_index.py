@@ -18,9 +18,9 @@ _PENALTIES = (0.0, 0.1, 1.0, 10.0)
 _RESAMPLES = 400
 RULE_NOTE = (
     f"Worlds of 300 patients x 20 treatments; a cell is unsafe where its index is {LEAST_INDEX:g} or less, more often "
-    "where the benefit is large; one cell in twenty has no known index. The penalty acts inside the fit, on cells whose "
-    "index is known to be too low; the gate passes only what has a known index above k. Gain: true utility of the picks, "
-    "mean over all patients; an unsafe pick, or none, counts 0; intervals over worlds."
+    "where the benefit is large; one cell in twenty has no known index. The penalty acts inside the fit, on cells "
+    "whose index is known to be too low; the gate passes only what has a known index above k. Gain: true utility of "
+    "the picks, mean over all patients; an unsafe pick, or none, counts 0; intervals over worlds."
 )
 
 

@@ -53,7 +53,7 @@ def item_neighbourhood(seen: Array) -> Array:
     had = np.isfinite(away)
     weight = had.astype(np.float64) @ like
     total = np.where(had, away, 0.0) @ like
-    return means + np.divide(total, weight, out=np.zeros(seen.shape), where=weight > 0.0)
+    return np.asarray(means + np.divide(total, weight, out=np.zeros(seen.shape), where=weight > 0.0))
 
 
 def plain_svd(seen: Array, rank: int = 2) -> Array:
@@ -61,7 +61,7 @@ def plain_svd(seen: Array, rank: int = 2) -> Array:
     means = column_means(seen)
     left, size, right = np.linalg.svd(np.where(np.isfinite(seen), seen - means, 0.0), full_matrices=False)
     kept = min(rank, len(size))
-    return means + (left[:, :kept] * size[:kept]) @ right[:kept]
+    return np.asarray(means + (left[:, :kept] * size[:kept]) @ right[:kept])
 
 
 def _above_own_level(seen: Array) -> tuple[Array, Array]:
@@ -79,4 +79,4 @@ def _similarity(rows: Array) -> Array:
     value = np.where(np.isfinite(rows), rows, 0.0)
     size = np.sqrt(np.maximum((value**2) @ had.T, 1e-12))
     common = had @ had.T
-    return (value @ value.T) / (size * size.T) * common / (common + _SHRINK)
+    return np.asarray((value @ value.T) / (size * size.T) * common / (common + _SHRINK))

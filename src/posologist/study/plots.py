@@ -55,7 +55,7 @@ def _panel(axes: Axes, lines: Sequence[Curve]) -> None:
     for line in lines:
         points = len(set(line.x)) < len(line.x)
         style = {"linestyle": "none", "marker": "o"} if points else {"linewidth": 1.3}
-        axes.plot(line.x, line.y, markersize=4, label=line.method, **style)  # type: ignore[arg-type]
+        axes.plot(line.x, line.y, markersize=4, label=line.method, **style)
     if lines[0].kind == "convergence":
         axes.set_xscale("log")
         axes.set_yscale("log")

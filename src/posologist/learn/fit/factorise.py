@@ -26,6 +26,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
 from posologist.core.errors import InputError, ModelError
 from posologist.learn.fit import factorise_solve as solve
@@ -185,8 +186,8 @@ class Factorisation(RegressorMixin, BaseEstimator):
         terms = self._terms(pairs, outcome, weight, sides, dtype)
         if unsafe is not None:
             terms = self._with_unsafe(terms, pairs_of(unsafe, name="unsafe"), dtype)
-        start = solve.started(terms, self.rank_, np.random.default_rng(self.random_state))
-        self._run(terms, start)
+        with threadpool_limits(1):  # many small products: a second thread costs more than it does
+            self._run(terms, solve.started(terms, self.rank_, np.random.default_rng(self.random_state)))
         return self
 
     def predict(self, X: Any) -> Array:

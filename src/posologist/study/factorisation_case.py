@@ -113,7 +113,7 @@ def risk(dose: Array) -> Array:
 def evaluate_case(run: Run) -> EvaluationDocument:
     """The case, its parameters, its rivals, and what twenty patients cannot show."""
     patients, curve = drawn(run.seed), Sigmoid()
-    n_worlds = 20 if run.quick else 200
+    n_worlds = 8 if run.quick else 200
     run.told("factorisation-case", 0, 2)
     tested = compared(run.seed, n_patients=len(patients.dose), n_worlds=n_worlds)
     run.told("factorisation-case", 1, 2)

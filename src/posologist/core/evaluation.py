@@ -79,9 +79,9 @@ class ControlTable(Value):
 
 
 class Curve(Value):
-    """A line of a plot: `kind` is calibration, decision or error; `y` is read over `x`."""
+    """A line of a plot: `y` is read over `x`; lines of one `kind` are drawn together."""
 
-    kind: Literal["calibration", "decision", "error"]
+    kind: Literal["calibration", "decision", "error", "convergence", "utility", "risk"]
     method: str
     x_text: str
     y_text: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from posologist.core.genotype import Versions
     from posologist.core.manifest import Manifest
     from posologist.study.blocks import Block
+    from posologist.study.experiment import Experiment, Used
     from posologist.study.nested import Settings, Told
 
 _NEEDED = ("sklearn", "lightgbm", "torch", "onnx", "threadpoolctl", "matplotlib")
@@ -55,6 +57,13 @@ def tasks() -> tuple[str, ...]:
     return tuple(dict.fromkeys(block.task for block in BLOCKS))
 
 
+def experiments() -> tuple[Experiment, ...]:
+    """The tasks that make their own patients and need no data."""
+    from posologist.study.tasks import EXPERIMENTS
+
+    return EXPERIMENTS
+
+
 def check_installed() -> None:
     """Refuses to begin where a library of the extra `train` is missing.
 
@@ -73,8 +82,11 @@ def check_installed() -> None:
 
 
 def evaluated(wanted: Wanted, versions: Versions) -> Done:
-    """The wanted blocks, measured: nested on one table, or trained on one and tested on another."""
+    """The wanted blocks, measured: nested on one table, or trained on one and tested on another; and experiments."""
     check_installed()
+    chosen = [each for each in experiments() if wanted.task in (each.task, ALL)]
+    if chosen and wanted.task != ALL:
+        return Done(tuple(_experimented(wanted, chosen, versions)))
     blocks = _blocks(wanted.task)
     if wanted.train is not None or wanted.test is not None:
         return Done((_split(wanted, blocks, versions),))
@@ -84,7 +96,31 @@ def evaluated(wanted: Wanted, versions: Versions) -> Done:
             where="--data",
             hint="give the folder of the data, or --train and --test with a table each",
         )
-    return _nested(wanted, blocks, versions)
+    done = _nested(wanted, blocks, versions)
+    return replace(done, documents=(*done.documents, *_experimented(wanted, chosen, versions)))
+
+
+def _experimented(wanted: Wanted, chosen: Sequence[Experiment], versions: Versions) -> list[EvaluationDocument]:
+    from posologist.study.experiment import Run
+
+    if wanted.task != ALL and (wanted.data, wanted.train, wanted.test) != (None, None, None):
+        raise InputError(
+            f"'{wanted.task}' makes its own patients", where="--data, --train, --test", hint="leave them out"
+        )
+    with _told() as told:
+        return [each.run(Run(wanted.seed, wanted.quick, versions, _used, told)) for each in chosen]
+
+
+def _used() -> Used:
+    """What this process has used so far."""
+    from posologist.study.experiment import Used
+
+    peak = None
+    if find_spec("resource") is not None:
+        from resource import RUSAGE_SELF, getrusage
+
+        peak = getrusage(RUSAGE_SELF).ru_maxrss / (1024.0**2 if sys.platform == "darwin" else 1024.0)
+    return Used(time.perf_counter(), time.process_time(), peak)
 
 
 def _blocks(task: str) -> tuple[Block, ...]:
@@ -92,7 +128,7 @@ def _blocks(task: str) -> tuple[Block, ...]:
 
     chosen = BLOCKS if task == ALL else tuple(block for block in BLOCKS if block.task == task)
     if not chosen:
-        known = ", ".join(("kinetics", *tasks(), ALL))
+        known = ", ".join(("kinetics", *tasks(), *(each.task for each in experiments()), ALL))
         raise InputError(f"the task '{task}' is not in this version", where="TASK", hint=f"use one of {known}")
     return chosen
 

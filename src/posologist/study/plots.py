@@ -6,23 +6,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from posologist.core.evaluation import Curve, EvaluationDocument
 from posologist.study.report import name_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_PANELS = ("convergence", "utility", "risk")
 _SETTINGS: dict[Any, Any] = {"svg.hashsalt": "posologist", "svg.fonttype": "none", "font.size": 9.0}
 
 
 def write_plots(document: EvaluationDocument, folder: Path) -> tuple[str, ...]:
-    """One SVG for each kind of curve that the document has; returns their names."""
+    """One SVG for each kind of curve that the document has (panels share one); returns their names."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     names = []
-    for kind in dict.fromkeys(curve.kind for curve in document.curves):
+    kinds = dict.fromkeys(curve.kind for curve in document.curves)
+    panels = [kind for kind in kinds if kind in _PANELS]
+    if panels:
+        name = f"{name_of(document)}-subplots.svg"
+        with matplotlib.rc_context(_SETTINGS):
+            figure = Figure(figsize=(4.2 * len(panels), 3.8), layout="constrained")
+            for axes, kind in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+                _panel(axes, [curve for curve in document.curves if curve.kind == kind])
+            figure.suptitle(f"{document.title} ({document.test.n} patients, {document.label})", fontsize=9)
+            FigureCanvasSVG(figure)
+            figure.savefig(folder / name, format="svg", metadata={"Date": None})
+        names.append(name)
+    for kind in (kind for kind in kinds if kind not in _PANELS):
         lines = [curve for curve in document.curves if curve.kind == kind]
         name = f"{name_of(document)}-{kind}.svg"
         with matplotlib.rc_context(_SETTINGS):
@@ -33,6 +48,20 @@ def write_plots(document: EvaluationDocument, folder: Path) -> tuple[str, ...]:
             figure.savefig(folder / name, format="svg", metadata={"Date": None})
         names.append(name)
     return tuple(names)
+
+
+def _panel(axes: Axes, lines: Sequence[Curve]) -> None:
+    """Lines of a panel; where one has several values at an x, its values are points."""
+    for line in lines:
+        points = len(set(line.x)) < len(line.x)
+        style = {"linestyle": "none", "marker": "o"} if points else {"linewidth": 1.3}
+        axes.plot(line.x, line.y, markersize=4, label=line.method, **style)
+    if lines[0].kind == "convergence":
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    axes.set_xlabel(lines[0].x_text)
+    axes.set_ylabel(lines[0].y_text)
+    axes.legend(fontsize=7)
 
 
 def _drawn(axes: Axes, lines: Sequence[Curve]) -> None:

@@ -1,9 +1,19 @@
-"""The blocks that `evaluate` and `train` know. A new block is one line here."""
+"""The blocks that `evaluate` and `train` know, and the experiments that `evaluate` does. A new one is one line here."""
 
 from __future__ import annotations
 
-from posologist.study import cardiovascular, heart_disease, imitation, immunotherapy, policy, warfarin
+from posologist.study import (
+    cardiovascular,
+    factorisation,
+    factorisation_case,
+    heart_disease,
+    imitation,
+    immunotherapy,
+    policy,
+    warfarin,
+)
 from posologist.study.blocks import Block
+from posologist.study.experiment import Experiment
 
 BLOCKS: tuple[Block, ...] = (
     warfarin.BLOCK,
@@ -13,3 +23,4 @@ BLOCKS: tuple[Block, ...] = (
     *policy.BLOCKS,
     *imitation.BLOCKS,
 )
+EXPERIMENTS: tuple[Experiment, ...] = (factorisation.EXPERIMENT, factorisation_case.EXPERIMENT)

@@ -107,7 +107,7 @@ def _experimented(wanted: Wanted, chosen: Sequence[Experiment], versions: Versio
         raise InputError(
             f"'{wanted.task}' makes its own patients", where="--data, --train, --test", hint="leave them out"
         )
-    with _told() as told:
+    with told_on_stderr() as told:
         return [each.run(Run(wanted.seed, wanted.quick, versions, _used, told)) for each in chosen]
 
 

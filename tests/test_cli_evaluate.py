@@ -15,6 +15,7 @@ from synthetic_block import BLOCK, rows, write_table
 def run(monkeypatch, capsys):
     """Runs a verb on the synthetic task; gives standard output, standard error and the exit code."""
     monkeypatch.setattr("posologist.study.tasks.BLOCKS", (BLOCK,))
+    monkeypatch.setattr("posologist.study.tasks.EXPERIMENTS", ())
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["posologist", *map(str, arguments)])

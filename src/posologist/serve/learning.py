@@ -97,6 +97,8 @@ def evaluated(wanted: Wanted, versions: Versions) -> Done:
             hint="give the folder of the data, or --train and --test with a table each",
         )
     done = _nested(wanted, blocks, versions)
+    if not chosen:
+        return done
     return replace(done, documents=(*done.documents, *_experimented(wanted, chosen, versions)))
 
 

@@ -13,6 +13,7 @@ Agarwal, Chen. Regression-based latent factor models. KDD 2009:19-28 (factors dr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,16 @@ class Side:
     def standardised(self, rows: Floats) -> Floats:
         """Further rows on the scale of `columns`."""
         return ((rows - self.centre) / self.scale).astype(self.columns.dtype)
+
+    def products(self, rows: slice) -> Floats:
+        """Products of every two columns of these rows, packed; kept where they are not many."""
+        if rows.start == 0 and rows.stop >= len(self.columns):
+            return self._products
+        return packed_outer(self.columns[rows])
+
+    @cached_property
+    def _products(self) -> Floats:
+        return packed_outer(self.columns)
 
 
 def side_of(rows: Floats | None, n_rows: int, dtype: npt.DTypeLike) -> Side:
@@ -154,12 +165,14 @@ def _slopes(inverse: Floats, right: Floats, side: Side, precision: Floats, ridge
     size, n_columns = right.shape[1], side.columns.shape[1]
     if n_columns == 0:
         return np.zeros((0, size), inverse.dtype), np.zeros((0, size, 0, size))
-    marginal = precision - precision @ inverse @ precision
     first, second = triangle(n_columns)
     sums = np.zeros((len(first), size * (size + 1) // 2))
+    alike = np.zeros(len(first))
     for rows in turns(len(inverse), len(first)):
-        sums += packed_outer(side.columns[rows]).T @ packed(marginal[rows])
-    blocks = unpacked(sums, size)
+        products = side.products(rows)
+        sums += products.T @ packed(inverse[rows])
+        alike += products.sum(axis=0, dtype=np.float64)
+    blocks = alike[:, None, None] * precision - precision @ unpacked(sums, size) @ precision
     whole = np.empty((n_columns, size, n_columns, size))
     whole[first, :, second, :] = blocks
     whole[second, :, first, :] = blocks

@@ -4,10 +4,10 @@
     RIVALS=/path/to/python python benchmarks/factorise.py
 
 Each row is a process of its own: our estimator with its default settings, and those libraries that the Python named
-by RIVALS has (`pip install cornac implicit scikit-surprise` in an environment of its own): cornac with the best of six
-pairs of learning rate and penalty, surprise with 16 factors and its defaults, implicit only for its time. Seconds on
-the clock depend on what else the machine does; processor seconds hardly do. `--quick` takes a tenth of the patients
-and cells: its times and errors are not those of the benchmark.
+by RIVALS has (`pip install cornac implicit scikit-surprise` in an environment of its own); cornac with the best of
+six pairs of learning rate and penalty, surprise with 16 factors and its defaults, implicit only for its time. Seconds
+on the clock depend on what else the machine does; processor seconds hardly do. `--quick` takes a tenth of the
+patients and cells: its times and errors are not those of the benchmark.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ one whose intervals are calibrated.
 
 References
 ----------
-Koren, Bell, Volinsky. Matrix factorization techniques for recommender systems. Computer 2009;42(8):30-37.
-Agarwal, Chen. Regression-based latent factor models. KDD 2009:19-28.
-Lim, Teh. Variational Bayesian approach to movie rating prediction. KDD Cup and Workshop 2007.
-Hu, Koren, Volinsky. Collaborative filtering for implicit feedback datasets. ICDM 2008:263-272.
+koren-2009: Y. Koren et al., Matrix factorization techniques for recommender systems, Computer 42(8):30.
+agarwal-2009: D. Agarwal and B.-C. Chen, Regression-based latent factor models, KDD.
+lim-2007: Y. J. Lim and Y. W. Teh, Variational Bayesian approach to movie rating prediction, KDD Cup.
+hu-2008: Y. Hu et al., Collaborative filtering for implicit feedback datasets, ICDM:263.
 """
 
 from __future__ import annotations

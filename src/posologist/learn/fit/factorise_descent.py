@@ -15,7 +15,7 @@ read here) in the form that is usual in the field.
 
 References
 ----------
-Koren, Bell, Volinsky. Matrix factorization techniques for recommender systems. Computer 2009;42(8):30-37.
+koren-2009: Y. Koren et al., Matrix factorization techniques for recommender systems, Computer 42(8):30.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ and slopes are solved together: the rows are eliminated first, so that one sweep
 
 References
 ----------
-Koren, Bell, Volinsky. Matrix factorization techniques for recommender systems. Computer 2009;42(8):30-37.
-Agarwal, Chen. Regression-based latent factor models. KDD 2009:19-28 (factors drawn towards a regression).
+koren-2009: Y. Koren et al., Matrix factorization techniques for recommender systems, Computer 42(8):30.
+agarwal-2009: D. Agarwal and B.-C. Chen, Regression-based latent factor models (factors drawn towards a regression).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -273,6 +274,32 @@ def test_implicit_feedback_ranks_what_similar_patients_were_given():
         model.interval(asked)
 
 
+@pytest.mark.parametrize("feedback", ["explicit", "implicit"])
+def test_a_new_patient_with_a_known_patients_cells_is_where_the_known_one_is(feedback):
+    data = planted(seed=11, n=60, m=8)
+    outcome = np.maximum(np.round(data["outcome"] - 3.0), 0.0)
+    model = Factorisation(
+        rank=2, solver="alternating", feedback=feedback, confidence=3.0, sweeps=3000, tolerance=0.0
+    ).fit(data["pairs"], outcome, patient_side=data["side"])
+    own = data["pairs"][:, 0] == 5
+
+    again = model.predict_new_patients(data["side"][5:6], X=data["pairs"][own] - [5, 0], y=outcome[own])
+    column = data["pairs"][:, 1] == 2
+    under = model.predict_new_treatments(X=np.stack([np.zeros(column.sum(), int), data["pairs"][column, 0]], 1),
+                                         y=outcome[column])  # fmt: skip
+
+    np.testing.assert_allclose(again[0], model.predict([[5, i] for i in range(8)]), atol=1e-4)
+    np.testing.assert_allclose(under[0], model.predict([[p, 2] for p in range(60)]), atol=1e-4)
+
+
+def test_a_fitted_model_does_not_hold_the_outcomes_it_learned_from():
+    data = planted(n=40, m=6)
+    model = Factorisation(rank=2).fit(data["pairs"], data["outcome"])
+
+    held = pickle.dumps(model)
+    assert not any(value.tobytes() in held for value in (data["outcome"] - model.mean_, data["outcome"]))
+
+
 # Intervals
 
 
@@ -357,6 +384,7 @@ def test_too_little_to_tell_noise_from_effects_is_refused_with_what_to_do(pairs,
     "call, says",
     [
         (lambda m: m.fit([[0, 0.5]], [1.0]), "X: a number of a patient or treatment is not whole"),
+        (lambda m: m.fit([[0, np.nan]], [1.0]), "X: a number of a patient or treatment is not whole"),
         (lambda m: m.fit([[0, -1]], [1.0]), "below 0"),
         (lambda m: m.fit([0, 1], [1.0]), "is no list of cells"),
         (lambda m: m.fit(np.zeros((0, 2), int), []), "no observed cell"),

@@ -51,7 +51,7 @@ def random_terms(seed=1, *, background=0.0, unsafe=False, n=7, m=5, rank=2):
     bad = np.argwhere(rng.random((n, m)) < 0.4)
     return Terms(
         cells, side_of(rng.normal(size=(n, 2)), n, float), side_of(rng.normal(size=(m, 3)), m, float),
-        np.diag([0.7, 0.7, 0.4]), np.diag([0.9, 0.9, 0.3]), 0.5,
+        np.diag([0.7, 0.7, 0.4]), np.diag([0.9, 0.9, 0.3]), np.array([0.5, 0.5, 0.2]), np.array([0.3, 0.3, 0.6]),
         unsafe=cells_of(bad, np.zeros(len(bad)), (n, m), weight=np.full(len(bad), 1.7)) if unsafe else None,
         floor=-0.1,
     )  # fmt: skip
@@ -320,6 +320,37 @@ def test_intervals_hold_nine_outcomes_in_ten(n, share):
 
     assert np.mean(found["known"]) == pytest.approx(0.9, abs=0.03)
     assert np.mean(found["new"]) == pytest.approx(0.9, abs=0.04)
+
+
+@pytest.mark.parametrize("scale, shift", [(0.01, 0.0), (30.0, 120.0)])
+def test_the_unit_of_the_outcomes_does_not_matter(scale, shift):
+    data = planted(seed=12, n=80, m=10)
+    sides = {"patient_side": data["side"], "treatment_side": data["about"]}
+    one, other = (
+        Factorisation(rank=2).fit(data["pairs"], outcome, **sides)
+        for outcome in (data["outcome"], scale * data["outcome"] + shift)
+    )
+
+    new = np.array([[0.5, -1.0, 2.0]])
+    before, after = one.new_patients(new), other.new_patients(new)
+    np.testing.assert_allclose(after.value, scale * before.value + shift, rtol=1e-6)
+    np.testing.assert_allclose(after.high, scale * before.high + shift, rtol=1e-6)
+
+
+def test_intervals_of_new_treatments_hold_nine_outcomes_in_ten():
+    inside = []
+    for seed in range(12):
+        data = planted(seed=40 + seed, n=200, m=70, noise=0.3)
+        known = data["pairs"][:, 1] < 50
+        model = Factorisation(rank=2).fit(
+            data["pairs"][known], data["outcome"][known], patient_side=data["side"], treatment_side=data["about"][:50]
+        )
+        asked = model.new_treatments(data["about"][50:])
+        treatment, patient = data["pairs"][~known, 1] - 50, data["pairs"][~known, 0]
+        low, high = asked.low[treatment, patient], asked.high[treatment, patient]
+        inside += ((low <= data["outcome"][~known]) & (data["outcome"][~known] <= high)).tolist()
+
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.04)
 
 
 def test_an_interval_is_wider_where_less_is_known():

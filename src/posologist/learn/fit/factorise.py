@@ -324,7 +324,8 @@ class Factorisation(RegressorMixin, BaseEstimator):
             np.diag([own] * self.rank_ + [self.lambda_bias]) for own in (self.lambda1, self.lambda2)
         )
         patients, treatments = (side_of(rows, n, dtype) for rows, n in zip(sides, self.shape_, strict=True))
-        return Terms(cells, patients, treatments, of_patients, of_treatments, self.ridge, self.biases)
+        ridge = np.full(self.rank_ + 1, self.ridge)
+        return Terms(cells, patients, treatments, of_patients, of_treatments, ridge, ridge, self.biases)
 
     def _cells(
         self, pairs: IntArray, outcome: Array, weight: Array, shape: tuple[int, int], dtype: npt.DTypeLike

@@ -141,7 +141,7 @@ def inverted(gram: Floats, added: Floats) -> Floats:
     return found
 
 
-def solved(gram: Floats, right: Floats, side: Side, *, precision: Floats, ridge: float) -> Half:
+def solved(gram: Floats, right: Floats, side: Side, *, precision: Floats, ridge: Floats) -> Half:
     """The factors and slopes of least penalised squares, given the other side.
 
     Parameters
@@ -151,7 +151,7 @@ def solved(gram: Floats, right: Floats, side: Side, *, precision: Floats, ridge:
     precision
         Penalty of a row's distance from its side information, a positive definite matrix.
     ridge
-        Penalty of the slopes.
+        Penalties of the slopes, shape (rank + 1,).
     """
     own = precision.astype(gram.dtype)
     inverse = inverted(gram, own)
@@ -160,7 +160,7 @@ def solved(gram: Floats, right: Floats, side: Side, *, precision: Floats, ridge:
     return Half(np.einsum("nij,nj->ni", inverse, drawn), slope, inverse, slope_inverse)
 
 
-def _slopes(inverse: Floats, right: Floats, side: Side, precision: Floats, ridge: float) -> tuple[Floats, Floats]:
+def _slopes(inverse: Floats, right: Floats, side: Side, precision: Floats, ridge: Floats) -> tuple[Floats, Floats]:
     """Slopes with the rows eliminated: each row counts with its precision less what its own freedom takes up."""
     size, n_columns = right.shape[1], side.columns.shape[1]
     if n_columns == 0:
@@ -176,7 +176,7 @@ def _slopes(inverse: Floats, right: Floats, side: Side, precision: Floats, ridge
     whole = np.empty((n_columns, size, n_columns, size))
     whole[first, :, second, :] = blocks
     whole[second, :, first, :] = blocks
-    whole = whole.reshape(n_columns * size, -1) + ridge * np.eye(n_columns * size)
+    whole = whole.reshape(n_columns * size, -1) + np.diag(np.tile(ridge, n_columns))
     pull = np.einsum("nij,nj->ni", inverse, right) @ precision
     slope_inverse = np.linalg.inv(whole)
     slope = slope_inverse @ (side.columns.T @ pull).astype(np.float64).reshape(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -50,7 +51,7 @@ def random_terms(seed=1, *, background=0.0, unsafe=False, n=7, m=5, rank=2):
     bad = np.argwhere(rng.random((n, m)) < 0.4)
     return Terms(
         cells, side_of(rng.normal(size=(n, 2)), n, float), side_of(rng.normal(size=(m, 3)), m, float),
-        np.diag([0.7, 0.7, 0.4]), np.diag([0.9, 0.9, 0.3]), 0.5,
+        np.diag([0.7, 0.7, 0.4]), np.diag([0.9, 0.9, 0.3]), np.array([0.5, 0.5, 0.2]), np.array([0.3, 0.3, 0.6]),
         unsafe=cells_of(bad, np.zeros(len(bad)), (n, m), weight=np.full(len(bad), 1.7)) if unsafe else None,
         floor=-0.1,
     )  # fmt: skip
@@ -273,6 +274,32 @@ def test_implicit_feedback_ranks_what_similar_patients_were_given():
         model.interval(asked)
 
 
+@pytest.mark.parametrize("feedback", ["explicit", "implicit"])
+def test_a_new_patient_with_a_known_patients_cells_is_where_the_known_one_is(feedback):
+    data = planted(seed=11, n=60, m=8)
+    outcome = np.maximum(np.round(data["outcome"] - 3.0), 0.0)
+    model = Factorisation(
+        rank=2, solver="alternating", feedback=feedback, confidence=3.0, sweeps=3000, tolerance=0.0
+    ).fit(data["pairs"], outcome, patient_side=data["side"])
+    own = data["pairs"][:, 0] == 5
+
+    again = model.predict_new_patients(data["side"][5:6], X=data["pairs"][own] - [5, 0], y=outcome[own])
+    column = data["pairs"][:, 1] == 2
+    under = model.predict_new_treatments(X=np.stack([np.zeros(column.sum(), int), data["pairs"][column, 0]], 1),
+                                         y=outcome[column])  # fmt: skip
+
+    np.testing.assert_allclose(again[0], model.predict([[5, i] for i in range(8)]), atol=1e-4)
+    np.testing.assert_allclose(under[0], model.predict([[p, 2] for p in range(60)]), atol=1e-4)
+
+
+def test_a_fitted_model_does_not_hold_the_outcomes_it_learned_from():
+    data = planted(n=40, m=6)
+    model = Factorisation(rank=2).fit(data["pairs"], data["outcome"])
+
+    held = pickle.dumps(model)
+    assert not any(value.tobytes() in held for value in (data["outcome"] - model.mean_, data["outcome"]))
+
+
 # Intervals
 
 
@@ -293,6 +320,37 @@ def test_intervals_hold_nine_outcomes_in_ten(n, share):
 
     assert np.mean(found["known"]) == pytest.approx(0.9, abs=0.03)
     assert np.mean(found["new"]) == pytest.approx(0.9, abs=0.04)
+
+
+@pytest.mark.parametrize("scale, shift", [(0.01, 0.0), (30.0, 120.0)])
+def test_the_unit_of_the_outcomes_does_not_matter(scale, shift):
+    data = planted(seed=12, n=80, m=10)
+    sides = {"patient_side": data["side"], "treatment_side": data["about"]}
+    one, other = (
+        Factorisation(rank=2).fit(data["pairs"], outcome, **sides)
+        for outcome in (data["outcome"], scale * data["outcome"] + shift)
+    )
+
+    new = np.array([[0.5, -1.0, 2.0]])
+    before, after = one.new_patients(new), other.new_patients(new)
+    np.testing.assert_allclose(after.value, scale * before.value + shift, rtol=1e-6)
+    np.testing.assert_allclose(after.high, scale * before.high + shift, rtol=1e-6)
+
+
+def test_intervals_of_new_treatments_hold_nine_outcomes_in_ten():
+    inside = []
+    for seed in range(12):
+        data = planted(seed=40 + seed, n=200, m=70, noise=0.3)
+        known = data["pairs"][:, 1] < 50
+        model = Factorisation(rank=2).fit(
+            data["pairs"][known], data["outcome"][known], patient_side=data["side"], treatment_side=data["about"][:50]
+        )
+        asked = model.new_treatments(data["about"][50:])
+        treatment, patient = data["pairs"][~known, 1] - 50, data["pairs"][~known, 0]
+        low, high = asked.low[treatment, patient], asked.high[treatment, patient]
+        inside += ((low <= data["outcome"][~known]) & (data["outcome"][~known] <= high)).tolist()
+
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.04)
 
 
 def test_an_interval_is_wider_where_less_is_known():
@@ -357,6 +415,7 @@ def test_too_little_to_tell_noise_from_effects_is_refused_with_what_to_do(pairs,
     "call, says",
     [
         (lambda m: m.fit([[0, 0.5]], [1.0]), "X: a number of a patient or treatment is not whole"),
+        (lambda m: m.fit([[0, np.nan]], [1.0]), "X: a number of a patient or treatment is not whole"),
         (lambda m: m.fit([[0, -1]], [1.0]), "below 0"),
         (lambda m: m.fit([0, 1], [1.0]), "is no list of cells"),
         (lambda m: m.fit(np.zeros((0, 2), int), []), "no observed cell"),

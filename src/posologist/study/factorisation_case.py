@@ -206,7 +206,7 @@ def _noise(patients: Patients, curve: Sigmoid, seed: int) -> ControlTable:
     found = {
         "weights fitted to all twenty": explained(response, inside),
         "each patient left out": explained(response, left_out),
-        "responses shuffled, 95th of 100 values": float(np.quantile(shuffled, 0.95)),
+        "responses shuffled, 95th percentile of 1,000 draws": float(np.quantile(shuffled, 0.95)),
     }
     rows = tuple(MethodRow(method=name, n=len(response), metrics={"r2": plain(value)}) for name, value in found.items())
     return ControlTable(

@@ -4,8 +4,8 @@ All of them see the observed cells of a patients x treatments matrix (nan: not o
 
 References
 ----------
-Sarwar, Karypis, Konstan, Riedl. Item-based collaborative filtering recommendation algorithms. WWW 2001:285-295.
-Koren, Bell, Volinsky. Matrix factorization techniques for recommender systems. Computer 2009;42(8):30-37.
+sarwar-2001: B. Sarwar et al., Item-based collaborative filtering recommendation algorithms, WWW:285.
+koren-2009: Y. Koren et al., Matrix factorization techniques for recommender systems, Computer 42(8):30.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ one whose intervals are calibrated.
 
 References
 ----------
-Koren, Bell, Volinsky. Matrix factorization techniques for recommender systems. Computer 2009;42(8):30-37.
-Agarwal, Chen. Regression-based latent factor models. KDD 2009:19-28.
-Lim, Teh. Variational Bayesian approach to movie rating prediction. KDD Cup and Workshop 2007.
-Hu, Koren, Volinsky. Collaborative filtering for implicit feedback datasets. ICDM 2008:263-272.
+koren-2009: Y. Koren et al., Matrix factorization techniques for recommender systems, Computer 42(8):30.
+agarwal-2009: D. Agarwal and B.-C. Chen, Regression-based latent factor models, KDD.
+lim-2007: Y. J. Lim and Y. W. Teh, Variational Bayesian approach to movie rating prediction, KDD Cup.
+hu-2008: Y. Hu et al., Collaborative filtering for implicit feedback datasets, ICDM:263.
 """
 
 from __future__ import annotations
@@ -59,6 +59,18 @@ class Answer:
     low: Array
     high: Array
     level: float
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A fitted side: its factors, the scale of its side information, and its penalty."""
+
+    half: Half
+    side: Side
+    precision: Floats
+
+    def covariance(self, rows: IntArray, noise: float) -> Floats:
+        return covariance(self.half, rows, self.side.columns, self.precision, noise)
 
 
 class Factorisation(RegressorMixin, BaseEstimator):
@@ -200,16 +212,14 @@ class Factorisation(RegressorMixin, BaseEstimator):
     def interval(self, X: Any, *, level: float = 0.9) -> Answer:
         """Expected outcome of each (patient, treatment), with the interval of a new outcome."""
         value = self.predict(X)
-        pairs, noise, terms = pairs_of(X, self.shape_), self._noise(), self._terms_
+        pairs, noise = pairs_of(X, self.shape_), self._noise()
         spread = np.empty(len(value))
         for first in range(0, len(value), _AT_ONCE):
             patient, treatment = pairs[first : first + _AT_ONCE].T
             spread[first : first + _AT_ONCE] = variance(
-                self.patients_.value[patient],
-                covariance(self.patients_, patient, terms.patients.columns, terms.of_patients, noise),
-                self.treatments_.value[treatment],
-                covariance(self.treatments_, treatment, terms.treatments.columns, terms.of_treatments, noise),
-            )
+                self.patients_.value[patient], self._of_patients_.covariance(patient, noise),
+                self.treatments_.value[treatment], self._of_treatments_.covariance(treatment, noise),
+            )  # fmt: skip
         return _answer(value, spread + noise, level)
 
     def new_patients(self, side: Any = None, *, X: Any = None, y: Any = None, level: float = 0.9) -> Answer:
@@ -221,46 +231,62 @@ class Factorisation(RegressorMixin, BaseEstimator):
             Their side information; needed where the fit had any.
         X, y
             Their own cells so far (number among the new patients, treatment) and outcomes.
+
+        Raises
+        ------
+        ModelError
+            If the noise is not known (implicit feedback): `predict_new_patients` answers without interval.
         """
-        check_is_fitted(self, "patients_")
-        terms = self._terms_
-        return self._new(side, X, y, level, self.patients_, self.treatments_, terms.patients, terms.of_patients)
+        noise = self._noise()
+        return self._new_interval(side, X, y, level, self._of_patients_, self._of_treatments_, noise)
 
     def new_treatments(self, side: Any = None, *, X: Any = None, y: Any = None, level: float = 0.9) -> Answer:
         """All patients under treatments that were not among those fitted, shape (n_new, n_patients).
 
         `X` holds the number among the new treatments and the patient; otherwise as `new_patients`.
         """
-        check_is_fitted(self, "patients_")
-        terms = self._terms_
-        return self._new(side, X, y, level, self.treatments_, self.patients_, terms.treatments, terms.of_treatments)
-
-    def _new(
-        self, side: Any, X: Any, y: Any, level: float, own: Half, other: Half, known: Side, precision: Floats
-    ) -> Answer:
         noise = self._noise()
+        return self._new_interval(side, X, y, level, self._of_treatments_, self._of_patients_, noise)
+
+    def predict_new_patients(self, side: Any = None, *, X: Any = None, y: Any = None) -> Array:
+        """As `new_patients`, expected outcomes alone."""
+        check_is_fitted(self, "patients_")
+        return self._new(side, X, y, self._of_patients_, self._of_treatments_)[0]
+
+    def predict_new_treatments(self, side: Any = None, *, X: Any = None, y: Any = None) -> Array:
+        """As `new_treatments`, expected outcomes alone."""
+        check_is_fitted(self, "patients_")
+        return self._new(side, X, y, self._of_treatments_, self._of_patients_)[0]
+
+    def _new_interval(
+        self, side: Any, X: Any, y: Any, level: float, own: _Known, other: _Known, noise: float
+    ) -> Answer:
+        said, value, inverse, columns = self._new(side, X, y, own, other)
+        cov = combined_covariance(inverse, own.half.slope_inverse, columns, own.precision, noise)
+        n = len(other.half.value)
+        other_cov = other.covariance(np.arange(n), noise)
+        spread = np.array([
+            variance(np.repeat(value[new : new + 1], n, axis=0), np.repeat(cov[new : new + 1], n, axis=0),
+                     other.half.value, other_cov)
+            for new in range(len(value))
+        ])  # fmt: skip
+        return _answer(said, spread.reshape(said.shape) + noise, level)
+
+    def _new(self, side: Any, X: Any, y: Any, own: _Known, other: _Known) -> tuple[Array, Floats, Floats, Floats]:
+        """Expected outcomes of new rows, their factors, the inverses of their normal matrices, and their columns."""
         pairs = np.zeros((0, 2), dtype=np.int64) if X is None else pairs_of(X)
-        columns = _new_columns(side, known, pairs)
-        shape = (len(columns), len(other.value))
-        cells = cells_of(_within(pairs, shape), _outcomes([] if y is None else y, len(pairs), "y") - self.mean_, shape,
-                         weight=np.ones(len(pairs)))  # fmt: skip
-        spread = noise if self.solver == "variational" else 0.0
-        equations = normal_equations(cells, other, of_patients=True, biases=self.biases, noise=spread)
-        inverse = inverted(equations.gram.astype(np.float64), precision)
-        value = np.einsum("nij,nj->ni", inverse, equations.right + columns @ own.slope @ precision)
-        cov = combined_covariance(inverse, own.slope_inverse, columns, precision, noise)
-        of_other = self._terms_.treatments if other is self.treatments_ else self._terms_.patients
-        other_precision = self._terms_.of_treatments if other is self.treatments_ else self._terms_.of_patients
-        others = np.arange(shape[1])
-        other_cov = covariance(other, others, of_other.columns, other_precision, noise)
-        rows = [
-            (expected(value, other.value, np.full(shape[1], n), others),
-             variance(np.repeat(value[n : n + 1], shape[1], axis=0), np.repeat(cov[n : n + 1], shape[1], axis=0),
-                      other.value, other_cov))
-            for n in range(shape[0])
-        ]  # fmt: skip
-        said, spreads = (np.array([row[place] for row in rows]).reshape(shape) for place in (0, 1))
-        return _answer(said + self.mean_, spreads + noise, level)
+        columns = _new_columns(side, own.side, pairs)
+        shape = (len(columns), len(other.half.value))
+        cells = self._cells(_within(pairs, shape), _outcomes([] if y is None else y, len(pairs), "y"),
+                            np.ones(len(pairs)), shape, np.float64)  # fmt: skip
+        noise = self.noise_ if self.solver == "variational" else None
+        equations = normal_equations(cells, other.half, of_patients=True, biases=self.biases, noise=noise or 0.0)
+        gram = np.broadcast_to(equations.gram, (shape[0], equations.gram.shape[1])).astype(np.float64)
+        inverse = inverted(gram, own.precision)
+        value = np.einsum("nij,nj->ni", inverse, equations.right + columns @ own.half.slope @ own.precision)
+        every = np.indices(shape).reshape(2, -1)
+        said = expected(value, other.half.value.astype(np.float64), *every).reshape(shape)
+        return np.asarray(said + self.mean_, dtype=np.float64), value, inverse, columns
 
     def _run(self, terms: Terms, start: tuple[Half, Half]) -> None:
         self.n_halved_ = 0
@@ -279,25 +305,18 @@ class Factorisation(RegressorMixin, BaseEstimator):
             self.noise_: float | None = history[-1]
         if self.solver != "variational":
             self.noise_ = None if self.feedback == "implicit" else solve.noise_of(terms, patients, treatments)
-        self.patients_, self.treatments_, self.history_, self._terms_ = patients, treatments, history, terms
+        self.patients_, self.treatments_, self.history_ = patients, treatments, history
+        self._of_patients_ = _Known(patients, terms.patients, terms.of_patients)
+        self._of_treatments_ = _Known(treatments, terms.treatments, terms.of_treatments)
         self.n_sweeps_ = len(history)
         self.precision_patients_, self.precision_treatments_ = terms.of_patients, terms.of_treatments
 
     def _terms(
         self, pairs: IntArray, outcome: Array, weight: Array, sides: tuple[Array | None, ...], dtype: npt.DTypeLike
     ) -> Terms:
-        implicit = self.feedback == "implicit"
-        if implicit and outcome.min() < 0:
-            raise InputError(
-                "a treatment cannot be given less than never", where="y", hint="implicit feedback counts from 0"
-            )
-        self.mean_ = float(np.average(outcome, weights=weight)) if self.biases and not implicit else 0.0
-        if implicit:
-            weight, outcome = weight * (1.0 + self.confidence * outcome), (outcome > 0).astype(np.float64)
-        cells = cells_of(
-            pairs, (outcome - self.mean_).astype(dtype), self.shape_, weight=weight.astype(dtype),
-            background=float(implicit),
-        )  # fmt: skip
+        centred = self.biases and self.feedback == "explicit"
+        self.mean_ = float(np.average(outcome, weights=weight)) if centred else 0.0
+        cells = self._cells(pairs, outcome, weight, self.shape_, dtype)
         if self.solver == "variational":
             _check_learnable(cells, outcome)
         self.rank_ = min(self.rank, *self.shape_)
@@ -305,7 +324,23 @@ class Factorisation(RegressorMixin, BaseEstimator):
             np.diag([own] * self.rank_ + [self.lambda_bias]) for own in (self.lambda1, self.lambda2)
         )
         patients, treatments = (side_of(rows, n, dtype) for rows, n in zip(sides, self.shape_, strict=True))
-        return Terms(cells, patients, treatments, of_patients, of_treatments, self.ridge, self.biases)
+        ridge = np.full(self.rank_ + 1, self.ridge)
+        return Terms(cells, patients, treatments, of_patients, of_treatments, ridge, ridge, self.biases)
+
+    def _cells(
+        self, pairs: IntArray, outcome: Array, weight: Array, shape: tuple[int, int], dtype: npt.DTypeLike
+    ) -> Cells:
+        """Cells as they are learned from: outcomes above the mean, or confidences in a wish."""
+        if self.feedback == "explicit":
+            return cells_of(pairs, (outcome - self.mean_).astype(dtype), shape, weight=weight.astype(dtype))
+        if (outcome < 0.0).any():
+            raise InputError(
+                "a treatment cannot be given less than never", where="y", hint="implicit feedback counts from 0"
+            )
+        confidence = weight * (1.0 + self.confidence * outcome)
+        return cells_of(
+            pairs, (outcome > 0.0).astype(dtype), shape, weight=confidence.astype(dtype), background=1.0
+        )  # fmt: skip
 
     def _with_unsafe(self, terms: Terms, pairs: IntArray, dtype: npt.DTypeLike) -> Terms:
         if self.solver == "variational":
@@ -354,9 +389,9 @@ def pairs_of(X: Any, shape: tuple[int, int] | None = None, *, name: str = "X") -
         raise InputError(
             f"an array of shape {given.shape} is no list of cells", where=name, hint="give (patient, treatment) numbers"
         )
-    pairs = given.astype(np.int64)
-    if given.dtype.kind == "f" and not np.array_equal(pairs, given):
+    if given.dtype.kind == "f" and not (np.isfinite(given).all() and np.array_equal(np.round(given), given)):
         raise InputError("a number of a patient or treatment is not whole", where=name, hint="count them from 0")
+    pairs = given.astype(np.int64)
     if len(pairs) and pairs.min() < 0:
         raise InputError("a number of a patient or treatment is below 0", where=name, hint="count them from 0")
     return pairs if shape is None else _within(pairs, shape, name)

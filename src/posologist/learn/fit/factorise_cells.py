@@ -6,7 +6,7 @@ same way; what counts for them is how far their expected outcome lies above a fl
 
 References
 ----------
-Hu, Koren, Volinsky. Collaborative filtering for implicit feedback datasets. ICDM 2008:263-272 (confidence; all cells).
+hu-2008: Y. Hu et al., Collaborative filtering for implicit feedback datasets, ICDM:263 (confidence, all cells).
 """
 
 from __future__ import annotations

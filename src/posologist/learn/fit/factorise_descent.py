@@ -15,7 +15,7 @@ read here) in the form that is usual in the field.
 
 References
 ----------
-Koren, Bell, Volinsky. Matrix factorization techniques for recommender systems. Computer 2009;42(8):30-37.
+koren-2009: Y. Koren et al., Matrix factorization techniques for recommender systems, Computer 42(8):30.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Terms:
     of_patients, of_treatments
         Penalty of a row's distance from its side information, a matrix; as published it is diagonal: lambda1 or
         lambda2 and, last, that of the bias.
-    ridge
-        Penalty of the slopes.
+    ridge_of_patients, ridge_of_treatments
+        Penalties of the slopes, (rank + 1,); as published all are equal.
     biases
         False holds all biases at 0.
     unsafe
@@ -53,7 +53,8 @@ class Terms:
     treatments: Side
     of_patients: Floats
     of_treatments: Floats
-    ridge: float
+    ridge_of_patients: Floats
+    ridge_of_treatments: Floats
     biases: bool = True
     unsafe: Cells | None = None
     floor: float = 0.0
@@ -87,11 +88,9 @@ def objective(terms: Terms, patients: Half, treatments: Half) -> float:
         total += cells.background * float(np.sum((left.T @ left) * (right.T @ right)))
     if terms.unsafe is not None:
         total += float(np.sum(terms.unsafe.weight * _above(terms, patients, treatments) ** 2))
-    for half, side, precision in _sides(terms, patients, treatments):
+    for half, side, precision, ridge in _sides(terms, patients, treatments):
         away = (half.value - side.columns @ half.slope).astype(np.float64)
-        total += float(np.sum((away @ precision) * away)) + terms.ridge * float(
-            np.sum(half.slope.astype(np.float64) ** 2)
-        )
+        total += float(np.sum((away @ precision) * away)) + float(np.sum(ridge * half.slope.astype(np.float64) ** 2))
     return 0.5 * total
 
 
@@ -121,8 +120,8 @@ def gradients(terms: Terms, patients: Half, treatments: Half) -> tuple[Floats, F
 def slope_gradients(terms: Terms, patients: Half, treatments: Half) -> tuple[Floats, Floats]:
     """Slope of J in the slopes of both sides' information."""
     found = [
-        terms.ridge * half.slope - side.columns.T @ (half.value - side.columns @ half.slope) @ precision
-        for half, side, precision in _sides(terms, patients, treatments)
+        ridge * half.slope - side.columns.T @ (half.value - side.columns @ half.slope) @ precision
+        for half, side, precision, ridge in _sides(terms, patients, treatments)
     ]
     return found[0], found[1]
 
@@ -155,11 +154,7 @@ def descend(
     for _ in range(most_steps):
         left, right = gradients(terms, patients, treatments)
         while True:
-            new = (
-                _with_slope(patients, patients.value - rate * left, terms.patients, terms.of_patients, terms.ridge),
-                _with_slope(treatments, treatments.value - rate * right, terms.treatments, terms.of_treatments,
-                            terms.ridge),
-            )  # fmt: skip
+            new = _moved(terms, patients, treatments, left, right, rate)
             total = objective(terms, *new)
             if total <= history[-1]:
                 break
@@ -175,7 +170,20 @@ def descend(
     return Descended(patients, treatments, tuple(history), n_halved)
 
 
-def _with_slope(half: Half, value: Floats, side: Side, precision: Floats, ridge: float) -> Half:
+def _moved(
+    terms: Terms, patients: Half, treatments: Half, left: Floats, right: Floats, rate: float
+) -> tuple[Half, Half]:
+    """Both sides a step down their gradients."""
+    found = [
+        _with_slope(half, half.value - rate * slope, side, precision, ridge)
+        for (half, side, precision, ridge), slope in zip(
+            _sides(terms, patients, treatments), (left, right), strict=True
+        )
+    ]
+    return found[0], found[1]
+
+
+def _with_slope(half: Half, value: Floats, side: Side, precision: Floats, ridge: Floats) -> Half:
     """These factors with the best slopes for them; the penalty is diagonal."""
     columns = side.columns
     if columns.shape[1] == 0:
@@ -183,7 +191,7 @@ def _with_slope(half: Half, value: Floats, side: Side, precision: Floats, ridge:
     cross, pull = columns.T @ columns, columns.T @ value
     eye = np.eye(columns.shape[1])
     slope = np.stack(
-        [np.linalg.solve(w * cross + ridge * eye, w * pull[:, j]) for j, w in enumerate(np.diag(precision))], axis=1
+        [np.linalg.solve(w * cross + ridge[j] * eye, w * pull[:, j]) for j, w in enumerate(np.diag(precision))], axis=1
     )
     return replace(half, value=value, slope=slope)
 
@@ -200,8 +208,8 @@ def _whole(half: Half, of_patients: bool) -> Floats:
     return np.concatenate([latent, bias, one] if of_patients else [latent, one, bias], axis=1)
 
 
-def _sides(terms: Terms, patients: Half, treatments: Half) -> tuple[tuple[Half, Side, Floats], ...]:
+def _sides(terms: Terms, patients: Half, treatments: Half) -> tuple[tuple[Half, Side, Floats, Floats], ...]:
     return (
-        (patients, terms.patients, terms.of_patients),
-        (treatments, terms.treatments, terms.of_treatments),
+        (patients, terms.patients, terms.of_patients, terms.ridge_of_patients),
+        (treatments, terms.treatments, terms.of_treatments, terms.ridge_of_treatments),
     )

@@ -6,13 +6,14 @@ and slopes are solved together: the rows are eliminated first, so that one sweep
 
 References
 ----------
-Koren, Bell, Volinsky. Matrix factorization techniques for recommender systems. Computer 2009;42(8):30-37.
-Agarwal, Chen. Regression-based latent factor models. KDD 2009:19-28 (factors drawn towards a regression).
+koren-2009: Y. Koren et al., Matrix factorization techniques for recommender systems, Computer 42(8):30.
+agarwal-2009: D. Agarwal and B.-C. Chen, Regression-based latent factor models (factors drawn towards a regression).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,16 @@ class Side:
     def standardised(self, rows: Floats) -> Floats:
         """Further rows on the scale of `columns`."""
         return ((rows - self.centre) / self.scale).astype(self.columns.dtype)
+
+    def products(self, rows: slice) -> Floats:
+        """Products of every two columns of these rows, packed; kept where they are not many."""
+        if rows.start == 0 and rows.stop >= len(self.columns):
+            return self._products
+        return packed_outer(self.columns[rows])
+
+    @cached_property
+    def _products(self) -> Floats:
+        return packed_outer(self.columns)
 
 
 def side_of(rows: Floats | None, n_rows: int, dtype: npt.DTypeLike) -> Side:
@@ -130,7 +141,7 @@ def inverted(gram: Floats, added: Floats) -> Floats:
     return found
 
 
-def solved(gram: Floats, right: Floats, side: Side, *, precision: Floats, ridge: float) -> Half:
+def solved(gram: Floats, right: Floats, side: Side, *, precision: Floats, ridge: Floats) -> Half:
     """The factors and slopes of least penalised squares, given the other side.
 
     Parameters
@@ -140,7 +151,7 @@ def solved(gram: Floats, right: Floats, side: Side, *, precision: Floats, ridge:
     precision
         Penalty of a row's distance from its side information, a positive definite matrix.
     ridge
-        Penalty of the slopes.
+        Penalties of the slopes, shape (rank + 1,).
     """
     own = precision.astype(gram.dtype)
     inverse = inverted(gram, own)
@@ -149,21 +160,23 @@ def solved(gram: Floats, right: Floats, side: Side, *, precision: Floats, ridge:
     return Half(np.einsum("nij,nj->ni", inverse, drawn), slope, inverse, slope_inverse)
 
 
-def _slopes(inverse: Floats, right: Floats, side: Side, precision: Floats, ridge: float) -> tuple[Floats, Floats]:
+def _slopes(inverse: Floats, right: Floats, side: Side, precision: Floats, ridge: Floats) -> tuple[Floats, Floats]:
     """Slopes with the rows eliminated: each row counts with its precision less what its own freedom takes up."""
     size, n_columns = right.shape[1], side.columns.shape[1]
     if n_columns == 0:
         return np.zeros((0, size), inverse.dtype), np.zeros((0, size, 0, size))
-    marginal = precision - precision @ inverse @ precision
     first, second = triangle(n_columns)
     sums = np.zeros((len(first), size * (size + 1) // 2))
+    alike = np.zeros(len(first))
     for rows in turns(len(inverse), len(first)):
-        sums += packed_outer(side.columns[rows]).T @ packed(marginal[rows])
-    blocks = unpacked(sums, size)
+        products = side.products(rows)
+        sums += products.T @ packed(inverse[rows])
+        alike += products.sum(axis=0, dtype=np.float64)
+    blocks = alike[:, None, None] * precision - precision @ unpacked(sums, size) @ precision
     whole = np.empty((n_columns, size, n_columns, size))
     whole[first, :, second, :] = blocks
     whole[second, :, first, :] = blocks
-    whole = whole.reshape(n_columns * size, -1) + ridge * np.eye(n_columns * size)
+    whole = whole.reshape(n_columns * size, -1) + np.diag(np.tile(ridge, n_columns))
     pull = np.einsum("nij,nj->ni", inverse, right) @ precision
     slope_inverse = np.linalg.inv(whole)
     slope = slope_inverse @ (side.columns.T @ pull).astype(np.float64).reshape(-1)

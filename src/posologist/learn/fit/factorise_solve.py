@@ -63,7 +63,7 @@ def _slopes_of_treatments(terms: Terms, columns: Floats) -> Floats:
     gram = np.zeros((cells.n_treatments, size * (size + 1) // 2))
     for rows in turns(len(whole), size * size):
         gram += cells.weights[rows].T @ packed_outer(whole[rows])
-    normal = unpacked(gram, size) + terms.ridge * np.eye(size)
+    normal = unpacked(gram, size) + np.eye(size)
     return np.linalg.solve(normal, (cells.pulls.T @ whole).astype(np.float64)[..., None])[:, :-1, 0]
 
 
@@ -104,8 +104,12 @@ def balanced(terms: Terms, patients: Half, treatments: Half) -> tuple[Half, Half
     Any matrix M leaves P M (T M^-T)' as it is. With S and R the penalised squares of both sides, the least penalty is
     at M M' = S^-1 # R, their geometric mean. Alternating solution alone is slow to find it where one side is long.
     """
-    of_patients = _penalised(patients, terms.patients, float(terms.of_patients[0, 0]), terms.ridge)
-    of_treatments = _penalised(treatments, terms.treatments, float(terms.of_treatments[0, 0]), terms.ridge)
+    of_patients = _penalised(
+        patients, terms.patients, float(terms.of_patients[0, 0]), float(terms.ridge_of_patients[0])
+    )
+    of_treatments = _penalised(
+        treatments, terms.treatments, float(terms.of_treatments[0, 0]), float(terms.ridge_of_treatments[0])
+    )
     root = _power(of_patients, 0.5)
     back = _power(of_patients, -0.5)
     mixing = _power(back @ _power(root @ of_treatments @ root, 0.5) @ back, 0.5)
@@ -166,14 +170,19 @@ def vary(
 
 
 def _guessed(terms: Terms) -> Terms:
-    """Penalties to begin with: a part of the outcomes' variance is noise, and factors are as large as in `started`."""
+    """Penalties to begin with: a part of the outcomes' variance is noise, and factors are as large as in `started`.
+
+    Those of the slopes stay. All are in the unit of the outcomes, so that a change of unit changes no answer.
+    """
     noise = _NOISE_AT_FIRST * _second_moment(terms.cells)
     rank = len(terms.of_patients) - 1
-    of_treatments = np.full(rank + 1, _NOISE_AT_FIRST * rank)
-    of_treatments[-1] = 1.0
-    of_patients = np.full(rank + 1, noise)
-    of_patients[-1] = 1.0
-    return replace(terms, of_patients=np.diag(of_patients), of_treatments=np.diag(of_treatments))
+    of_patients = np.append(np.full(rank, noise), 1.0)
+    of_treatments = np.append(np.full(rank, _NOISE_AT_FIRST * rank), 1.0)
+    return replace(
+        terms, of_patients=np.diag(of_patients), of_treatments=np.diag(of_treatments),
+        ridge_of_patients=terms.ridge_of_patients * of_patients,
+        ridge_of_treatments=terms.ridge_of_treatments * of_treatments,
+    )  # fmt: skip
 
 
 def noise_of(terms: Terms, patients: Half, treatments: Half) -> float | None:
@@ -207,11 +216,19 @@ def _equations(terms: Terms, patients: Half, treatments: Half, *, of_patients: b
 
 
 def _solved_patients(terms: Terms, equations: Equations) -> Half:
-    return solved(equations.gram, equations.right, terms.patients, precision=terms.of_patients, ridge=terms.ridge)
+    return solved(
+        equations.gram, equations.right, terms.patients, precision=terms.of_patients, ridge=terms.ridge_of_patients
+    )
 
 
 def _solved_treatments(terms: Terms, equations: Equations) -> Half:
-    return solved(equations.gram, equations.right, terms.treatments, precision=terms.of_treatments, ridge=terms.ridge)
+    return solved(
+        equations.gram,
+        equations.right,
+        terms.treatments,
+        precision=terms.of_treatments,
+        ridge=terms.ridge_of_treatments,
+    )
 
 
 def _squares(cells: Cells, patients: Half, treatments: Half) -> float:
@@ -233,14 +250,16 @@ def _relearned(terms: Terms, patients: Half, treatments: Half, noise: float) -> 
     A covariance is drawn to equal and independent factors as if by as many further rows as it has columns.
     """
     found = []
-    for half, side, seen in (
-        (patients, terms.patients, np.diff(terms.cells.start) > 0),
-        (treatments, terms.treatments, np.bincount(terms.cells.treatment, minlength=terms.cells.n_treatments) > 0),
+    cells = terms.cells
+    for half, side, seen, unit in (
+        (patients, terms.patients, np.diff(cells.start) > 0, _second_moment(cells)),
+        (treatments, terms.treatments, np.bincount(cells.treatment, minlength=cells.n_treatments) > 0, 1.0),
     ):
         away = (half.value - side.columns @ half.slope)[seen].astype(np.float64)
         total = away.T @ away + noise * half.inverse[seen].sum(axis=0, dtype=np.float64)
         size, n = len(total), len(away)
         alike = np.diag(np.append(np.full(size - 1, np.diag(total)[:-1].mean()), total[-1, -1])) / n
-        spread = (total + size * alike) / (n + size) + noise / _MOST_LAMBDA * np.eye(size)
+        least = noise / _MOST_LAMBDA / np.append(np.full(size - 1, unit), 1.0)
+        spread = (total + size * alike) / (n + size) + np.diag(least)
         found.append(noise * np.linalg.inv(spread))
     return replace(terms, of_patients=found[0], of_treatments=found[1])

@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DATA ?= ../shared/data
 
-.PHONY: demo test lint check bench bench-genome bench-twin bench-serve load-test laws fuzz kill-test clean
+.PHONY: demo test lint check bench bench-genome bench-twin bench-serve bench-learn bench-factorise load-test evaluate evaluate-quick laws fuzz kill-test clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("posologist needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -46,6 +47,18 @@ laws: $(VENV)/.test  ## the laws of the twin, on two thousand random models each
 bench-serve: $(VENV)/.test  ## requests a second over HTTP
 	$(BIN)/python benchmarks/serve.py
 
+bench-learn: $(VENV)/.test  ## a learned model: fitting, opening, asking with contributions
+	$(BIN)/python benchmarks/learn.py
+
+bench-factorise: $(VENV)/.test  ## 100,000 patients x 500 treatments; RIVALS=python of an environment with cornac, implicit, surprise
+	$(BIN)/python benchmarks/factorise.py
+
+evaluate: $(VENV)/.test  ## every learned task on the public tables of DATA, into evaluation/ (about 15 minutes on two cores)
+	$(BIN)/posologist evaluate all --data $(DATA) --out evaluation
+
+evaluate-quick: $(VENV)/.test  ## the same on fewer rows: a check that all works, not a result
+	$(BIN)/posologist evaluate all --data $(DATA) --quick --out evaluation-quick
+
 load-test: $(VENV)/.test  ## ten minutes of load: flat memory, no error
 	$(BIN)/python benchmarks/serve.py --minutes 10
 
@@ -57,4 +70,4 @@ kill-test: $(VENV)/.test  ## a thousand writers killed at any moment: nothing th
 	POSOLOGIST_KILLS=1000 $(BIN)/python -m pytest tests/test_store.py -k killed_at_any_moment_loses_nothing_that
 
 clean:
-	rm -rf $(VENV) demo.html .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo.html evaluation evaluation-quick .pytest_cache .mypy_cache .ruff_cache

@@ -5,7 +5,7 @@
     loss = sum over patients of (U_p - S(x_p))^2       fitted by gradient descent
     R(x) = sum_j b_j x / (sum_j a_j x + 1)             risk at dose x
 
-The formulas are those that the issue restates; the published patients and constants were not available, so that the
+The formulas are known from a restatement; the published patients and constants were not available, so that the
 patients are drawn here and every constant below is ours. Our reading: D is the patient's dose x, five patients on
 each; G how well the genome suits the drug and T how badly it is tolerated, both between 0 and 1.
 """

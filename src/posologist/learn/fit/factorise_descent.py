@@ -10,7 +10,7 @@ X and Z are the side information. Without it, without biases and without unsafe 
 
     P <- P + a (E T - lambda1 P),   T <- T + a (E' P - lambda2 T),   E = R - P T' on observed cells, else 0.
 
-These are the updates of the founding paper (as restated in the issue that asked for them; the paper itself was not
+These are the updates of the founding paper (known from a restatement; the paper itself was not
 read here) in the form that is usual in the field.
 
 References

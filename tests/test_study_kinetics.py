@@ -327,7 +327,8 @@ def test_the_verb_prints_the_document_and_the_plot(run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("evaluate", "warfarin"), "not in this version"),
+        (("evaluate", "no-such-task"), "not in this version"),
+        (("evaluate", "warfarin"), "data are needed"),
         (("evaluate", "kinetics"), "a model and data are needed"),
         (
             ("evaluate", "kinetics", "--model", "theophylline_rovei1982", "--data", "nowhere.csv"),

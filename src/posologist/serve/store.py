@@ -9,11 +9,13 @@ with store.work(Actor("anna", "prescriber")) as work:
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY, OperationalError
 from typing import Any
 
 from sqlalchemy import URL, Connection, create_engine, event, inspect, make_url, select, text
@@ -197,7 +199,7 @@ def _sqlite(url: URL) -> Engines:
     def connected(connection: Any, record: object) -> None:
         connection.isolation_level = None  # transactions are begun by `begun`, never by the driver
         for pragma in _ON_CONNECT:
-            connection.execute(pragma)
+            _set(connection, pragma)
 
     def begun(connection: Connection) -> None:
         writes = connection.get_execution_options().get("writes", False)
@@ -206,6 +208,19 @@ def _sqlite(url: URL) -> Engines:
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
     return Engines(engine, engine.execution_options(writes=True))
+
+
+def _set(connection: Any, pragma: str) -> None:
+    """Set a pragma; two that switch a new file to WAL at the same moment get SQLITE_BUSY at once, not after a wait."""
+    until = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            connection.execute(pragma)
+            return
+        except OperationalError as error:
+            if error.sqlite_errorcode != SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _postgresql(url: URL) -> Engines:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from posologist.core.errors import InputError
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import GeneCall, GeneticProfile, Versions
 from posologist.core.situation import CurrentDrug, KnownFact, Situation
@@ -289,3 +290,10 @@ def test_on_unseen_real_patients_the_engine_is_better_than_the_published_algorit
     for row in found.groups:
         if row.group.startswith(("race=", "dose band=")) and not row.small:
             assert row.metrics["coverage_90_percent"].value > 84.0, row.group
+
+
+@pytest.mark.parametrize("column", ["Weight (kg)", "Height (cm)"])
+def test_a_cell_that_is_no_number_is_refused_by_its_column(column) -> None:
+    with pytest.raises(InputError, match="'heavy' is no number") as refused:
+        cells_of_csv({**dict.fromkeys(BLOCK.columns, ""), column: "heavy"})
+    assert refused.value.where == column

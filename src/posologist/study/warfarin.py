@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from posologist.learn.tasks.cells import number
 from posologist.learn.tasks.warfarin import DOSE, OUTCOME, RACE, SITE, STABLE, UNIT
 from posologist.study.blocks import (
     Array,
@@ -47,7 +48,7 @@ def read(path: Path) -> Cohort:
     rows = tuple(
         {name: "" if text.strip() == "NA" else text for name, text in row.items()} for row in read_rows(path, COLUMNS)
     )
-    doses = np.array([_number(row[DOSE]) for row in rows])
+    doses = np.array([number(row[DOSE], where=DOSE) for row in rows], dtype=np.float64)  # None: nan
     stable = np.array([row[STABLE].strip() in ("1", "1.0") for row in rows])
     aged = np.array([row["Age"].strip()[:1].isdigit() for row in rows])
     kept = np.flatnonzero(stable & np.isfinite(doses) & aged & (doses > 0) & (doses < OUTLIER))
@@ -60,7 +61,7 @@ def read(path: Path) -> Cohort:
         rows=chosen,
         target=doses[kept],
         patient=patient_numbers(chosen, id_column=ID),
-        site=np.array([int(float(row[SITE])) for row in chosen], dtype=np.int64),
+        site=np.array([int(number(row[SITE], where=SITE) or 0) for row in chosen], dtype=np.int64),
         groups={
             "race": tuple(_RACES.get(row[RACE], "Unknown") for row in chosen),
             "dose band": tuple(band(dose) for dose in doses[kept].tolist()),
@@ -121,13 +122,6 @@ def _strata(cohort: Cohort) -> IntArray:
 def _age_group(row: Cells) -> str:
     decade = int(row["Age"].strip()[0])
     return "under 50" if decade < 5 else "50 to 69" if decade < 7 else "70 and over"
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
 
 
 _MAE, _CLOSE = "mae_mg_per_week", "within_20_percent"

@@ -9,7 +9,7 @@ from posologist.core.errors import InputError
 _BLANK = frozenset({"", "na", "nan", "null", ".", "?"})
 
 
-def number(text: str) -> float | None:
+def number(text: str, *, where: str = "a cell of the table") -> float | None:
     """A cell's number; None where it is blank, whatever wrote the table.
 
     Raises
@@ -25,5 +25,5 @@ def number(text: str) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"'{bare}' is no number", where="a cell of the table", hint="give the table as distributed")
+        raise InputError(f"'{bare}' is no number", where=where, hint="give the table as distributed")
     return value

@@ -14,7 +14,7 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from posologist.core.errors import InputError
+from posologist.learn.tasks.cells import number
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -67,16 +67,8 @@ def amount(row: Cells, column: str) -> float:
     InputError
         If the cell holds something else than a number.
     """
-    text = row[column].strip()
-    if text in MISSING:
-        return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.inf
-    if not math.isfinite(value):
-        raise InputError(f"'{text}' is not a number", where=column, hint="give a number or leave the cell empty")
-    return value
+    value = number(row[column], where=column)
+    return math.nan if value is None else value
 
 
 _DIABETES_DRUGS = (

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from posologist.core.errors import InputError
+from posologist.learn.tasks.cells import number
 
 Array = npt.NDArray[np.float64]
 Cells = Mapping[str, str]
@@ -74,16 +75,8 @@ class Trial:
 
 
 def _number(row: Cells, column: str) -> float:
-    text = row[column].strip()
-    if text in _MISSING:
-        return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.inf
-    if not math.isfinite(value):
-        raise InputError(f"'{text}' is not a number", where=column, hint="give a number or leave the cell empty")
-    return value
+    value = number(row[column], where=column)
+    return math.nan if value is None else value
 
 
 def _coded(row: Cells, column: str, codes: Mapping[str, float]) -> float:

@@ -22,6 +22,7 @@ from posologist.core.prediction import Feature, FeatureGroup, Formula, Schema
 from posologist.core.situation import Situation
 from posologist.core.values import DrugId, EvidenceKey, GeneSymbol
 from posologist.learn.features import Cell, Known, Row, row_of
+from posologist.learn.tasks.cells import number
 
 TASK = "warfarin"
 OUTCOME, UNIT = "maintenance dose of warfarin", "mg/week"
@@ -180,8 +181,8 @@ def cells_of_csv(cells: Mapping[str, str]) -> dict[str, Cell]:
     given = set(re.findall(r"[1-8]", text[INDICATION]))
     found: dict[str, Cell] = {
         "age_decade": float(text["Age"][0]) if text["Age"][:1].isdigit() else None,
-        "height": _number(cells.get("Height (cm)", "")),
-        "weight": _number(cells.get("Weight (kg)", "")),
+        "height": number(cells.get("Height (cm)", ""), where="Height (cm)"),
+        "weight": number(cells.get("Weight (kg)", ""), where="Weight (kg)"),
         "male": {"male": True, "female": False}.get(text["Gender"].lower()),
         "race": _RACES.get(cells.get(RACE, "")),
         "ancestry": ancestry((cells.get(REPORTED, ""),)),
@@ -321,10 +322,3 @@ def _told(column: str, text: str, words: Collection[str]) -> bool | None:
 
 def _flag(text: str) -> bool | None:
     return {"1": True, "1.0": True, "0": False, "0.0": False}.get(text.strip())
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -294,6 +294,6 @@ def test_on_unseen_real_patients_the_engine_is_better_than_the_published_algorit
 
 @pytest.mark.parametrize("column", ["Weight (kg)", "Height (cm)"])
 def test_a_cell_that_is_no_number_is_refused_by_its_column(column) -> None:
-    with pytest.raises(InputError, match="'heavy' is no number") as refused:
+    with pytest.raises(InputError, match="'heavy' is not a number") as refused:
         cells_of_csv({**dict.fromkeys(BLOCK.columns, ""), column: "heavy"})
     assert refused.value.where == column

@@ -25,5 +25,5 @@ def number(text: str, *, where: str = "a cell of the table") -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"'{bare}' is no number", where=where, hint="give the table as distributed")
+        raise InputError(f"'{bare}' is not a number", where=where, hint="give the table as distributed")
     return value

@@ -214,7 +214,7 @@ def test_what_is_evaluated_as_engine_is_what_is_saved_and_served(tmp_path: Path)
 def test_a_blank_is_a_blank_whatever_wrote_the_table_and_a_word_is_refused() -> None:
     assert [number(text) for text in ("", "NA", "nan", " . ", "1.5")] == [None, None, None, None, 1.5]
     for text in ("tall", "inf"):
-        with pytest.raises(InputError, match="no number"):
+        with pytest.raises(InputError, match="not a number"):
             number(text)
 
 

@@ -39,6 +39,7 @@ from posologist.learn.fit.factorise_side import (
     combined_covariance,
     covariance,
     inverted,
+    line,
     side_of,
     variance,
 )
@@ -257,6 +258,16 @@ class Factorisation(RegressorMixin, BaseEstimator):
         """As `new_treatments`, expected outcomes alone."""
         check_is_fitted(self, "patients_")
         return self._new(side, X, y, self._of_treatments_, self._of_patients_)[0]
+
+    def lines(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Of patients and of treatments without cells: factors and, last, bias are side @ weight + constant.
+
+        Shapes (n_columns, rank + 1) and (rank + 1,); the mean is not in them.
+        """
+        check_is_fitted(self, "patients_")
+        known = (self._of_patients_, self._of_treatments_)
+        of_patients, of_treatments = (line(own.half, own.side) for own in known)
+        return of_patients, of_treatments
 
     def _new_interval(
         self, side: Any, X: Any, y: Any, level: float, own: _Known, other: _Known, noise: float

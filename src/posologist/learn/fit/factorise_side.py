@@ -91,6 +91,12 @@ class Half:
         return self.value[:, -1]
 
 
+def line(half: Half, side: Side) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What side information as given lets expect of a row, rows @ weight + constant: factors and, last, the bias."""
+    weight = half.slope.astype(np.float64) / side.scale[:, None]
+    return weight, -side.centre @ weight
+
+
 def triangle(size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Rows and columns of the upper triangle, in the order of packed matrices."""
     return np.triu_indices(size)

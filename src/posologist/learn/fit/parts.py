@@ -17,7 +17,7 @@ from onnx import TensorProto
 from posologist.core.errors import ModelError
 from posologist.learn.features import Array, Encoder, Index
 from posologist.learn.fit.graph import Graph
-from posologist.learn.fit.recipe import Kernel, Linear, Loss, Net, Part, Trees
+from posologist.learn.fit.recipe import Crossed, Factorised, Kernel, Linear, Loss, Net, Part, Trees
 
 Matrix = npt.NDArray[np.float32]
 
@@ -102,7 +102,7 @@ class FittedLinear:
 def _fit_linear(part: Linear, matrix: Matrix, columns: Index, task: Task) -> FittedLinear:
     rows = matrix[:, columns].astype(np.float64)
     if task.yes_no:
-        weight, bias = _logistic(rows, task.outcome, task.weight, part.penalty)
+        weight, bias = logistic(rows, task.outcome, task.weight, part.penalty)
     else:
         weight, bias = _robust(rows, task, part.loss, part.penalty)
     whole = np.zeros(matrix.shape[1])
@@ -137,7 +137,7 @@ def _robust(rows: Array, task: Task, loss: Loss, penalty: float) -> tuple[Array,
     return found
 
 
-def _logistic(rows: Array, outcome: Array, weight: Array, penalty: float) -> tuple[Array, float]:
+def logistic(rows: Array, outcome: Array, weight: Array, penalty: float) -> tuple[Array, float]:
     """Ridge logistic regression by Newton's steps, each halved until the penalised loss falls."""
     wide = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
     ridge = np.full(wide.shape[1], penalty)
@@ -306,10 +306,22 @@ def _fit_kernel(part: Kernel, matrix: Matrix, columns: Index, task: Task) -> Fit
     kept = values > 1e-5 * values.max()
     whiten = vectors[:, kept] / np.sqrt(values[kept])
     if task.yes_no:
-        weight, bias = _logistic(similarity @ whiten, task.outcome, task.weight, part.penalty)
+        weight, bias = logistic(similarity @ whiten, task.outcome, task.weight, part.penalty)
     else:
         weight, bias = _robust(similarity @ whiten, task, "squared", part.penalty)
     return FittedKernel(landmarks, bare.rate, whiten @ weight, bias, columns)
+
+
+def _fit_crossed(part: Crossed, matrix: Matrix, columns: Index, task: Task) -> FittedPart:
+    from posologist.learn.fit.bilinear import fitted_crossed
+
+    return fitted_crossed(part, matrix, columns, task)
+
+
+def _fit_factorised(part: Factorised, matrix: Matrix, columns: Index, task: Task) -> FittedPart:
+    from posologist.learn.fit.bilinear import fitted_factorised
+
+    return fitted_factorised(part, matrix, task)
 
 
 _FITS: dict[type, Callable[[Any, Matrix, Index, Task], FittedPart]] = {
@@ -317,4 +329,6 @@ _FITS: dict[type, Callable[[Any, Matrix, Index, Task], FittedPart]] = {
     Trees: _fit_trees,
     Net: _fit_net,
     Kernel: _fit_kernel,
+    Crossed: _fit_crossed,
+    Factorised: _fit_factorised,
 }

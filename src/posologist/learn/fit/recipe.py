@@ -70,7 +70,45 @@ class Kernel(Value):
     features: Many[str] = ()
 
 
-Part = Annotated[Linear | Trees | Net | Kernel, Field(discriminator="kind")]
+class Crossed(Value):
+    """Ridge on columns and on the product of every column of `left` with every column of `right`.
+
+    `penalty` is that of the columns (as in `Linear`), `product_penalty` that of the products, which are of centred
+    columns and standardised. The columns of `features` (none: all), `left` and `right` enter alone. For a yes/no
+    outcome it is logistic.
+    """
+
+    kind: Literal["crossed"] = "crossed"
+    loss: Literal["squared", "huber"] = "squared"
+    penalty: float = Field(default=10.0, gt=0)
+    product_penalty: float = Field(default=100.0, gt=0)
+    left: Many[str] = Field(min_length=1)
+    right: Many[str] = Field(min_length=1)
+    features: Many[str] = ()
+
+
+class Factorised(Value):
+    """Patients x treatments factorised (`learn.fit.factorise`), as it answers for a new patient.
+
+    The columns of `left` are the patients' side information; the treatments are the states of `right` (features of few
+    states), whose columns are their side information. Rows of one patient share factors where their `left` is the same.
+    `ridge` is the penalty of the side information's slopes. For the squared loss of a quantity only.
+    """
+
+    kind: Literal["factorisation"] = "factorisation"
+    rank: int = Field(default=3, ge=1)
+    ridge: float = Field(default=30.0, gt=0)
+    sweeps: int = Field(default=30, ge=1)
+    left: Many[str] = Field(min_length=1)
+    right: Many[str] = Field(min_length=1)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names whose columns it reads."""
+        return (*self.left, *self.right)
+
+
+Part = Annotated[Linear | Trees | Net | Kernel | Crossed | Factorised, Field(discriminator="kind")]
 
 
 class Interval(Value):

@@ -123,6 +123,15 @@ def test_a_crossed_part_says_the_same_wherever_the_zero_of_a_column_lies() -> No
     np.testing.assert_allclose(one.margin(matrix), other.margin(moved.astype(np.float32)), atol=1e-5)
 
 
+def test_a_crossed_part_is_right_on_average_where_columns_go_together() -> None:
+    matrix, task, _ = low_rank(400)
+    curved = replace(task, outcome=task.outcome + matrix[:, 0].astype(np.float64) ** 2)
+
+    fitted = fit_part(Crossed(left=("n0", "n1"), right=("n0",)), matrix, curved)
+
+    assert np.mean(curved.outcome - fitted.margin(matrix)) == pytest.approx(0.0, abs=1e-9)
+
+
 def test_outliers_move_huber_less_than_squares() -> None:
     matrix, task, truth = low_rank(1500)
     wild = replace(task, outcome=task.outcome + 30.0 * (np.arange(1500) % 50 == 0))

@@ -17,7 +17,7 @@ from onnx import TensorProto
 from posologist.core.errors import ModelError
 from posologist.learn.features import Array, Encoder, Index
 from posologist.learn.fit.graph import Graph
-from posologist.learn.fit.recipe import Crossed, Factorised, Kernel, Linear, Loss, Net, Part, Trees
+from posologist.learn.fit.recipe import Crossed, Factorised, Hierarchical, Kernel, Linear, Loss, Net, Part, Trees
 
 Matrix = npt.NDArray[np.float32]
 
@@ -324,6 +324,12 @@ def _fit_factorised(part: Factorised, matrix: Matrix, columns: Index, task: Task
     return fitted_factorised(part, matrix, task)
 
 
+def _fit_hierarchical(part: Hierarchical, matrix: Matrix, columns: Index, task: Task) -> FittedPart:
+    from posologist.learn.fit.hierarchical import fitted_hierarchical
+
+    return fitted_hierarchical(part, matrix, task)
+
+
 _FITS: dict[type, Callable[[Any, Matrix, Index, Task], FittedPart]] = {
     Linear: _fit_linear,
     Trees: _fit_trees,
@@ -331,4 +337,5 @@ _FITS: dict[type, Callable[[Any, Matrix, Index, Task], FittedPart]] = {
     Kernel: _fit_kernel,
     Crossed: _fit_crossed,
     Factorised: _fit_factorised,
+    Hierarchical: _fit_hierarchical,
 }

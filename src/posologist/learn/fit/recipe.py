@@ -108,7 +108,27 @@ class Factorised(Value):
         return (*self.left, *self.right)
 
 
-Part = Annotated[Linear | Trees | Net | Kernel | Crossed | Factorised, Field(discriminator="kind")]
+class Hierarchical(Value):
+    """Linear in columns and in the products of every column of `left` with every level of each feature of `right`.
+
+    How far the effect of a feature may differ between the levels of a feature of `right` is learned from the rows: one
+    prior variance for the feature alone, and one for its products with each feature of `right` (empirical Bayes). So
+    what matters under no treatment vanishes, and a drug's own slope is drawn towards that of its pathway as far as the
+    rows ask for. For the squared loss of a quantity only.
+    """
+
+    kind: Literal["hierarchical"] = "hierarchical"
+    rounds: int = Field(default=40, ge=1)
+    left: Many[str] = Field(min_length=1)
+    right: Many[str] = Field(min_length=1)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names whose columns it reads."""
+        return (*self.left, *self.right)
+
+
+Part = Annotated[Linear | Trees | Net | Kernel | Crossed | Factorised | Hierarchical, Field(discriminator="kind")]
 
 
 class Interval(Value):

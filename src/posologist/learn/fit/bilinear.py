@@ -44,7 +44,7 @@ class States:
         rows = graph.node("Unsqueeze", graph.columns(self.columns.tolist()), graph.constant([1], np.int64))
         away = graph.node("Abs", graph.node("Sub", rows, graph.constant(self.state)))
         same = graph.node("Equal", graph.node("ReduceMax", away, axes=[2], keepdims=0), graph.constant(0.0))
-        return graph.node("MatMul", graph.node("Cast", same, to=TensorProto.DOUBLE), _wide(graph, self.more))
+        return graph.node("MatMul", graph.node("Cast", same, to=TensorProto.DOUBLE), wide(graph, self.more))
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ class FittedBilinear:
             second = second + self.states.value(matrix)
         return np.asarray(np.einsum("nk,nk->n", rows @ self.left + self.left_bias, second))
 
-    def write(self, graph: Graph) -> str:
-        """Writes itself."""
-        rows = graph.node("Cast", graph.source, to=TensorProto.DOUBLE)
+    def write(self, graph: Graph, rows: str = "") -> str:
+        """Writes itself; `rows` is a matrix of double precision, none: the graph's input."""
+        rows = rows or graph.node("Cast", graph.source, to=TensorProto.DOUBLE)
         first, second = (
-            graph.node("Add", graph.node("MatMul", rows, _wide(graph, weight)), _wide(graph, bias))
+            graph.node("Add", graph.node("MatMul", rows, wide(graph, weight)), wide(graph, bias))
             for weight, bias in ((self.left, self.left_bias), (self.right, self.right_bias))
         )
         if self.states is not None:
@@ -79,7 +79,8 @@ class FittedBilinear:
         return graph.node("Cast", found, to=TensorProto.FLOAT)
 
 
-def _wide(graph: Graph, array: npt.ArrayLike) -> str:
+def wide(graph: Graph, array: npt.ArrayLike) -> str:
+    """A constant of double precision."""
     return graph.constant(array, np.float64)
 
 

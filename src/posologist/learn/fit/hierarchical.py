@@ -17,16 +17,52 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto
 from scipy.linalg import cho_factor, cho_solve
 
 from posologist.core.errors import ModelError
 from posologist.learn.features import Array, Index
-from posologist.learn.fit.bilinear import FittedBilinear
+from posologist.learn.fit.bilinear import FittedBilinear, wide
+from posologist.learn.fit.graph import Graph
 from posologist.learn.fit.parts import Matrix, Task, columns_of
 from posologist.learn.fit.recipe import Hierarchical
 
 _LEAST_VARIANCE = 1e-7  # of a slope, in standardised units: it is then none
 _SETTLED = 1e-3  # the largest relative change of the noise and of the sum of the variances at which the rounds end
+_STATES = 12  # different values up to which a column is a flag or a count, and has no square
+_CUT = 3.0  # standard deviations beyond which a square stays
+
+
+@dataclass(frozen=True)
+class FittedHierarchical:
+    """The bilinear form over the columns and the squares of some of them."""
+
+    columns: Index
+    centre: Array
+    scale: Array
+    form: FittedBilinear
+
+    def margin(self, matrix: Matrix) -> Array:
+        """Margins of rows, (n,)."""
+        return self.form.margin(self.widened(matrix))
+
+    def widened(self, matrix: npt.NDArray[np.floating]) -> Array:
+        """The columns, then the squares."""
+        rows = matrix.astype(np.float64)
+        away = np.clip((rows[:, self.columns] - self.centre) / self.scale, -_CUT, _CUT)
+        return np.concatenate([rows, away**2 - 1.0], axis=1)
+
+    def write(self, graph: Graph) -> str:
+        """Writes itself."""
+        rows = graph.node("Cast", graph.source, to=TensorProto.DOUBLE)
+        if not len(self.columns):
+            return self.form.write(graph, rows)
+        own = graph.node("Gather", rows, graph.constant(self.columns, np.int64), axis=1)
+        away = graph.node("Div", graph.node("Sub", own, wide(graph, self.centre)), wide(graph, self.scale))
+        away = graph.node("Min", graph.node("Max", away, wide(graph, -_CUT)), wide(graph, _CUT))
+        square = graph.node("Sub", graph.node("Mul", away, away), wide(graph, 1.0))
+        return self.form.write(graph, graph.node("Concat", rows, square, axis=1))
 
 
 @dataclass(frozen=True)
@@ -37,7 +73,7 @@ class _Terms:
     group: Index
 
 
-def fitted_hierarchical(part: Hierarchical, matrix: Matrix, task: Task) -> FittedBilinear:
+def fitted_hierarchical(part: Hierarchical, matrix: Matrix, task: Task) -> FittedHierarchical:
     """The part fitted to rows.
 
     Raises
@@ -51,29 +87,45 @@ def fitted_hierarchical(part: Hierarchical, matrix: Matrix, task: Task) -> Fitte
         )
     left = columns_of(part.left, task.columns)
     right = [columns_of((name,), task.columns) for name in part.right]
-    levels = np.concatenate(right)
-    rows = matrix.astype(np.float64)
+    bare = _squares(matrix, left if part.curved else left[:0], task)
+    rows, width = bare.widened(matrix), matrix.shape[1]
+    owners = [task.columns[j].split("=")[0].removesuffix("?") for j in left]
+    owners += [f"square of {task.columns[j]}" for j in bare.columns]
+    columns = np.concatenate([left, width + np.arange(len(bare.columns))])
+    middle = (task.weight / task.weight.sum()) @ rows[:, columns]
+    terms = _terms(rows[:, columns] - middle, rows, owners, right)
+    form = _form(columns, np.concatenate(right), middle, rows.shape[1], *_most_probable(terms, task, part.rounds))
+    return FittedHierarchical(bare.columns, bare.centre, bare.scale, form)
+
+
+def _squares(matrix: Matrix, left: Index, task: Task) -> FittedHierarchical:
+    """Which columns have a square, with their centre and scale; the form is still empty."""
+    curved = [int(j) for j in left if len(np.unique(matrix[:, j])) > _STATES]
+    index = np.array(curved, dtype=np.int64)
     share = task.weight / task.weight.sum()
-    middle = share @ rows[:, left]
-    terms = _terms(rows[:, left] - middle, rows, [task.columns[j] for j in left], right)
-    slope, bias = _most_probable(terms, task, part.rounds)
-    alone, own = slope[: len(left)], slope[len(left) : len(left) * (len(levels) + 1)].reshape(len(levels), len(left))
-    of_level = slope[len(left) * (len(levels) + 1) :]
-    # one map: for each level the sum over left columns, then what acts alone; the other: the levels, then 1
+    own = matrix[:, index].astype(np.float64)
+    centre = share @ own
+    scale = np.sqrt(share @ (own - centre) ** 2)
+    empty = np.zeros((0, 0))
+    return FittedHierarchical(index, centre, scale, FittedBilinear(empty, empty.ravel(), empty, empty.ravel()))
+
+
+def _form(columns: Index, levels: Index, middle: Array, width: int, slope: Array, bias: float) -> FittedBilinear:
+    """One map: for each level its sum over columns, then what acts alone; the other map: the levels, then 1."""
+    number = len(columns)
+    alone, own = slope[:number], slope[number : number * (len(levels) + 1)].reshape(len(levels), number)
+    of_level = slope[number * (len(levels) + 1) :]
     size = len(levels) + 1
-    first, second = np.zeros((rows.shape[1], size)), np.zeros((rows.shape[1], size))
-    first[left, :-1], second[levels, np.arange(len(levels))] = own.T, 1.0
-    first_bias, second_bias = (
-        np.append(of_level - own @ middle, bias - middle @ alone),
-        np.append(np.zeros(size - 1), 1.0),
-    )
-    first[left, -1] = alone
-    return FittedBilinear(first, first_bias, second, second_bias)
+    first, second = np.zeros((width, size)), np.zeros((width, size))
+    first[columns, :-1], first[columns, -1] = own.T, alone
+    second[levels, np.arange(len(levels))] = 1.0
+    first_bias = np.append(of_level - own @ middle, bias - middle @ alone)
+    return FittedBilinear(first, first_bias, second, np.append(np.zeros(size - 1), 1.0))
 
 
-def _terms(moved: Array, rows: Array, names: list[str], right: list[Index]) -> _Terms:
-    """Left columns alone; their products with every level; the levels alone. Columns of one feature share a variance."""
-    _, feature = np.unique([name.split("=")[0].removesuffix("?") for name in names], return_inverse=True)
+def _terms(moved: Array, rows: Array, owners: list[str], right: list[Index]) -> _Terms:
+    """Left columns alone, their products with every level, the levels alone; columns of a feature share a variance."""
+    _, feature = np.unique(owners, return_inverse=True)
     number = int(feature.max()) + 1
     blocks, groups = [moved], [feature]
     for k, columns in enumerate(right):

@@ -111,6 +111,8 @@ class Factorised(Value):
 class Hierarchical(Value):
     """Linear in columns and in the products of every column of `left` with every level of each feature of `right`.
 
+    `curved`: each number of `left` also enters by its square (standardised, and cut at three standard deviations).
+
     How far the effect of a feature may differ between the levels of a feature of `right` is learned from the rows: one
     prior variance for the feature alone, and one for its products with each feature of `right` (empirical Bayes). So
     what matters under no treatment vanishes, and a drug's own slope is drawn towards that of its pathway as far as the
@@ -118,7 +120,8 @@ class Hierarchical(Value):
     """
 
     kind: Literal["hierarchical"] = "hierarchical"
-    rounds: int = Field(default=40, ge=1)
+    rounds: int = Field(default=25, ge=1)
+    curved: bool = True
     left: Many[str] = Field(min_length=1)
     right: Many[str] = Field(min_length=1)
 

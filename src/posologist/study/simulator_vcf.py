@@ -78,7 +78,7 @@ def _shown(gene: Gene, name: str) -> str | None:
 def _lines(gene: Gene, first: str | None, second: str | None) -> list[tuple[Position, tuple[str, ...]]]:
     """The columns of each position's line."""
     strands = [_bases(gene, name) for name in (first or second, second or first) if name is not None]
-    found = []
+    found: list[tuple[Position, tuple[str, ...]]] = []
     for place, position in enumerate(gene.positions):
         alleles = (position.ref, *position.alts)
         genotype = "|".join(str(alleles.index(strand[place])) for strand in strands) or "./."

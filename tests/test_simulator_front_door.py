@@ -375,6 +375,19 @@ def test_a_beta_blocker_is_started_in_pregnancy_where_nothing_speaks_against_it(
     }
 
 
+def test_a_potassium_that_was_not_measured_is_told_wherever_a_drug_that_raises_it_is_offered() -> None:
+    clinic, settings = a_clinic(30), Settings(as_of=AS_OF, guideline="ESC24")
+    offered = 0
+    for i in range(30):
+        who = read(a_bundle(clinic, i, measured={"potassium": False}))
+        case = Advised(clinic, i, recommend(who, "hypertension", knowledge=knowledge(), settings=settings))
+        if any(case.starting(group) for group in RAAS):
+            offered += 1
+            assert any("potassium" in (open_point.would_need or "") for open_point in case.answer.not_checked)
+
+    assert offered >= 10
+
+
 def test_the_command_line_calls_and_advises_from_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -288,6 +288,15 @@ def test_every_list_is_given_and_nothing_in_the_record_is_doubtful() -> None:
         assert not patient.quality
 
 
+def test_a_low_egfr_is_on_the_problem_list_as_kidney_disease() -> None:
+    clinic = replace(
+        a_clinic(2), age=np.array([70.0, 70.0]), creatinine=np.array([2.0, 0.8])
+    )  # eGFR 26 to 35, above 78
+    problems = [{code for c in read(a_bundle(clinic, i)).conditions for code in c.codes} for i in range(2)]
+
+    assert ["ckd" in found for found in problems] == [True, False]
+
+
 def test_age_is_that_of_the_clinic_on_a_leap_day() -> None:
     clinic = replace(a_clinic(1), age=np.array([41.0]))
     bundle = bundle_of(clinic, 0, as_of=date(2028, 2, 29), knowledge=knowledge())

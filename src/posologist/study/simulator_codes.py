@@ -76,6 +76,7 @@ CONDITIONS: Mapping[str, Coding] = {
     "sleep_apnoea": Coding(_SNOMED, "78275009", "Obstructive sleep apnea"),
 }
 """Problems by the clinic's field."""
+KIDNEY_DISEASE = Coding(_SNOMED, "709044004", "Chronic kidney disease")
 ANGIOEDEMA = Coding(_SNOMED, "41291007", "Angioedema")
 WHITE = Coding(_RACES, "2106-3", "White")
 BLACK = Coding(_RACES, "2054-5", "Black or African American")

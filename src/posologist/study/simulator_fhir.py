@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from posologist.core.errors import InputError
 from posologist.core.values import DrugId
 from posologist.knowledge.load import Knowledge
+from posologist.knowledge.scores import Given, compute
 from posologist.study.clinic import Clinic
 from posologist.study.simulator_codes import (
     ALLERGY_CLINICAL_STATUS,
@@ -34,6 +35,7 @@ from posologist.study.simulator_codes import (
     ESSENTIAL,
     FATHER,
     HYPERTENSION,
+    KIDNEY_DISEASE,
     MEASURES,
     MEDICATION_LIST,
     PRESSURE,
@@ -56,6 +58,7 @@ _TREATED_BEFORE = 31  # days: a pressure under treatment must not fall into that
 _LABORATORY = 7  # days before the question
 _KNOWN_FOR = 400  # days
 _PREGNANT_FOR = 100  # days
+_KIDNEY_DISEASE = 60.0  # mL/min/1.73 m2: a lower eGFR is on the problem list as chronic kidney disease
 _HISTORIES = ("smoker", "family_hypertension")
 _GENES = ("cyp2d6", "cyp2c9", "cyp3a5")  # in the genome's files, not in the bundle
 _TAKEN = {
@@ -187,9 +190,13 @@ def _patient(clinic: Clinic, i: int, who: _Who) -> Resource:
         "resourceType": "Patient",
         "id": who.id,
         "extension": [{"url": RACE, "extension": parts}],
-        "gender": "female" if clinic.female[i] else "male",
+        "gender": _sex(clinic, i),
         "birthDate": _birth(float(clinic.age[i]), who.as_of).isoformat(),
     }
+
+
+def _sex(clinic: Clinic, i: int) -> str:
+    return "female" if clinic.female[i] else "male"
 
 
 def _birth(age: float, as_of: date) -> date:
@@ -257,7 +264,14 @@ def _problems(clinic: Clinic, i: int, who: _Who) -> list[Resource]:
     for field, code in CONDITIONS.items():
         if getattr(clinic, field)[i]:
             found.append(_problem(code, _PREGNANT_FOR if field == "pregnant" else _KNOWN_FOR, who))
-    return found
+    return [*found, _problem(KIDNEY_DISEASE, _KNOWN_FOR, who)] if _egfr(clinic, i, who) < _KIDNEY_DISEASE else found
+
+
+def _egfr(clinic: Clinic, i: int, who: _Who) -> float:
+    """eGFR (mL/min/1.73 m2) by the equation on file."""
+    known: dict[str, float | str] = {"age": float(clinic.age[i]), "creatinine": float(clinic.creatinine[i])}
+    result = compute(who.knowledge.scores["ckd_epi_2021_cr"], Given({**known, "sex": _sex(clinic, i)}))
+    return float(result.value)
 
 
 def _problem(code: Coding, days: int, who: _Who) -> Resource:

@@ -279,13 +279,12 @@ def test_who_the_patient_is_and_has_arrives() -> None:
         assert taken == {drug for drug in ("paroxetine", "clarithromycin") if getattr(clinic, drug)[i]}
 
 
-def test_every_list_is_given_and_nothing_in_the_record_is_doubtful() -> None:
-    clinic = a_clinic(PATIENTS)
+def test_every_list_is_given() -> None:
+    clinic = a_clinic(20)
 
-    for i in range(PATIENTS):
+    for i in range(20):
         patient = read(a_bundle(clinic, i))
         assert (patient.problem_list_given, patient.medication_list_given, patient.allergy_list_given) == (True,) * 3
-        assert not patient.quality
 
 
 def test_a_low_egfr_is_on_the_problem_list_as_kidney_disease() -> None:
@@ -341,6 +340,10 @@ def test_everyone_is_answered(everyone: tuple[Advised, ...]) -> None:
     assert len(everyone) == PATIENTS
     assert not unanswered
     assert sum(bool(case.answer.options) for case in everyone) > 0.95 * PATIENTS
+
+
+def test_nothing_in_the_records_is_doubtful(everyone: tuple[Advised, ...]) -> None:
+    assert not [(case.i, finding.text) for case in everyone for finding in case.answer.data_quality]
 
 
 def test_the_genes_reach_the_advice(everyone: tuple[Advised, ...]) -> None:

@@ -172,16 +172,16 @@ def test_twins_are_two_patients() -> None:
     assert identity_of(twins, 0) != identity_of(twins, 1)
 
 
-@pytest.mark.parametrize("symbol", DIPLOTYPES)
-def test_every_diplotype_is_called_as_planted(symbol: str, tmp_path: Path) -> None:
-    gene = load_gene(symbol)
-
-    for pair in DIPLOTYPES[symbol]:
-        call = called(tmp_path, {symbol: pair}).genes[GeneSymbol(symbol)]
-        assert call.diplotype in ("/".join(pair), "/".join(reversed(pair)))
-        assert call.activity_score == score_of(gene, pair)
-        assert call.phenotype in gene.phenotypes
-        assert not call.findings
+def test_every_diplotype_is_called_as_planted(tmp_path: Path) -> None:
+    for n in range(max(map(len, DIPLOTYPES.values()))):
+        pairs = {symbol: table[n % len(table)] for symbol, table in DIPLOTYPES.items()}
+        genes = called(tmp_path, pairs).genes
+        for symbol, pair in pairs.items():
+            gene, call = load_gene(symbol), genes[GeneSymbol(symbol)]
+            assert call.diplotype in ("/".join(pair), "/".join(reversed(pair)))
+            assert call.activity_score == score_of(gene, pair)
+            assert call.phenotype in gene.phenotypes
+            assert not call.findings
 
 
 def test_a_chromosome_without_the_gene_shows_nothing_in_the_vcf(tmp_path: Path) -> None:
@@ -388,16 +388,16 @@ def test_a_beta_blocker_is_started_in_pregnancy_where_nothing_speaks_against_it(
 
 
 def test_a_potassium_that_was_not_measured_is_told_wherever_a_drug_that_raises_it_is_offered() -> None:
-    clinic, settings = a_clinic(30), Settings(as_of=AS_OF, guideline="ESC24")
+    clinic, settings = a_clinic(15), Settings(as_of=AS_OF, guideline="ESC24")
     offered = 0
-    for i in range(30):
+    for i in range(15):
         who = read(a_bundle(clinic, i, measured={"potassium": False}))
         case = Advised(clinic, i, recommend(who, "hypertension", knowledge=knowledge(), settings=settings))
         if any(case.starting(group) for group in RAAS):
             offered += 1
             assert any("potassium" in (open_point.would_need or "") for open_point in case.answer.not_checked)
 
-    assert offered >= 10
+    assert offered >= 5
 
 
 def test_the_command_line_calls_and_advises_from_the_files(

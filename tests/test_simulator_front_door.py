@@ -27,6 +27,7 @@ from posologist.recommend.pipeline import recommend
 from posologist.records.fhir_in import read_patient
 from posologist.serve import cli, inputs
 from posologist.study.clinic import Clinic
+from posologist.study.clinic_draw import CAN_LACK, DIPLOTYPES, GENES, drawn
 from posologist.study.simulator_codes import CONDITIONS, MEASURES
 from posologist.study.simulator_fhir import PastTreatment, bundle_of, identity_of
 from posologist.study.simulator_vcf import outside_calls_of, vcf_of
@@ -34,11 +35,11 @@ from reading import AS_OF, knowledge
 
 PATIENTS = 200
 ALLELES = {
-    "CYP2D6": ("*1", "*2", "*3", "*4", "*5", "*6", "*9", "*10", "*17", "*29", "*41", "*1x2", "*2x2", "*4x2", "*36+*10"),
-    "CYP2C9": ("*1", "*2", "*3", "*5", "*6", "*8", "*11"),
-    "CYP3A5": ("*1", "*3", "*6", "*7"),
+    "CYP2D6": (*GENES["CYP2D6"], "*3", "*5", "*6", "*9", "*1x2", "*2x2", "*4x2", "*36+*10"),
+    "CYP2C9": (*GENES["CYP2C9"], "*6"),
+    "CYP3A5": GENES["CYP3A5"],
 }
-DIPLOTYPES = {gene: tuple(itertools.combinations_with_replacement(names, 2)) for gene, names in ALLELES.items()}
+"""The clinic's alleles, and others that a laboratory meets: deletion, duplications, a tandem."""
 NOISE = ((3.4, 1.2), (-4.1, 2.2), (1.3, -0.7))
 PAST = (
     PastTreatment(DrugId("lisinopril"), 10.0, 1, date(2026, 6, 1), date(2026, 8, 1), 140.2, 88.1),
@@ -59,25 +60,19 @@ THIAZIDE = "thiazide or thiazide-like diuretic"
 
 
 def a_clinic(n: int, seed: int = 1) -> Clinic:
-    """People of a clinic, with more contraindications than any real one has."""
+    """People of the clinic as drawn, with more contraindications than any real one has."""
     rng = np.random.default_rng(seed)
-    female, slow, age = rng.random(n) < 0.5, rng.random(n) < 0.1, rng.uniform(20.0, 85.0, n)
+    clinic = drawn(n, rng)
 
     def some(share: float) -> np.ndarray:
         return rng.random(n) < share
 
-    return Clinic(
-        age=age, female=female, black=some(0.3), height=rng.normal(170.0, 9.0, n),
-        weight=rng.normal(85.0, 15.0, n).clip(45.0, 150.0), sbp=rng.normal(155.0, 14.0, n).clip(125.0, 210.0),
-        dbp=rng.normal(93.0, 9.0, n).clip(65.0, 125.0),
-        heart_rate=np.where(slow, rng.uniform(42.0, 58.0, n), rng.uniform(60.0, 95.0, n)),
-        creatinine=np.exp(rng.normal(0.0, 0.3, n)), potassium=rng.normal(4.4, 0.7, n).clip(3.0, 6.4),
-        renin=np.exp(rng.normal(0.0, 1.0, n)), urine_sodium=rng.normal(150.0, 50.0, n).clip(20.0, 400.0),
-        smoker=some(0.2), diabetes=some(0.25), gout=some(0.1), asthma=some(0.12), angioedema=some(0.08),
-        pregnant=female & (age < 45.0) & some(0.5), bradycardia=slow, family_hypertension=some(0.5),
-        primary_aldosteronism=some(0.1), renal_artery_stenosis=some(0.08), sleep_apnoea=some(0.1),
-        cyp2d6=rng.integers(0, len(DIPLOTYPES["CYP2D6"]), n), cyp2c9=rng.integers(0, len(DIPLOTYPES["CYP2C9"]), n),
-        cyp3a5=rng.integers(0, len(DIPLOTYPES["CYP3A5"]), n), paroxetine=some(0.08), clarithromycin=some(0.06),
+    slow = some(0.1)
+    return replace(
+        clinic, bradycardia=slow, heart_rate=np.where(slow, rng.uniform(42.0, 58.0, n), clinic.heart_rate.clip(60.0)),
+        potassium=clinic.potassium + 1.2 * some(0.12), pregnant=clinic.female & (clinic.age < 45.0) & some(0.7),
+        diabetes=some(0.25), gout=some(0.1), asthma=some(0.12), angioedema=some(0.08), primary_aldosteronism=some(0.1),
+        renal_artery_stenosis=some(0.08), paroxetine=some(0.08), clarithromycin=some(0.06),
     )  # fmt: skip
 
 
@@ -173,8 +168,10 @@ def test_twins_are_two_patients() -> None:
 
 
 def test_every_diplotype_is_called_as_planted(tmp_path: Path) -> None:
-    for n in range(max(map(len, DIPLOTYPES.values()))):
-        pairs = {symbol: table[n % len(table)] for symbol, table in DIPLOTYPES.items()}
+    tables = {gene: tuple(itertools.combinations_with_replacement(names, 2)) for gene, names in ALLELES.items()}
+
+    for n in range(max(map(len, tables.values()))):
+        pairs = {symbol: table[n % len(table)] for symbol, table in tables.items()}
         genes = called(tmp_path, pairs).genes
         for symbol, pair in pairs.items():
             gene, call = load_gene(symbol), genes[GeneSymbol(symbol)]
@@ -182,6 +179,16 @@ def test_every_diplotype_is_called_as_planted(tmp_path: Path) -> None:
             assert call.activity_score == score_of(gene, pair)
             assert call.phenotype in gene.phenotypes
             assert not call.findings
+
+
+def test_what_the_clinic_can_lack_can_be_left_out_of_the_record() -> None:
+    clinic = a_clinic(1)
+
+    assert a_bundle(clinic, 0, measured=dict.fromkeys(CAN_LACK, True)) == a_bundle(clinic, 0)
+    assert (
+        len(a_bundle(clinic, 0)["entry"]) - len(a_bundle(clinic, 0, measured=dict.fromkeys(CAN_LACK, False))["entry"])
+        == 3
+    )  # renin, sodium in urine, potassium; the genes stand in their own files
 
 
 def test_a_chromosome_without_the_gene_shows_nothing_in_the_vcf(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def _experimented(wanted: Wanted, chosen: Sequence[Experiment], versions: Versio
             f"'{wanted.task}' makes its own patients", where="--data, --train, --test", hint="leave them out"
         )
     with told_on_stderr() as told:
-        return [each.run(Run(wanted.seed, wanted.quick, versions, _used, told)) for each in chosen]
+        return [each.run(Run(wanted.seed, wanted.quick, versions, _used, told, wanted.processes)) for each in chosen]
 
 
 def _used() -> Used:

@@ -30,13 +30,14 @@ class Used:
 
 @dataclass(frozen=True)
 class Run:
-    """How an experiment is run; `used` reads the clocks, which only the outside may."""
+    """How an experiment is run, on so many `processes`; `used` reads the clocks, which only the outside may."""
 
     seed: int
     quick: bool
     versions: Versions
     used: Callable[[], Used]
     told: Told
+    processes: int = 1
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from posologist.study.explore_selection import components_table, importance_tabl
 from posologist.study.explore_strata import strata_table
 from posologist.study.explore_table import Table, table_of
 from posologist.study.measure import thinned
-from posologist.study.nested import Settings, one_thread
+from posologist.study.nested import Settings
+from posologist.study.pool import one_thread
 
 T = TypeVar("T")
 _SAID = (

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +22,10 @@ from posologist.study.blocks import (
     outer_folds,
     sub_seed,
 )
+from posologist.study.pool import one_thread, pool
 
 Told = Callable[[str, int, int], None]
 """Progress: what is being done, how many jobs are finished, and of how many."""
-
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -128,8 +124,8 @@ def _results(
                 yield job, _scored(cohort, job, block.hidden, settings.quick)
                 settings.told(what, done, len(jobs))
         return
-    with _pool(settings.processes, cohort, block.hidden, settings.quick) as pool:
-        waiting = {pool.submit(_scored_elsewhere, job): job for job in jobs}
+    with pool(settings.processes, _begin, (cohort, block.hidden, settings.quick)) as workers:
+        waiting = {workers.submit(_scored_elsewhere, job): job for job in jobs}
         for done, future in enumerate(as_completed(waiting), start=1):
             yield waiting[future], future.result()
             settings.told(what, done, len(jobs))
@@ -145,32 +141,6 @@ def _scored(cohort: Cohort, job: Job, hidden: tuple[str, ...], quick: bool) -> S
             hint="a method answers for each row, with nan where it cannot",
         )
     return scored
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Linear algebra in one thread, so that the numbers do not hang on the machine's cores."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
-        yield
-
-
-@contextmanager
-def _pool(processes: int, cohort: Cohort, hidden: tuple[str, ...], quick: bool) -> Iterator[Executor]:
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))  # read by a new process when it loads its libraries
-    try:
-        with ProcessPoolExecutor(
-            processes, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(cohort, hidden, quick)
-        ) as pool:
-            yield pool
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 _held: dict[str, tuple[Cohort, tuple[str, ...], bool]] = {}  # of a worker process: what its jobs are cut from

@@ -126,7 +126,12 @@ def published_fall(clinic: Clinic) -> Floats:
 
 def published_net(clinic: Clinic) -> Floats:
     """The same less the symptoms that the file expects of each drug."""
-    return net_of(published_fall(clinic), np.array([_published_symptoms(drug) for drug in DRUGS]))
+    return net_of(published_fall(clinic), published_symptoms())
+
+
+def published_symptoms() -> Floats:
+    """The share with symptoms that the indication's file expects of each drug at its standard dose, (drugs,)."""
+    return np.array([_published_symptoms(drug) for drug in DRUGS])
 
 
 @cache

@@ -81,7 +81,7 @@ def dose_shape(drug: str, dose: float) -> float:
 
 
 def together(drugs: Sequence[str], alone: Sequence[Floats]) -> Floats:
-    """Fall under several drugs from the falls under each: Song's interaction for its drugs, else the factorial ratio."""
+    """Fall under several drugs from the falls under each: by Song's interaction for its drugs, else the trials' ratio."""
     total = np.asarray(sum(alone))
     if len(drugs) < 2:
         return total
@@ -129,8 +129,8 @@ def net_of(fall: Floats, symptoms: Floats) -> Floats:
 def symptom_worth() -> float:
     """How many mmHg a certain symptom outweighs.
 
-    The weight of a symptom against a cardiovascular event, over the events that 1 mmHg avoids at the rate of the trials'
-    comparator arms; all three are those of the indication file.
+    The weight of a symptom against a cardiovascular event, over the events that 1 mmHg avoids at the rate of the
+    trials' comparator arms; all three are those of the indication file.
     """
     held = knowledge().indication("hypertension")
     weight = next(w.weight for w in held.weights if w.event == "symptoms")
@@ -140,19 +140,17 @@ def symptom_worth() -> float:
 
 
 def safe(clinic: Clinic) -> Flags:
-    """Which drugs no contraindication of the label forbids, (n, drugs)."""
-    found = np.ones((len(clinic), len(DRUGS)), dtype=np.bool_)
-    high = clinic.potassium > facts_of("hypertension").number("clinic_hyperkalaemia")
-    for j, pathway in enumerate(PATHWAYS):
-        if pathway in (ACE, ARB, MRA):
-            found[:, j] &= ~clinic.pregnant
-        if pathway == ACE:
-            found[:, j] &= ~clinic.angioedema
-        if pathway == BETA:
-            found[:, j] &= ~(clinic.bradycardia | clinic.asthma)
-        if pathway == MRA:
-            found[:, j] &= ~high
-    return found
+    """Which drugs no contraindication of a label or of the European guidelines' table forbids, (n, drugs)."""
+    high = np.round(clinic.potassium, 1) > facts_of("hypertension").number("clinic_hyperkalaemia")
+    forbidden = {
+        ACE: clinic.pregnant | high | clinic.renal_artery_stenosis | clinic.angioedema,
+        ARB: clinic.pregnant | high | clinic.renal_artery_stenosis,
+        MRA: clinic.pregnant | high,
+        BETA: clinic.asthma | clinic.bradycardia,
+        THIAZIDE: clinic.gout,
+    }
+    free = np.zeros(len(clinic), dtype=np.bool_)
+    return np.stack([~forbidden.get(pathway, free) for pathway in PATHWAYS], axis=1)
 
 
 def standard_dose(drug: str) -> float:
@@ -172,7 +170,7 @@ _NAMES = {
 
 
 def _between_rows(rows: Sequence[float], dose: Floats) -> Floats:
-    """Value at a dose over the standard dose from rows of half, full and double dose: linear in log dose, flat beyond."""
+    """Value at a dose (over the standard one) from rows of half, full and double: linear in log dose, flat beyond."""
     return np.interp(np.log(dose), np.log(_STEPS), rows)
 
 

@@ -70,7 +70,7 @@ def poor_cyp2d6(clinic: Clinic) -> Flags:
 
 
 def folds(clinic: Clinic) -> Floats:
-    """AUC of each patient over that of a typical adult on the same dose, (n, drugs); NaN where the twin has no prior."""
+    """AUC of each patient over a typical adult's on the same dose, (n, drugs); NaN where the twin has no prior."""
     crcl = np.minimum(crcl_of(clinic), NORMAL_CRCL)
     found = np.full((len(clinic), len(DRUGS)), np.nan)
     for j, drug in enumerate(DRUGS):

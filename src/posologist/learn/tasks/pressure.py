@@ -43,7 +43,8 @@ _VITALS = "labs and vitals"
 _FEATURES = (
     Feature(name="drug", kind="category", group="treatment", label="drug", levels=DRUGS, text="{value}"),
     Feature(name="pathway", kind="category", group="treatment", label="pathway", levels=PATHWAYS, text="{value}"),
-    Feature(name="dose_ratio", group="treatment", label="dose", unit="times the standard dose", low=0, high=8, log=True),
+    Feature(name="dose_ratio", group="treatment", label="dose", unit="times the standard dose", low=0, high=8,
+            log=True),
     Feature(name="exposure_fold", group="pharmacokinetics", label="exposure", unit="times that of a typical adult",
             low=0, high=50, log=True),
     Feature(name="age", group="demographics", label="age", unit="years", low=18, high=110),
@@ -73,6 +74,9 @@ _FEATURES = (
             no="no functional CYP3A5 allele"),
 )  # fmt: skip
 SCHEMA = Schema(task=TASK, version="1", features=_FEATURES)
+SYMPTOMS_TASK = "pressure-symptoms"
+SYMPTOMS_SCHEMA = Schema(task=SYMPTOMS_TASK, version="1", features=_FEATURES)
+"""The same row asked by how much the chance of a symptom due to the drug exceeds the published share."""
 REQUIRED = ("age", "male", "sbp", "pathway")
 """Without these the model is not asked."""
 

@@ -1,0 +1,71 @@
+"""The product's own gate for the simulated patients: what `recommend` would not start, whatever a model says."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from functools import cache
+
+import numpy as np
+
+from posologist.core.settings import Settings
+from posologist.core.values import DrugId
+from posologist.recommend.case import Case, Proposal
+from posologist.recommend.opened import case_of
+from posologist.recommend.screen import forbidden_here, screen
+from posologist.records.fhir_in import read_patient
+from posologist.study.clinic import Clinic, Flags
+from posologist.study.clinic_draw import egfr_of
+from posologist.study.simulator_fhir import bundle_of
+from posologist.study.simulator_kinetics import DRUGS, knowledge
+
+AS_OF = date(2026, 11, 20)
+_STATES = (
+    "female", "diabetes", "gout", "asthma", "angioedema", "pregnant", "bradycardia", "primary_aldosteronism",
+    "renal_artery_stenosis", "paroxetine", "clarithromycin",
+)  # fmt: skip
+_EGFR = (15.0, 30.0, 45.0, 60.0)
+_POTASSIUM = (3.0, 3.5, 5.0, 5.5, 6.0)
+_AGE = (45.0, 65.0, 75.0, 85.0)
+_States = tuple[float, ...]
+
+
+def gate(clinic: Clinic) -> Flags:
+    """Which drugs the product would start, (n, drugs).
+
+    It is asked once for each set of states that its rules on these drugs tell apart, of one patient in them.
+    """
+    codes = np.column_stack([
+        *(getattr(clinic, name) for name in _STATES), np.digitize(egfr_of(clinic), _EGFR),
+        np.digitize(np.round(clinic.potassium, 1), _POTASSIUM, right=True), np.digitize(clinic.age, _AGE),
+    ]).astype(np.float64)  # fmt: skip
+    states, first, place = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+    found = np.empty((len(states), len(DRUGS)), dtype=np.bool_)
+    for k, i in enumerate(first):
+        key = tuple(states[k].tolist())
+        if key not in _asked():
+            _asked()[key] = started(clinic, int(i))
+        found[k] = _asked()[key]
+    return found[place.reshape(-1)]
+
+
+def started(clinic: Clinic, i: int) -> Flags:
+    """Which drugs the product would start in one patient, asked through the record, (drugs,)."""
+    held = knowledge()
+    patient = read_patient(json.dumps(bundle_of(clinic, i, as_of=AS_OF, knowledge=held)).encode(), knowledge=held)
+    settings = Settings(as_of=AS_OF)
+    case = case_of(patient, held.indication("hypertension"), genome=None, knowledge=held, settings=settings)
+    return np.array([_would_start(case, drug) for drug in DRUGS])
+
+
+def _would_start(case: Case, drug: DrugId) -> bool:
+    """Whether nothing forbids the drug and nothing serious speaks against it where others are at hand."""
+    screened = screen(case, Proposal((), case.present, (drug,)))
+    against = [h for h in screened.hits if h.truth is True and h.statement.action == "avoid" and drug in h.drugs]
+    return not forbidden_here(case, drug) and not screened.blocks and not against
+
+
+@cache
+def _asked() -> dict[_States, Flags]:
+    """What was asked before."""
+    return {}

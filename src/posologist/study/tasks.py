@@ -7,6 +7,7 @@ from posologist.study import (
     factorisation,
     factorisation_case,
     heart_disease,
+    hypertension,
     imitation,
     immunotherapy,
     policy,
@@ -23,4 +24,8 @@ BLOCKS: tuple[Block, ...] = (
     *policy.BLOCKS,
     *imitation.BLOCKS,
 )
-EXPERIMENTS: tuple[Experiment, ...] = (factorisation.EXPERIMENT, factorisation_case.EXPERIMENT)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    hypertension.EXPERIMENT,
+    factorisation.EXPERIMENT,
+    factorisation_case.EXPERIMENT,
+)

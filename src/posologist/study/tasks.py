@@ -9,6 +9,7 @@ from posologist.study import (
     heart_disease,
     imitation,
     immunotherapy,
+    nifedipine,
     policy,
     warfarin,
 )
@@ -23,4 +24,8 @@ BLOCKS: tuple[Block, ...] = (
     *policy.BLOCKS,
     *imitation.BLOCKS,
 )
-EXPERIMENTS: tuple[Experiment, ...] = (factorisation.EXPERIMENT, factorisation_case.EXPERIMENT)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    factorisation.EXPERIMENT,
+    factorisation_case.EXPERIMENT,
+    nifedipine.EXPERIMENT,
+)

@@ -19,9 +19,17 @@ from posologist.study.nifedipine_amlodipine import TOLD, answers, on_amlodipine
 from posologist.study.nifedipine_amlodipine import window as amlodipine_window
 from posologist.study.nifedipine_findings import TASK, findings, seed_of
 from posologist.study.nifedipine_limits import limit_curves, limits_table
-from posologist.study.nifedipine_methods import METHODS, PRESSURES, Dose, other_priors
+from posologist.study.nifedipine_methods import METHODS, PRESSURES, Dose, by_pressures, other_priors
 from posologist.study.nifedipine_scores import MAIN, RESAMPLES, Clinics, World, groups_of, measured
-from posologist.study.nifedipine_world import N_VISITS, Patients, window_of, world
+from posologist.study.nifedipine_world import (
+    N_VISITS,
+    Patients,
+    Readings,
+    closer_readings,
+    usual_readings,
+    window_of,
+    world,
+)
 
 ORACLE = "oracle"
 _GROUPED = (
@@ -45,11 +53,17 @@ def evaluate_nifedipine(run: Run) -> EvaluationDocument:
     """Every method in worlds of 200 patients, the engine's rivals with more to learn from, and what limits them all."""
     small, large = (4, 2) if run.quick else (20, 10)
     size, more = 200, 500 if run.quick else 2000
-    asked = _Asked(run, of=3 * small + 2 * large)
+    asked = _Asked(run, of=4 * small + 2 * large)
     main = asked.clinics(METHODS, size, small)
     learned = asked.clinics(METHODS, more, large)
     priors = asked.clinics(other_priors(), size, small)
-    taken = asked.clinics({name: METHODS[name] for name in PRESSURES}, size, small, misses=False)
+    pressures = [
+        _pressures(words, asked.clinics(by_pressures(readings), size, small, misses=misses, readings=readings))
+        for words, misses, readings in (
+            ("no tablet is missed", False, usual_readings()),
+            ("no tablet is missed and pressures scatter less", False, closer_readings()),
+        )
+    ]
     other = asked.amlodipine(size, large)
     asked.tell()
     return EvaluationDocument(
@@ -73,11 +87,7 @@ def evaluate_nifedipine(run: Run) -> EvaluationDocument:
                 note="In the rows above the engine's prior is the very population that the patients were drawn from, "
                 "which no clinic can promise.",
             ),
-            ControlTable(
-                name="pressures where no tablet is missed", rows=taken.rows(),
-                paired=taken.paired([(name, PRESSURES[0]) for name in PRESSURES[1:]]),
-                note="The same patients, had they taken every tablet.",
-            ),
+            *pressures,
             limits_table(),
             other,
         ),
@@ -97,12 +107,17 @@ class _Asked:
         self.run.told(TASK, self.done, self.of)
         self.done += 1
 
-    def clinics(self, methods: Mapping[str, Dose], n: int, worlds: int, *, misses: bool = True) -> Clinics:
+    def clinics(
+        self, methods: Mapping[str, Dose], n: int, worlds: int, *, misses: bool = True, readings: Readings | None = None
+    ) -> Clinics:
         """Methods in `worlds` clinics of `n` patients who teach and `n` who are asked; the oracle is the last row."""
         found = []
         for k in range(worlds):
             self.tell()
-            teach, asked = (world(n, seed_of(self.run.seed, part, n, k), misses=misses) for part in ("train", "test"))
+            teach, asked = (
+                world(n, seed_of(self.run.seed, part, n, k), misses=misses, readings=readings)
+                for part in ("train", "test")
+            )
             doses = {
                 name: method(teach.seen, asked.seen, sub_seed(self.run.seed, name, k))
                 for name, method in methods.items()
@@ -139,6 +154,14 @@ def _world(asked: Patients, doses: Mapping[str, Floats]) -> World:
     window, truth = window_of(facts_of("nifedipine")), {"clearance": asked.clearance, "right": asked.right}
     measures = {name: measured(dose, window=window, **truth) for name, dose in doses.items()}
     return World(measures, groups_of(asked.seen.known))
+
+
+def _pressures(words: str, clinics: Clinics) -> ControlTable:
+    return ControlTable(
+        name=f"pressures where {words}", rows=clinics.rows(),
+        paired=clinics.paired([(name, PRESSURES[0]) for name in PRESSURES[1:]]),
+        note="The same patients. Where pressures scatter less they do so as in the hypertension simulator.",
+    )  # fmt: skip
 
 
 def _published() -> ControlTable:

@@ -22,12 +22,14 @@ from posologist.study.clinic import Floats
 from posologist.study.facts import Facts, facts_of
 from posologist.study.nifedipine_world import (
     DAY_H,
+    Readings,
     Seen,
     average,
     exposure_fold,
     healthy_clearance,
     level_sd,
     sd_of,
+    usual_readings,
 )
 from posologist.twin.events import DOSE, EventTable, Record
 from posologist.twin.levels import levels_at
@@ -72,17 +74,19 @@ def other_model(*, clearance_factor: float = 1.0, between_sd: float | None = Non
 
 
 @cache
-def pressure_model() -> PkModel:
-    """The same with a systolic pressure as what is measured: its level without drug differs between patients."""
-    base, facts = level_model(), facts_of("nifedipine")
-    between, within = facts.numbers("pressure_between_within")
+def pressure_model(readings: Readings) -> PkModel:
+    """The same with a systolic pressure as what is measured.
+
+    Without drug it lies around the reading before treatment, by that reading's error and the patient's own change.
+    """
+    base = level_model()
     changed = {
         "id": "nifedipine_pressure",
         "covariates": (*base.covariates, Covariate(name="sbp", unit="mm[Hg]", meaning="reading before treatment")),
         "equations": {**base.equations, "BASE": "sbp"},
         "random": (*base.random, RandomEffect(eta="ETA2", on="BASE", kind="normal")),
-        "omega": ((base.omega[0][0], 0.0), (0.0, between**2)),
-        "residual": (Residual(output=_SYSTOLIC, form="additive", additive=within, source=_SOURCE),),
+        "omega": ((base.omega[0][0], 0.0), (0.0, readings.between**2 + readings.within**2)),
+        "residual": (Residual(output=_SYSTOLIC, form="additive", additive=readings.within, source=_SOURCE),),
     }
     return PkModel(**{name: getattr(base, name) for name in PkModel.model_fields} | changed)
 
@@ -115,10 +119,11 @@ def level_tables(seen: Seen, n_levels: int, *, told: bool = True) -> list[EventT
     return _tables(seen, seen.visits.level, n_levels, _covariates(seen, told=told))
 
 
-def clearance_after_pressures(seen: Seen, n_pressures: int) -> Floats:
+def clearance_after_pressures(seen: Seen, n_pressures: int, *, readings: Readings | None = None) -> Floats:
     """Most probable oral clearance (L/h) after the first pressures on treatment, the reading before it known."""
+    model = pressure_model(readings or usual_readings())
     tables = _tables(seen, seen.visits.pressure, n_pressures, _covariates(seen, told=True))
-    found = map_estimates(pressure_model(), tables, predict=predicted_pressure(tables))
+    found = map_estimates(model, tables, predict=predicted_pressure(tables))
     return np.array([_clearance(one) for one in found])
 
 

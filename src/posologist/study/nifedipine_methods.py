@@ -21,7 +21,7 @@ from posologist.study.nifedipine_engine import (
     other_model,
 )
 from posologist.study.nifedipine_limits import six_men
-from posologist.study.nifedipine_world import DAY_H, INHIBITORS, SCALE, Seen, window_of
+from posologist.study.nifedipine_world import DAY_H, INHIBITORS, SCALE, Readings, Seen, window_of
 
 Learner = Literal["linear regression", "support vectors", "random forest"]
 Dose = Callable[[Seen, Seen, int], Floats]
@@ -103,9 +103,10 @@ class EnginePressures:
     """The engine after the first pressures on treatment."""
 
     n_pressures: int
+    readings: Readings | None = None
 
     def __call__(self, train: Seen, test: Seen, seed: int) -> Floats:
-        return _dose(clearance_after_pressures(test, self.n_pressures))
+        return _dose(clearance_after_pressures(test, self.n_pressures, readings=self.readings))
 
 
 def _levels_words(n: int) -> str:
@@ -123,6 +124,11 @@ METHODS: dict[str, Dose] = {
     "engine, one level": EngineLevels(1),
     "engine, two levels": EngineLevels(2),
 }
+
+
+def by_pressures(readings: Readings) -> dict[str, Dose]:
+    """The engine after no, one and two pressures that scatter like this."""
+    return {PRESSURES[0]: EngineLevels(0), **{PRESSURES[n]: EnginePressures(n, readings) for n in (1, 2)}}
 
 
 def other_priors() -> dict[str, Dose]:

@@ -14,12 +14,14 @@ from typing import Self
 import numpy as np
 
 from posologist.study.clinic import Flags, Floats, Indices
+from posologist.study.clinic_draw import drawn
 from posologist.study.facts import Facts, facts_of
 
 DAY_H = 24.0
 SCALE = 1000.0  # mg/L to ng/mL
 INHIBITORS = ("none", "verapamil 180 mg", "diltiazem 180 mg", "diltiazem 270 mg")
 N_VISITS = 3
+_SPARE = 20  # people drawn beyond those needed
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,25 @@ class Window:
         return np.asarray(given[away.argmin(axis=1)])
 
 
+@dataclass(frozen=True)
+class Readings:
+    """SDs of systolic pressure, mmHg: of the change under the drug between patients, and of one reading."""
+
+    between: float
+    within: float
+
+
+def usual_readings() -> Readings:
+    """As in the trials of other antihypertensive drugs."""
+    return Readings(*facts_of("nifedipine").numbers("pressure_between_within"))
+
+
+def closer_readings() -> Readings:
+    """As the hypertension simulator has them: patients differ less, and a fall is measured at several visits."""
+    facts = facts_of("hypertension")
+    return Readings(facts.number("spread_individual"), facts.number("spread_fall") / np.sqrt(2.0))
+
+
 def window_of(facts: Facts) -> Window:
     """From the least effective concentration to what the label's largest dose gives in a healthy young adult."""
     largest = facts.numbers("dose_start_step_max")[2]
@@ -141,7 +162,9 @@ def level_sd(facts: Facts) -> float:
     return float(np.hypot(sd_of(facts.number("within_cv")), sd_of(facts.number("level_cv"))))
 
 
-def world(n: int, seed: int, *, between_cv: float | None = None, misses: bool = True) -> Patients:
+def world(
+    n: int, seed: int, *, between_cv: float | None = None, misses: bool = True, readings: Readings | None = None
+) -> Patients:
     """`n` patients after three visits.
 
     Parameters
@@ -150,25 +173,27 @@ def world(n: int, seed: int, *, between_cv: float | None = None, misses: bool = 
         What age, liver and medicines leave unexplained; by default the published figure.
     misses
         False: every tablet is taken.
+    readings
+        How pressures scatter; by default `usual_readings`.
     """
     facts, rng = facts_of("nifedipine"), np.random.default_rng(seed)
-    known, sbp = _record(n, facts, rng)
+    scatter = readings or usual_readings()
+    known, sbp = _record(n, facts, scatter, rng)
     spread = sd_of(facts.number("between_cv") if between_cv is None else between_cv)
     clearance = healthy_clearance(facts) / exposure_fold(known, facts) * np.exp(spread * rng.standard_normal(n))
     share, together = facts.number("adherence_mean"), facts.number("adherence_concentration")
     taken = rng.beta(share * together, (1.0 - share) * together, n)
-    visits = _visits(clearance, sbp, taken if misses else np.ones(n), facts, rng)
+    visits = _visits(clearance, sbp, taken if misses else np.ones(n), scatter, rng)
     return Patients(Seen(known, visits), clearance, window_of(facts).dose(clearance))
 
 
-def _visits(clearance: Floats, sbp: Floats, taken: Floats, facts: Facts, rng: np.random.Generator) -> Visits:
+def _visits(clearance: Floats, sbp: Floats, taken: Floats, readings: Readings, rng: np.random.Generator) -> Visits:
     """The label's way: up one step where a pressure reaches the goal's bound, until the largest dose."""
-    n = len(clearance)
+    facts, n = facts_of("nifedipine"), len(clearance)
     start, step, largest = facts.numbers("dose_start_step_max")
     emax, ec50 = facts.numbers("pressure_emax_ec50")
-    between, within = facts.numbers("pressure_between_within")
     of_day, of_level = sd_of(facts.number("within_cv")), sd_of(facts.number("level_cv"))
-    without = sbp + between * rng.standard_normal(n)
+    without = sbp + readings.between * rng.standard_normal(n)
     dose, level, pressure = (np.zeros((n, N_VISITS)) for _ in range(3))
     now = np.full(n, start)
     for k in range(N_VISITS):
@@ -176,20 +201,18 @@ def _visits(clearance: Floats, sbp: Floats, taken: Floats, facts: Facts, rng: np
         acting = np.where(rng.random(n) < taken, true, 0.0)
         dose[:, k] = now
         level[:, k] = true * np.exp(of_level * rng.standard_normal(n))
-        pressure[:, k] = without + emax * acting / (ec50 + acting) + within * rng.standard_normal(n)
+        pressure[:, k] = without + emax * acting / (ec50 + acting) + readings.within * rng.standard_normal(n)
         now = np.where(pressure[:, k] >= facts.number("goal"), np.minimum(now + step, largest), now)
     return Visits(dose, level, pressure)
 
 
-def _record(n: int, facts: Facts, rng: np.random.Generator) -> tuple[Known, Floats]:
-    """The record, and the true pressure without treatment."""
-    age = np.clip(60.0 + 13.0 * rng.standard_normal(n), 20.0, 90.0)
-    female = rng.random(n) < 0.5
-    weight = np.where(female, 75.0, 88.0) * np.exp(0.18 * rng.standard_normal(n))
-    sbp = np.maximum(155.0 + 12.0 * rng.standard_normal(n), 140.0)
+def _record(n: int, facts: Facts, readings: Readings, rng: np.random.Generator) -> tuple[Known, Floats]:
+    """The record, and the true pressure without treatment; pregnant patients are left to another study."""
+    clinic = drawn(n + n // 5 + _SPARE, rng)
+    clinic = clinic.take(np.flatnonzero(~clinic.pregnant)[:n])
     inhibited = rng.random(n) < facts.number("share_inhibited")
     inhibitor = np.where(inhibited, rng.integers(1, len(INHIBITORS), n), 0)
     phenytoin = (rng.random(n) < facts.number("share_induced")) & ~inhibited
     cirrhosis = rng.random(n) < facts.number("share_cirrhosis")
-    read = sbp + facts.numbers("pressure_between_within")[1] * rng.standard_normal(n)
-    return Known(age, female, weight, cirrhosis, inhibitor, phenytoin, read), sbp
+    read = clinic.sbp + readings.within * rng.standard_normal(n)
+    return Known(clinic.age, clinic.female, clinic.weight, cirrhosis, inhibitor, phenytoin, read), clinic.sbp

@@ -53,7 +53,7 @@ def evaluate_nifedipine(run: Run) -> EvaluationDocument:
     """Every method in worlds of 200 patients, the engine's rivals with more to learn from, and what limits them all."""
     small, large = (4, 2) if run.quick else (20, 10)
     size, more = 200, 500 if run.quick else 2000
-    asked = _Asked(run, of=4 * small + 2 * large)
+    asked = Asked(run, of=4 * small + 2 * large)
     main = asked.clinics(METHODS, size, small)
     learned = asked.clinics(METHODS, more, large)
     priors = asked.clinics(other_priors(), size, small)
@@ -96,7 +96,7 @@ def evaluate_nifedipine(run: Run) -> EvaluationDocument:
 
 
 @dataclass
-class _Asked:
+class Asked:
     """Clinics of one run, with what is told of its progress."""
 
     run: Run

@@ -21,18 +21,22 @@ def seed_of(seed: int, part: str, n: int, k: int) -> int:
 def findings(main: Clinics, seed: int) -> tuple[str, ...]:
     """Window and right dose, where the published figure is within reach, and what the rows cannot show."""
     facts = facts_of("nifedipine")
+    in_cirrhosis = main.mean("oracle", "liver=cirrhosis", "in_window_percent")
     return (
         *_target(facts, main, seed),
         *_reach(facts, main),
         _level_counts(main),
-        "pressures say next to nothing of exposure: how far the pressure falls differs more between patients than with "
-        "the concentration, which is beyond half of its effect already, and tablets missed on the day of a reading "
-        "mislead. The product does not learn a dose from pressures; these rows show why",
+        "pressures say little of exposure, even where no tablet is missed and they scatter least (two tables above): "
+        "how far the pressure falls differs more between patients than with the concentration, which is beyond half of "
+        "its effect already; where tablets are missed unseen, a pressure misleads. The product does not learn a dose "
+        "from pressures; these rows show why",
         "going up by pressure aims at the pressure and not at this window, and many patients end above it",
+        f"in cirrhosis whole tablets leave only {in_cirrhosis:.0f} % in the window even where the right dose is known: "
+        "the smallest tablet is too strong for most of them",
         "a level counts as drawn on a day on which the tablet was taken; amlodipine shows what a level is worth where "
         "this is not known",
-        "strong inducers, phenytoin among them, are a contraindication: the product refuses, and the doses of that "
-        "group only show that the label's largest dose would seldom do",
+        "strong inducers, phenytoin among them, are a contraindication: the product refuses. Many right doses of "
+        "that group are the label's largest, which makes them easy to name",
         "no figure outside pregnancy was found for CYP3A5, and none for CYP3A4*22: genes change nobody's dose here",
         "not published and set by us: the shares of patients on inhibitors, on phenytoin and with cirrhosis, the error "
         "of a level by its hour, how adherence differs, and that folds of exposure multiply",
@@ -75,6 +79,6 @@ def _level_counts(main: Clinics) -> str:
     apart = main.mean("linear regression, two levels") - main.mean("engine, two levels")
     return (
         "what counts is the level, not who reads it: after two levels a linear regression of logarithms, learned from "
-        f"{main.worlds[0].n} patients, is {apart:.1f} points from the engine, which needs nobody to learn from; support "
-        "vectors and forests need more patients, since patients far from the others are what they do worst"
+        f"{main.worlds[0].n} patients, is {apart:.1f} points from the engine, which needs nobody to learn from; "
+        "support vectors and forests are further away and come nearer with more patients"
     )

@@ -96,9 +96,9 @@ class Clinics:
             for one, other in pairs
         )  # fmt: skip
 
-    def mean(self, method: str, group: str = "everybody") -> float:
-        """The main metric of a method."""
-        return self._metrics(method, group)[MAIN].value
+    def mean(self, method: str, group: str = "everybody", metric: str = MAIN) -> float:
+        """A metric of a method, over the patients of a group."""
+        return float(self._resampled(method, metric, group)[0])
 
     def _n(self, group: str) -> int:
         return int(sum(world.groups[group].sum() for world in self.worlds))

@@ -9,7 +9,7 @@ import numpy as np
 
 from posologist.learn.features import Frame
 from posologist.learn.fit.engine import FittedEngine, fit_engine
-from posologist.learn.fit.recipe import Factorised, Hierarchical, Net, Part, Recipe, Trees
+from posologist.learn.fit.recipe import Factorised, Hierarchical, Linear, Net, Part, Recipe, Trees
 from posologist.learn.tasks.pressure import BOUNDS, SCHEMA, SYMPTOMS_SCHEMA
 from posologist.study.clinic import Floats, Indices
 
@@ -17,6 +17,7 @@ PEOPLE = tuple(name for name in SCHEMA.names if name not in ("drug", "pathway", 
 """Features of the patient, and of the patient on the drug."""
 _DRUG = ("pathway", "drug")
 PARTS: tuple[Part, ...] = (
+    Linear(penalty=30.0),  # every drug has one effect for all: the others count as far as the rows show more
     Hierarchical(left=PEOPLE, right=_DRUG),
     Factorised(left=PEOPLE, right=_DRUG, rank=4),
     Trees(trees=250, learning_rate=0.05, leaves=8, min_leaf=30),
@@ -40,7 +41,7 @@ def benefit(
     """
     recipe = Recipe(
         parts=tuple(part for part in PARTS if part.kind != leave_out), link="identity", folds=_FOLDS, bounds=BOUNDS,
-        least=0.99 if best_alone else 0.02,
+        cautious=True, least=0.99 if best_alone else 0.02,
     )  # fmt: skip
     return fit_engine(rows, beyond, kind="regression", group=patient, recipe=recipe, seed=seed)
 
@@ -48,5 +49,5 @@ def benefit(
 def symptoms(rows: Frame, beyond: Floats, patient: Indices, *, seed: int) -> FittedEngine:
     """The model of the chance of symptoms beyond the published share; the outcome of a row is 0 or 1 less that."""
     frame = Frame(SYMPTOMS_SCHEMA, rows.values)
-    recipe = Recipe(parts=PARTS[:1], link="identity", folds=2, bounds=_SYMPTOM_BOUNDS)
+    recipe = Recipe(parts=PARTS[:2], link="identity", folds=2, bounds=_SYMPTOM_BOUNDS, cautious=True)
     return fit_engine(frame, np.asarray(beyond), kind="regression", group=patient, recipe=recipe, seed=seed)

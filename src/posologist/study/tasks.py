@@ -10,6 +10,7 @@ from posologist.study import (
     hypertension,
     imitation,
     immunotherapy,
+    nifedipine,
     policy,
     warfarin,
 )
@@ -26,6 +27,7 @@ BLOCKS: tuple[Block, ...] = (
 )
 EXPERIMENTS: tuple[Experiment, ...] = (
     hypertension.EXPERIMENT,
+    nifedipine.EXPERIMENT,
     factorisation.EXPERIMENT,
     factorisation_case.EXPERIMENT,
 )

@@ -49,6 +49,29 @@ def fitted_blend(margins: Array, outcome: Array, weight: Array, *, yes_no: bool,
     return Blend(float(found.x[0]), np.asarray(found.x[1:]))
 
 
+def shown(beyond: Array, left: Array, weight: Array, group: Index) -> float:
+    """Share of a prediction that rows show to be no chance, 0 to 1: 1 - 4 / z^2, and nothing below z = 2.
+
+    Parameters
+    ----------
+    beyond
+        What the prediction adds to a simpler one, on rows that neither was fitted on.
+    left
+        What the simpler one leaves of the outcome.
+    group
+        Patient of each row; the standard error of the slope of `left` on `beyond` is that between patients.
+    """
+    size = float(weight @ beyond**2)
+    if size <= 0.0:
+        return 0.0
+    slope = float(weight @ (beyond * left)) / size
+    if slope <= 0.0:
+        return 0.0
+    pulls = np.bincount(group, weight * beyond * (left - slope * beyond))
+    error = float(np.sqrt((pulls**2).sum())) / size
+    return max(0.0, 1.0 - 4.0 * (error / slope) ** 2)
+
+
 def _log_loss(margin: Array, outcome: Array) -> tuple[Array, Array]:
     chance = 1.0 / (1.0 + np.exp(-np.clip(margin, -500.0, 500.0)))
     return np.logaddexp(0.0, margin) - outcome * margin, chance - outcome

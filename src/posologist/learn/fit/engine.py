@@ -25,7 +25,7 @@ from posologist.core.version import VERSION
 from posologist.learn.conformal import Grouping, Scores, by_bands, by_state, fitted, fitted_bands
 from posologist.learn.coverage import fitted_coverage
 from posologist.learn.features import Array, Encoder, Frame, Index, prepared
-from posologist.learn.fit.blend import Blend, fitted_blend, fitted_calibration
+from posologist.learn.fit.blend import Blend, fitted_blend, fitted_calibration, shown
 from posologist.learn.fit.model import FittedModel
 from posologist.learn.fit.parts import Matrix, Task, fit_part, masks_of
 from posologist.learn.fit.recipe import Interval, Part, Recipe
@@ -197,11 +197,23 @@ def _kept(crossed: Array, task: Task, recipe: Recipe) -> list[int]:
     """Parts that get at least the least share of all weight; the best one is always kept."""
     weights = _fitted_blend(crossed, task, recipe).weights
     share = weights / max(float(weights.sum()), 1e-12)
-    return sorted({k for k in range(len(share)) if share[k] >= recipe.least} | {int(np.argmax(share))})
+    first = {0} if recipe.cautious else set()
+    return sorted({k for k in range(len(share)) if share[k] >= recipe.least} | {int(np.argmax(share))} | first)
 
 
 def blended(crossed: Array, task: Task, recipe: Recipe, fold: Index) -> tuple[Blend, Array]:
     """The blend fitted on all rows, and each row's margin by weights of the other folds."""
+    blend, margin = _plainly_blended(crossed, task, recipe, fold)
+    if not recipe.cautious or crossed.shape[1] < 2:
+        return blend, margin
+    first, alone = _plainly_blended(crossed[:, :1], task, recipe, fold)
+    share = shown(margin - alone, task.outcome - alone, task.weight, task.group)
+    weights = share * blend.weights
+    weights[0] += (1.0 - share) * first.weights[0]
+    return Blend(share * blend.intercept + (1.0 - share) * first.intercept, weights), alone + share * (margin - alone)
+
+
+def _plainly_blended(crossed: Array, task: Task, recipe: Recipe, fold: Index) -> tuple[Blend, Array]:
     margin = np.empty(len(crossed))
     for k in np.unique(fold):
         others = _fitted_blend(crossed[fold != k], task.take(fold != k), recipe)

@@ -155,7 +155,9 @@ class Recipe(Value):
     """A served model: its parts, blended on the margin with weights that are not negative.
 
     Weights are fitted on cross-fitted margins (`folds`, whole patients) under `loss`; parts that get less than `least`
-    of the weight are left out. `calibration` holds for a yes/no outcome only. `bounds` of the outcome. `masks`: columns
+    of the weight are left out. `cautious`: what the blend says beyond the first part counts only as far as cross-fitted
+    rows show that it is no chance (1 - 4 / z^2 of it, z its slope over its standard error between patients; nothing
+    below z = 2), so that where there is nothing to be learned the first part stands alone. `calibration` holds for a yes/no outcome only. `bounds` of the outcome. `masks`: columns
     say what is not known (see `learn.features.prepared`).
     """
 
@@ -164,6 +166,7 @@ class Recipe(Value):
     loss: Loss = "squared"
     folds: int = Field(default=5, ge=2)
     least: float = Field(default=0.02, ge=0, lt=1)
+    cautious: bool = False
     calibration: Literal["none", "isotonic"] = "none"
     interval: Interval = Interval()
     abstain_beyond: float = Field(default=0.99, gt=0, le=1)

@@ -12,7 +12,7 @@ from posologist.study import hypertension_methods as methods
 from posologist.study.blocks import sub_seed
 from posologist.study.clinic import Flags, Floats
 from posologist.study.hypertension_methods import Engine, Given, Method
-from posologist.study.simulator import Dials, World, bayes, world
+from posologist.study.simulator import Dials, World, bayes, reference, world
 from posologist.study.simulator_data import GENOME, KINETICS, periods
 from posologist.study.simulator_gate import gate
 
@@ -37,6 +37,7 @@ ABLATIONS: Mapping[str, Method] = {
 }
 _GATED = {"published effects", ENGINE, *ABLATIONS}  # choose among what the product would start
 _ALL = "all"
+_LOT = 1e-6  # mmHg
 MEASURES = ("n", "net", "single", "bayes", "oracle", "top1", "top2", "unsafe")
 """Sums over new patients: their number, net effects (mmHg) of the choice and of three yardsticks, hits, forbidden
 choices."""
@@ -87,7 +88,8 @@ class _Yardsticks:
         self.test = test
         self.expected = bayes(test, trial.seed_of("redraw"))
         self._rows = np.arange(len(test))
-        self._single = self._net(methods.reference().mean[None, :].repeat(len(test), axis=0))
+        self._lots = _LOT * np.random.default_rng(trial.seed_of("lots")).random(test.net.shape)
+        self._single = self._net(reference().mean[None, :].repeat(len(test), axis=0))
         self._bayes, self._oracle = self._net(self.expected), self._net(test.net)
         clinic = test.clinic
         self._groups: dict[str, Flags] = {
@@ -105,6 +107,7 @@ class _Yardsticks:
         A forbidden choice is what the gate let through, or, without a gate, what the method itself put first.
         """
         allowed = self.test.allowed if product is None else product
+        score = score + self._lots  # drugs that a method holds equal are drawn by lot, not by their order
         choice = _best(score, allowed)
         second = _best(np.where(np.arange(score.shape[1]) == choice[:, None], -np.inf, score), allowed)
         own = choice if product is not None else score.argmax(axis=1)

@@ -45,8 +45,8 @@ def _where(tables: Tables) -> str:
     }  # fmt: skip
     bayes, engine, lr, rule = (best[name] for name in ("Bayes rule", "engine", "LR", "guideline rule"))
     return (
-        f"the published 91.2 / 82.3 / 78.5 % (engine / logistic regression / rule) could arise only in a world where the "
-        f"record explains more of the individual effect than any here and a rule on age and race is nearly right for "
+        f"the published 91.2 / 82.3 / 78.5 % (engine / logistic regression / rule) could arise only in a world where "
+        f"the record explains more of the individual effect than any here and a rule on age and race is nearly right for "
         f"everybody, so that the 'correct drug' follows from the same features: the highest top-1 reached here is "
         f"{bayes[0]:.1f} % by the Bayes rule ({bayes[1]}), {engine[0]:.1f} % by the engine, {lr[0]:.1f} % by logistic "
         f"regression and {rule[0]:.1f} % by the rule"
@@ -56,8 +56,7 @@ def _where(tables: Tables) -> str:
 _CAVEATS = (
     "the patients are simulated: the tables show what methods can do when the truth has this form, not what they do "
     "for real patients; a third of the constants are assumptions or still to be verified (hypertension.toml)",
-    "what the record explains is linear in few measures but for Song's equations, and treatment effects add no noise of "
-    "their own: real data will be harder",
+    "what the record explains is linear in few measures but for Song's equations: real data will be harder",
     "forbidden choices (unsafe_picks) are counted before any gate for plain methods; their value is that of their best "
     "choice that is not forbidden, so that the comparison is of the choice alone",
     "the Bayes rule knows how the effect depends on the features; no method that learns from so few patients can",

@@ -81,7 +81,7 @@ def dose_shape(drug: str, dose: float) -> float:
 
 
 def together(drugs: Sequence[str], alone: Sequence[Floats]) -> Floats:
-    """Fall under several drugs from the falls under each: by Song's interaction for its drugs, else the trials' ratio."""
+    """Fall under several drugs from that under each: by Song's interaction for its drugs, else the trials' ratio."""
     total = np.asarray(sum(alone))
     if len(drugs) < 2:
         return total

@@ -50,7 +50,7 @@ def fitted_blend(margins: Array, outcome: Array, weight: Array, *, yes_no: bool,
 
 
 def shown(beyond: Array, left: Array, weight: Array, group: Index) -> float:
-    """Share of a prediction that rows show to be no chance, 0 to 1: 1 - 4 / z^2, and nothing below z = 2.
+    """Share of a prediction that rows show to be no chance, 0 to 1: 1 - 1 / z^2, and nothing below z = 1.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def shown(beyond: Array, left: Array, weight: Array, group: Index) -> float:
         return 0.0
     pulls = np.bincount(group, weight * beyond * (left - slope * beyond))
     error = float(np.sqrt((pulls**2).sum())) / size
-    return max(0.0, 1.0 - 4.0 * (error / slope) ** 2)
+    return max(0.0, 1.0 - (error / slope) ** 2)
 
 
 def _log_loss(margin: Array, outcome: Array) -> tuple[Array, Array]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from posologist.knowledge.genes import load_gene
 from posologist.study.clinic import Clinic, Flags, Floats, Indices
@@ -62,19 +64,19 @@ def redrawn(clinic: Clinic, names: Iterable[str], rng: np.random.Generator) -> C
     """The same patients with these of `CAN_LACK` drawn again, given all the rest."""
     facts = facts_of("hypertension")
     wanted, n = set(names), len(clinic)
-    found: dict[str, Floats | Indices] = {}
+    found: dict[str, Any] = {}
     if "renin" in wanted:
         log = renin_centre(clinic) + facts.number("renin_log_sd_hypertension") * rng.standard_normal(n)
         found["renin"] = np.clip(np.exp(log), 0.05, 60.0)
     if "urine_sodium" in wanted:
         spread = facts.number("sodium_log_sd")
         mean = np.where(clinic.female, *facts.numbers("sodium_mean"))
-        log = np.log(mean) - 0.5 * spread**2 + spread * rng.standard_normal(n)
-        found["urine_sodium"] = np.clip(np.exp(log), 20.0, 600.0)
+        log_sodium = np.log(mean) - 0.5 * spread**2 + spread * rng.standard_normal(n)
+        found["urine_sodium"] = np.clip(np.exp(log_sodium), 20.0, 600.0)
     if "potassium" in wanted:
         usual, low = facts.numbers("clinic_potassium"), facts.numbers("clinic_potassium_primary_aldosteronism")
-        mean, spread = (np.where(clinic.primary_aldosteronism, low[k], usual[k]) for k in (0, 1))
-        found["potassium"] = np.clip(mean + spread * rng.standard_normal(n), 2.8, 6.2)
+        centre, width = (np.where(clinic.primary_aldosteronism, low[k], usual[k]) for k in (0, 1))
+        found["potassium"] = np.clip(centre + width * rng.standard_normal(n), 2.8, 6.2)
     for gene in GENES:
         if gene.lower() in wanted:
             found[gene.lower()] = _diplotypes(gene, n, rng)
@@ -118,7 +120,7 @@ def _ckd_epi(female: Flags) -> tuple[Floats, Floats, Floats]:
     return np.where(female, 0.7, 0.9), np.where(female, -0.241, -0.302), np.where(female, 1.012, 1.0)
 
 
-def _chance(rng: np.random.Generator, share: Floats) -> Flags:
+def _chance(rng: np.random.Generator, share: npt.NDArray[Any]) -> Flags:
     return np.asarray(rng.random(len(share)) < share)
 
 
@@ -139,12 +141,13 @@ def _egfr(facts: Facts, age: Floats, rng: np.random.Generator) -> Floats:
 def _systolic(facts: Facts, age: Floats, female: Flags, black: Flags, rng: np.random.Generator) -> Floats:
     start, per_year, women, of_black, spread = facts.numbers("clinic_sbp_regression")
     centre = start + per_year * age + women * female + of_black * black
-    return np.clip(centre + spread * rng.standard_normal(len(age)), 130.0, 210.0)
+    return np.asarray(np.clip(centre + spread * rng.standard_normal(len(age)), 130.0, 210.0))
 
 
 def _diastolic(facts: Facts, age: Floats, sbp: Floats, rng: np.random.Generator) -> Floats:
     start, per_year, per_mmhg, spread = facts.numbers("clinic_dbp_regression")
-    return np.clip(start + per_year * age + per_mmhg * sbp + spread * rng.standard_normal(len(age)), 50.0, sbp - 25.0)
+    centre = start + per_year * age + per_mmhg * sbp
+    return np.asarray(np.clip(centre + spread * rng.standard_normal(len(age)), 50.0, sbp - 25.0))
 
 
 def _heart_rate(facts: Facts, bradycardia: Flags, rng: np.random.Generator) -> Floats:

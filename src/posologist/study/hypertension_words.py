@@ -46,8 +46,8 @@ def _where(tables: Tables) -> str:
     bayes, engine, lr, rule = (best[name] for name in ("Bayes rule", "engine", "LR", "guideline rule"))
     return (
         f"the published 91.2 / 82.3 / 78.5 % (engine / logistic regression / rule) could arise only in a world where "
-        f"the record explains more of the individual effect than any here and a rule on age and race is nearly right for "
-        f"everybody, so that the 'correct drug' follows from the same features: the highest top-1 reached here is "
+        f"the record explains more of the individual effect than any here and a rule on age and race is nearly right "
+        f"for all, so that the 'correct drug' follows from the same features: the highest top-1 reached here is "
         f"{bayes[0]:.1f} % by the Bayes rule ({bayes[1]}), {engine[0]:.1f} % by the engine, {lr[0]:.1f} % by logistic "
         f"regression and {rule[0]:.1f} % by the rule"
     )

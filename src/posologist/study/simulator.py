@@ -122,7 +122,7 @@ def expected(clinic: Clinic, explained: float) -> Floats:
     scale = reference()
     own, shared = _own(net_of(structural_fall(clinic), symptoms_of(clinic, 1.0)) - scale.mean)
     size = facts_of("hypertension").number("spread_individual") * np.sqrt(explained) / scale.spread
-    return scale.mean + shared[:, None] + size * own
+    return np.asarray(scale.mean + shared[:, None] + size * own)
 
 
 def bayes(made: World, seed: int) -> Floats:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 
 from posologist.core.values import DrugId
 from posologist.knowledge.effects import EffectModel, load_effect
@@ -117,7 +118,7 @@ def symptoms_of(clinic: Clinic, explained: float) -> Floats:
     breast = np.where(clinic.female, 0.0, 1.0 / (1.0 - share))
     for j, pathway in enumerate(PATHWAYS):
         moved[:, j] *= {CCB: oedema, MRA: breast}.get(pathway, 1.0)
-    return np.clip(rate + np.sqrt(explained) * (moved - rate), 0.0, 1.0)
+    return np.asarray(np.clip(rate + np.sqrt(explained) * (moved - rate), 0.0, 1.0))
 
 
 def net_of(fall: Floats, symptoms: Floats) -> Floats:
@@ -169,9 +170,9 @@ _NAMES = {
 }  # fmt: skip
 
 
-def _between_rows(rows: Sequence[float], dose: Floats) -> Floats:
+def _between_rows(rows: npt.ArrayLike, dose: Floats) -> Floats:
     """Value at a dose (over the standard one) from rows of half, full and double: linear in log dose, flat beyond."""
-    return np.interp(np.log(dose), np.log(_STEPS), rows)
+    return np.asarray(np.interp(np.log(dose), np.log(_STEPS), np.asarray(rows, dtype=np.float64)))
 
 
 def _symptoms_at(pathway: str, dose: Floats) -> Floats:

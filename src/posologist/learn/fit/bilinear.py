@@ -7,6 +7,7 @@ double precision, since terms of opposite sign cancel in it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ class States:
     state: Matrix
     more: Array
 
-    def value(self, matrix: Matrix) -> Array:
+    def value(self, matrix: npt.NDArray[Any]) -> Array:
         """What is added for rows, (n, size)."""
         same = (matrix[:, None, self.columns] == self.state).all(axis=2)
         return np.asarray(same.astype(np.float64) @ self.more)
@@ -57,7 +58,7 @@ class FittedBilinear:
     right_bias: Array
     states: States | None = field(default=None)
 
-    def margin(self, matrix: Matrix) -> Array:
+    def margin(self, matrix: npt.NDArray[Any]) -> Array:
         """Margins of rows, (n,)."""
         rows = matrix.astype(np.float64)
         second = rows @ self.right + self.right_bias

@@ -156,9 +156,9 @@ class Recipe(Value):
 
     Weights are fitted on cross-fitted margins (`folds`, whole patients) under `loss`; parts that get less than `least`
     of the weight are left out. `cautious`: what the blend says beyond the first part counts only as far as cross-fitted
-    rows show that it is no chance (1 - 1 / z^2 of it, z its slope over its standard error between patients; nothing
-    below z = 1), so that where there is nothing to be learned the first part stands alone. `calibration` holds for a
-    yes/no outcome only. `bounds` of the outcome. `masks`: columns say what is not known (see `learn.features.prepared`).
+    rows show that it is no chance (1 - 1 / z^2 of it, z its slope over its standard error between patients, nothing
+    below 1), so that where there is nothing to be learned the first part stands alone. `calibration` holds for a
+    yes/no outcome only. `bounds` of the outcome. `masks`: columns say what is not known (`learn.features.prepared`).
     """
 
     parts: Many[Part] = Field(min_length=1)

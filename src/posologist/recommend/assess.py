@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from posologist.core.drug import Drug
 from posologist.core.recommendation import RuledOut
@@ -21,8 +23,16 @@ FAVOURED, FIRST_LINE, LATER_LINE = 0, 1, 2
 DISCOURAGED = 100  # added to the line of a plan that something serious speaks against
 
 
-def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[RuledOut, ...]:
-    """The dosed plan with its tier and worth, or why it cannot be dosed.
+class Dosing(NamedTuple):
+    """A plan with its regimens and what was found of it, before its worth is known."""
+
+    proposal: Proposal
+    regimens: tuple[Regimen, ...]
+    screened: Screened
+
+
+def dosing(case: Case, proposal: Proposal) -> Dosing | tuple[RuledOut, ...]:
+    """The plan with its doses, or why it cannot be dosed.
 
     The regimen is the label's start within this patient's limits; a raised present drug gets the next step.
     """
@@ -40,18 +50,24 @@ def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[Rul
         screened = screen(case, proposal, {r.drug: r.per_day for r in regimens})
         if screened.blocks:
             return screened.blocks
-    worth = worth_of(scale, dosed_plan(case, scale, proposal, tuple(regimens)), dosed_present(case, scale))
+    return Dosing(proposal, tuple(regimens), screened)
+
+
+def assess(case: Case, scale: Scale, dosed: Dosing) -> Assessed | tuple[RuledOut, ...]:
+    """The dosed plan with its tier and worth, or why it is worth nothing."""
+    proposal, regimens, screened = dosed
+    worth = worth_of(scale, dosed_plan(case, scale, proposal, regimens), dosed_present(case, scale))
     if worth is None:
         return tuple(_no_effect(case, d) for d in proposal.start)
     tier, reasons = _tier(case, proposal, screened)
     if not troubled(case) & set(proposal.stop):
-        if worth.benefit <= 0:
-            return tuple(_no_gain(case, d) for d in proposal.start)
+        if worth.published <= 0 or worth.benefit <= 0:
+            return tuple(_no_gain(case, d, worth.learned if worth.published > 0 else ()) for d in proposal.start)
         if throws_away(case, proposal):
             tier = max(tier, LATER_LINE)  # a drug that works is given up where the guideline adds to it
     wishes = wishes_of(case, proposal)
     stated = replace(worth, utility=rounded(worth.utility + math.fsum(w.value for w in wishes)))
-    return Assessed(proposal, tuple(regimens), screened, tier, reasons, stated, wishes)
+    return Assessed(proposal, regimens, screened, tier, reasons, stated, wishes)
 
 
 def wishes_of(case: Case, proposal: Proposal) -> tuple[Part, ...]:
@@ -79,7 +95,7 @@ def dosed_present(case: Case, scale: Scale) -> tuple[Dosed, ...]:
     return tuple(
         Dosed(c.drug, c.amount_per_day if c.unit in ("", "mg") else None)
         for c in case.situation.current
-        if _acts(case, c.drug)
+        if acts(case, c.drug)
     )
 
 
@@ -89,7 +105,8 @@ def dosed_plan(case: Case, scale: Scale, proposal: Proposal, regimens: tuple[Reg
     return (*kept, *(Dosed(r.drug, r.per_day) for r in regimens))
 
 
-def _acts(case: Case, drug: DrugId) -> bool:
+def acts(case: Case, drug: DrugId) -> bool:
+    """Whether an effect on this indication is on file for a drug or a group of it."""
     groups = case.knowledge.groups_of(drug)
     return any(groups & set(rule.about) for rule in case.indication.effects)
 
@@ -128,8 +145,11 @@ def _not_dispensable(case: Case, drug: Drug, limits: Limits, refused: NoRegimen)
     return RuledOut(drug=drug.id, rule="products", reason=refused.reason, because=(key,))
 
 
-def _no_gain(case: Case, drug: DrugId) -> RuledOut:
+def _no_gain(case: Case, drug: DrugId, learned: Sequence[str]) -> RuledOut:
+    """A plan that is worth nothing as published, or only so with what was `learned` from these."""
     reason = f"{case.knowledge.drugs[drug].name} promises no benefit over the present treatment"
+    if learned:
+        reason += f" once what was learned from {' and '.join(learned)} is counted"
     key = case.ledger.add("knowledge", reason, source=f"effects on file for {case.indication.id}")
     return RuledOut(drug=drug, rule="no benefit", reason=reason, because=(key,))
 

@@ -21,7 +21,7 @@ from posologist.knowledge.derive import cited_leaf
 from posologist.knowledge.expression import Scalar
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.match import PatientSubject
-from posologist.twin.kinetics import MissingKinetics
+from posologist.twin.kinetics import KineticModel, MissingKinetics, kinetic_model
 from posologist.twin.population import Prior, prior_of
 
 T = TypeVar("T")
@@ -129,9 +129,21 @@ class Case:
                 route=route,
                 release=release or "immediate",
                 alongside=[self.knowledge.drugs[m] for m in others if m in self.knowledge.drugs],
+                model=self._kinetics(drug, route, release or "immediate"),
             )
 
         return self.remember(("prior", drug, others, route, release), build)
+
+    def _kinetics(self, drug: DrugId, route: str, release: str) -> KineticModel | MissingKinetics:
+        """The kinetics of a drug's file, read once for all patients, with its evidence."""
+
+        def build() -> tuple[KineticModel | MissingKinetics, Ledger]:
+            own = Ledger()
+            return kinetic_model(self.knowledge.drugs[drug], route=route, release=release, ledger=own), own
+
+        model, evidence = self.knowledge.remember(("kinetics", drug, route, release), build)
+        self.ledger.take(evidence)
+        return model
 
     def beside(self, drug: DrugId, medicines: tuple[DrugId, ...]) -> tuple[DrugId, ...]:
         """Those of `medicines` that may change the exposure of a drug."""
@@ -233,16 +245,21 @@ class Part:
 
 @dataclass(frozen=True)
 class Worth:
-    """Central benefit, risk and utility of a plan, per 1,000: enough to rank it."""
+    """Central benefit, risk and utility of a plan, per 1,000: enough to rank it.
+
+    `published` is the benefit without what was learned, `learned` says from whom what moved it was learned.
+    """
 
     benefit: float
     risk: float
     utility: float
+    published: float
+    learned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Benefit, risk and utility with their intervals, and the parts they consist of."""
+    """Benefit, risk and utility with their intervals, and the parts they consist of; `learned` as in `Worth`."""
 
     benefit: Triple
     risk: Triple
@@ -252,6 +269,7 @@ class Outcome:
     benefit_because: tuple[EvidenceKey, ...]
     risk_because: tuple[EvidenceKey, ...]
     unweighted: tuple[str, ...] = ()
+    learned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from posologist.core.statement import SEVERITY_ORDER
 from posologist.core.values import DrugId, EvidenceKey
 from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
-from posologist.recommend.assess import DISCOURAGED, assess
+from posologist.recommend.assess import DISCOURAGED, Dosing, assess, dosed_plan, dosed_present, dosing
 from posologist.recommend.candidates import (
     candidate_rules,
     needs,
@@ -37,6 +37,8 @@ from posologist.recommend.effects import Scale, scale_of
 from posologist.recommend.gate import gate
 from posologist.recommend.goals import goals_of, shown_goal
 from posologist.recommend.learned import Models, opinions_on_indication
+from posologist.recommend.learned_effect import Learned, learned_effect
+from posologist.recommend.learned_opinions import opinions_on_plans
 from posologist.recommend.levels import answered_levels
 from posologist.recommend.opened import Opener, case_of
 from posologist.recommend.rank import Row, member_key, rank
@@ -81,7 +83,8 @@ def recommend(
     levels, events
         Drug levels and administrations: what they say of the medicines that they are of is among the findings.
     models
-        Served models by their task, told beside published scores among the opinions; None: those of the knowledge.
+        Served models by their task, told beside published scores among the opinions; one of the pressure's response
+        moves the published effects, within bounds. None: those of the knowledge and of the package.
     opened
         Opens the case; a server gives one that remembers.
 
@@ -93,7 +96,8 @@ def recommend(
     settings = settings or Settings()
     case = opened(patient, knowledge.indication(indication), genome=genome, knowledge=knowledge, settings=settings)
     call, why = indicated(case, goals_of(case), bool(treating(case))) if is_adult(case) else ("no", not_adult(case))
-    scale = scale_of(case) if is_adult(case) else None
+    learned = learned_effect(case, patient, models, adult=is_adult(case))
+    scale = scale_of(case, learned) if is_adult(case) else None
     plans: list[Assessed] = []
     ruled_out: list[RuledOut] = []
     if scale is not None and (call != "no" or troubled(case)):
@@ -111,7 +115,10 @@ def recommend(
         *_empty(case, scale, options, call != "no", ruled_out),
     ]
     opinions = opinions_on_indication(case, models) if is_adult(case) else ()
-    return _document(case, patient, rows, options, missing, findings, ruled_out, scale, opinions)
+    if learned is not None:
+        shown = [(row.plan, outcome_for(case, scale, row.plan)) for row in rows] if scale is not None else []
+        opinions = (*opinions, *opinions_on_plans(learned, scale, shown))
+    return _document(case, patient, rows, options, missing, findings, ruled_out, scale, opinions, learned)
 
 
 def recommend_many(
@@ -143,12 +150,9 @@ def _plans(case: Case, scale: Scale, *, wanted: bool) -> tuple[list[Assessed], l
         singles = [p for p in singles if troubled(case) & set(p.stop)]
     barred = {d: forbidden_here(case, d) for d in sorted({d for p in singles for d in p.start})}
     ruled_out.extend(entry for entries in barred.values() for entry in entries)
-    for proposal in singles:
-        if any(barred[d] for d in proposal.start):
-            continue
-        _try(case, scale, proposal, passed, ruled_out)
-    for proposal in pair_plans(case, _best_members(case, passed, rankable)) if wanted else ():
-        _try(case, scale, proposal, passed, ruled_out)
+    _try(case, scale, [p for p in singles if not any(barred[d] for d in p.start)], passed, ruled_out)
+    if wanted:
+        _try(case, scale, pair_plans(case, _best_members(case, passed, rankable)), passed, ruled_out)
     offered = {d for plan in passed for d in plan.proposal.start}
     return passed, _one_reason_each(ruled_out, offered)
 
@@ -177,13 +181,21 @@ def _held_back(plans: Sequence[Assessed], rows: Sequence[Row]) -> list[RuledOut]
     return [found[drug] for drug in sorted(found)]
 
 
-def _try(case: Case, scale: Scale, proposal: Proposal, passed: list[Assessed], ruled_out: list[RuledOut]) -> None:
-    assessed = assess(case, scale, proposal)
-    gated = gate(case, assessed) if isinstance(assessed, Assessed) else assessed
-    if isinstance(gated, Assessed):
-        passed.append(gated)
-    elif len(proposal.start) == 1:
-        ruled_out.extend(gated)
+def _try(
+    case: Case, scale: Scale, proposals: Iterable[Proposal], passed: list[Assessed], ruled_out: list[RuledOut]
+) -> None:
+    """Doses, weighs and gates plans; a learned model is asked about all of them at once."""
+    dosed = [(proposal, dosing(case, proposal)) for proposal in proposals]
+    if scale.mover is not None:
+        known = [d for _, d in dosed if isinstance(d, Dosing)]
+        scale.mover.ask([dosed_present(case, scale), *(dosed_plan(case, scale, d.proposal, d.regimens) for d in known)])
+    for proposal, found in dosed:
+        assessed = assess(case, scale, found) if isinstance(found, Dosing) else found
+        gated = gate(case, assessed) if isinstance(assessed, Assessed) else assessed
+        if isinstance(gated, Assessed):
+            passed.append(gated)
+        elif len(proposal.start) == 1:
+            ruled_out.extend(gated)
 
 
 def _rankable(case: Case, ruled_out: list[RuledOut]) -> tuple[DrugId, ...]:
@@ -318,6 +330,7 @@ def _document(
     ruled_out: list[RuledOut],
     scale: Scale | None,
     opinions: tuple[Opinion, ...],
+    learned: Learned | None,
 ) -> Recommendation:
     open_points = [*unidentified(case), *not_checked_of(case, present_hits(case)), *missing]
     for row in rows:
@@ -348,7 +361,12 @@ def _document(
         data_quality=patient.quality,
         evidence={},
         settings=case.settings,
-        versions=Versions(posologist=VERSION, knowledge=case.knowledge.version, **_definitions(case)),
+        versions=Versions(
+            posologist=VERSION,
+            knowledge=case.knowledge.version,
+            models={} if learned is None else learned.version,
+            **_definitions(case),
+        ),
     )
     reached = case.ledger.reachable(cited_keys(document))
     assumptions = tuple(

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import ExpressedPhenotype, PhenotypeProfile
 from posologist.core.patient import FamilyHistory
-from posologist.core.prediction import Feature, Schema
+from posologist.core.prediction import Feature, FeatureGroup, Schema
 from posologist.core.situation import Situation
 from posologist.core.values import EvidenceKey, GeneSymbol
 from posologist.knowledge.derive import condition_state
@@ -30,10 +30,11 @@ PATHWAYS = (
 BOUNDS = (-15.0, 15.0)
 """mmHg; what a model of this task may answer."""
 
-_VITALS = "labs and vitals"
+_VITALS: FeatureGroup = "labs and vitals"
 _FEATURES = (
     Feature(name="pathway", kind="category", group="treatment", label="pathway", levels=PATHWAYS, text="{value}"),
-    Feature(name="dose_ratio", group="treatment", label="dose", unit="times the standard dose", low=0, high=8, log=True),
+    Feature(name="dose_ratio", group="treatment", label="dose", unit="times the standard dose",
+            low=0, high=8, log=True),
     Feature(name="exposure_fold", group="pharmacokinetics", label="exposure", unit="times that of a typical adult",
             low=0, high=50, log=True),
     Feature(name="age", group="demographics", label="age", unit="years", low=18, high=110),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from posologist.core.drug import Drug
 from posologist.core.recommendation import RuledOut
@@ -13,26 +11,18 @@ from posologist.core.regimen import Limits, Regimen
 from posologist.core.values import DrugId, EvidenceKey, rounded
 from posologist.knowledge.statements import NOT_READABLE
 from posologist.recommend.candidates import candidate_rules, needs
-from posologist.recommend.case import Assessed, Case, Hit, Part, Proposal, Screened
+from posologist.recommend.case import Assessed, Case, Hit, Part, Proposal, Screened, Worth
 from posologist.recommend.effects import Dosed, Scale
 from posologist.recommend.screen import screen, troubled
-from posologist.recommend.utility import worth_of
+from posologist.recommend.utility import learned_keys, worth_of
 from posologist.twin.search import NoRegimen, regimens_for, starting_regimen
 
 FAVOURED, FIRST_LINE, LATER_LINE = 0, 1, 2
 DISCOURAGED = 100  # added to the line of a plan that something serious speaks against
 
 
-class Dosing(NamedTuple):
-    """A plan with its regimens and what was found of it, before its worth is known."""
-
-    proposal: Proposal
-    regimens: tuple[Regimen, ...]
-    screened: Screened
-
-
-def dosing(case: Case, proposal: Proposal) -> Dosing | tuple[RuledOut, ...]:
-    """The plan with its doses, or why it cannot be dosed.
+def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[RuledOut, ...]:
+    """The dosed plan with its tier and worth, or why it cannot be dosed.
 
     The regimen is the label's start within this patient's limits; a raised present drug gets the next step.
     """
@@ -50,24 +40,33 @@ def dosing(case: Case, proposal: Proposal) -> Dosing | tuple[RuledOut, ...]:
         screened = screen(case, proposal, {r.drug: r.per_day for r in regimens})
         if screened.blocks:
             return screened.blocks
-    return Dosing(proposal, tuple(regimens), screened)
-
-
-def assess(case: Case, scale: Scale, dosed: Dosing) -> Assessed | tuple[RuledOut, ...]:
-    """The dosed plan with its tier and worth, or why it is worth nothing."""
-    proposal, regimens, screened = dosed
-    worth = worth_of(scale, dosed_plan(case, scale, proposal, regimens), dosed_present(case, scale))
+    worth = worth_of(scale, dosed_plan(case, scale, proposal, tuple(regimens)), dosed_present(case, scale))
     if worth is None:
         return tuple(_no_effect(case, d) for d in proposal.start)
     tier, reasons = _tier(case, proposal, screened)
     if not troubled(case) & set(proposal.stop):
-        if worth.published <= 0 or worth.benefit <= 0:
-            return tuple(_no_gain(case, d, worth.learned if worth.published > 0 else ()) for d in proposal.start)
+        if worth.benefit <= 0:
+            return tuple(_no_gain(case, d) for d in proposal.start)
         if throws_away(case, proposal):
             tier = max(tier, LATER_LINE)  # a drug that works is given up where the guideline adds to it
     wishes = wishes_of(case, proposal)
-    stated = replace(worth, utility=rounded(worth.utility + math.fsum(w.value for w in wishes)))
-    return Assessed(proposal, regimens, screened, tier, reasons, stated, wishes)
+    return Assessed(proposal, tuple(regimens), screened, tier, reasons, _with_wishes(worth, wishes), wishes)
+
+
+def moved(case: Case, scale: Scale, plan: Assessed) -> Assessed:
+    """The plan with its worth on a scale of moved effects; one that then promises no benefit is no first choice."""
+    drugs, present = dosed_plan(case, scale, plan.proposal, plan.regimens), dosed_present(case, scale)
+    worth = worth_of(scale, drugs, present, risk=plan.worth.risk)
+    assert worth is not None  # its effects were found when it was assessed
+    weighed = replace(plan, worth=_with_wishes(worth, plan.wishes))
+    if worth.benefit > 0 or plan.tier >= LATER_LINE or troubled(case) & set(plan.proposal.stop):
+        return weighed
+    keys = (*plan.tier_reasons, *learned_keys(scale, drugs, present))
+    return replace(weighed, tier=LATER_LINE, tier_reasons=tuple(dict.fromkeys(keys)))
+
+
+def _with_wishes(worth: Worth, wishes: tuple[Part, ...]) -> Worth:
+    return replace(worth, utility=rounded(worth.utility + math.fsum(w.value for w in wishes)))
 
 
 def wishes_of(case: Case, proposal: Proposal) -> tuple[Part, ...]:
@@ -145,11 +144,8 @@ def _not_dispensable(case: Case, drug: Drug, limits: Limits, refused: NoRegimen)
     return RuledOut(drug=drug.id, rule="products", reason=refused.reason, because=(key,))
 
 
-def _no_gain(case: Case, drug: DrugId, learned: Sequence[str]) -> RuledOut:
-    """A plan that is worth nothing as published, or only so with what was `learned` from these."""
+def _no_gain(case: Case, drug: DrugId) -> RuledOut:
     reason = f"{case.knowledge.drugs[drug].name} promises no benefit over the present treatment"
-    if learned:
-        reason += f" once what was learned from {' and '.join(learned)} is counted"
     key = case.ledger.add("knowledge", reason, source=f"effects on file for {case.indication.id}")
     return RuledOut(drug=drug, rule="no benefit", reason=reason, because=(key,))
 

@@ -117,7 +117,7 @@ class Case:
         self, drug: DrugId, medicines: tuple[DrugId, ...], *, route: str, release: str
     ) -> Prior | MissingKinetics:
         """What is expected of one drug beside `medicines`; one for all with the same inhibitors and inducers."""
-        others = self.beside(drug, medicines)
+        others, release = self.beside(drug, medicines), release or "immediate"
 
         def build() -> Prior | MissingKinetics:
             return prior_of(
@@ -127,9 +127,9 @@ class Case:
                 settings=self.settings,
                 ledger=self.ledger,
                 route=route,
-                release=release or "immediate",
+                release=release,
                 alongside=[self.knowledge.drugs[m] for m in others if m in self.knowledge.drugs],
-                model=self._kinetics(drug, route, release or "immediate"),
+                model=self._kinetics(drug, route, release),
             )
 
         return self.remember(("prior", drug, others, route, release), build)
@@ -245,21 +245,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Worth:
-    """Central benefit, risk and utility of a plan, per 1,000: enough to rank it.
-
-    `published` is the benefit without what was learned, `learned` says from whom what moved it was learned.
-    """
+    """Central benefit, risk and utility of a plan, per 1,000: enough to rank it."""
 
     benefit: float
     risk: float
     utility: float
-    published: float
-    learned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Benefit, risk and utility with their intervals, and the parts they consist of; `learned` as in `Worth`."""
+    """Benefit, risk and utility with their intervals, and the parts they consist of.
+
+    `learned` says of whom it was learned what moved them; empty where nothing was.
+    """
 
     benefit: Triple
     risk: Triple

@@ -102,13 +102,17 @@ class Harm:
 
 @dataclass(frozen=True)
 class Scale:
-    """What all plans of one case share: baseline risk, constants, draws; caches the effects of the drugs."""
+    """What all plans of one case share: baseline risk, constants, draws; caches the effects of the drugs.
+
+    `mover` moves the effects, `published` is then the scale on which they stand as published.
+    """
 
     case: Case
     baseline: float
     baseline_key: EvidenceKey
     borrowed: str = ""
     mover: Mover | None = None
+    published: Scale | None = None
     _effects: dict[tuple[Any, ...], DrugEffect | None] = field(default_factory=dict)
     _harms: dict[tuple[Any, ...], tuple[Harm, ...]] = field(default_factory=dict)
     _normals: dict[str, Draws] = field(default_factory=dict)
@@ -133,11 +137,19 @@ class Scale:
 
     def effect(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> DrugEffect | None:
         """Effect of one drug on every measure of the indication; None when none is published on file."""
-        beside = () if self.mover is None else self.mover.beside(dosed.drug, medicines)
-        key = (dosed, id(self.case.profile(medicines)), beside)
+        key = (dosed, id(self.case.profile(medicines)), self.mover and self.mover.beside(dosed.drug, medicines))
         if key not in self._effects:
-            self._effects[key] = _drug_effect(self, dosed, medicines)
+            published = self.published
+            self._effects[key] = (
+                _drug_effect(self, dosed, medicines)
+                if published is None
+                else _moved(self, published.effect(dosed, medicines), dosed, medicines)
+            )
         return self._effects[key]
+
+    def moved_by(self, mover: Mover) -> Scale:
+        """The same scale with its effects moved; `published` of it is this one."""
+        return replace(self, mover=mover, published=self, _effects={}, _centres={})
 
     def harms(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> tuple[Harm, ...]:
         """Weighted harms of one drug; harms without a sourced weight are noted in `unweighted`."""
@@ -147,11 +159,8 @@ class Scale:
         return self._harms[key]
 
 
-def scale_of(case: Case, mover: Mover | None = None) -> Scale | None:
-    """The scale of the indication for this patient; None when no baseline risk can be computed.
-
-    `mover` moves the published effects; None: they stand as they are.
-    """
+def scale_of(case: Case) -> Scale | None:
+    """The scale of the indication for this patient; None when no baseline risk can be computed."""
     constants = {c.name: c for c in case.indication.constants}
     subject = FormulaSubject(case, {name: c.value for name, c in constants.items()})
     for baseline in case.indication.baselines:
@@ -172,7 +181,7 @@ def scale_of(case: Case, mover: Mover | None = None) -> Scale | None:
             f"risk without a change of treatment, over {case.indication.horizon}: {float(value):.4g}",
             because=because,
         )
-        return Scale(case, float(value), key, baseline.text if baseline.borrowed else "", mover)
+        return Scale(case, float(value), key, baseline.text if baseline.borrowed else "")
     return None
 
 
@@ -188,18 +197,17 @@ def _drug_effect(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> D
             continue
         centre[measure.key], draw[measure.key], keys = _rule_effect(scale, rule, dosed, measure, medicines)
         because.extend(keys)
-    if not centre:
-        return None
-    effect = DrugEffect(centre, draw, tuple(dict.fromkeys(because)))
-    shift = None if scale.mover is None else scale.mover.shift(dosed, medicines)
-    return effect if shift is None or shift.measure not in centre else _moved(scale, effect, dosed.drug, shift)
+    return DrugEffect(centre, draw, tuple(dict.fromkeys(because))) if centre else None
 
 
-def _moved(scale: Scale, effect: DrugEffect, drug: DrugId, shift: Shift) -> DrugEffect:
+def _moved(scale: Scale, effect: DrugEffect | None, dosed: Dosed, medicines: tuple[DrugId, ...]) -> DrugEffect | None:
     """The effect with its shift; the model's own uncertainty is independent of the others and widens the draws."""
+    shift = None if scale.mover is None else scale.mover.shift(dosed, medicines)
+    if effect is None or shift is None or shift.measure not in effect.centre:
+        return effect
     published = effect.draw[shift.measure]
     measure = next(m for m in scale.case.indication.measures if m.key == shift.measure)
-    text = f"{scale.case.knowledge.drugs[drug].name}: published {effect.centre[shift.measure]:.3g} {measure.unit}"
+    text = f"{scale.case.knowledge.drugs[dosed.drug].name}: published {effect.centre[shift.measure]:.3g} {measure.unit}"
     key = scale.case.ledger.add(
         "derived", f"{text}, {measure.name}, at this dose in this patient", because=effect.because
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from statistics import NormalDist
 from types import MappingProxyType
 from typing import NamedTuple
@@ -64,6 +65,7 @@ class Learned:
     """A learned model for one patient: asked about all drugs at once, its answers kept.
 
     `refused` says why nothing may be moved in this patient; empty where it may. `weight` is what its answers count.
+    `model`, `weight_key` and `limit_key` are their evidence.
     """
 
     case: Case
@@ -71,8 +73,12 @@ class Learned:
     family: tuple[FamilyHistory, ...]
     ceiling: Ceiling
     weight: float
-    refused: str = ""
+    refused: str
+    model: EvidenceKey
+    weight_key: EvidenceKey
+    limit_key: EvidenceKey
     _answers: dict[tuple[Dosed, tuple[DrugId, ...]], Answer] = field(default_factory=dict)
+    _shifts: dict[tuple[Dosed, int], Shift | None] = field(default_factory=dict)
     _beside: dict[tuple[DrugId, tuple[DrugId, ...]], tuple[DrugId, ...]] = field(default_factory=dict)
 
     @property
@@ -90,11 +96,6 @@ class Learned:
         """The model by its task, as a document names what took part."""
         held = self.served.manifest
         return {held.task: f"{held.name} {held.version} ({self.label})"}
-
-    @property
-    def model(self) -> EvidenceKey:
-        """The model as a leaf."""
-        return self.served.leaf(self.case.ledger)
 
     def beside(self, drug: DrugId, medicines: tuple[DrugId, ...]) -> tuple[DrugId, ...]:
         """Those of the plan's drugs, and of the medicines that no plan for pressure touches, that change exposure."""
@@ -153,15 +154,24 @@ class Learned:
 
     def shift(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> Shift | None:
         """The shift of a drug's effect beside these medicines; None where it is not moved."""
+        if self.refused:
+            return None
         answer = self.answer(dosed, medicines)
+        key = (dosed, id(answer))
+        if key not in self._shifts:
+            self._shifts[key] = self._shift(dosed, answer)
+        return self._shifts[key]
+
+    def _shift(self, dosed: Dosed, answer: Answer) -> Shift | None:
         if answer.row is None or answer.change is None:
             return None
         moved = rounded(max(-self.ceiling.shift, min(self.ceiling.shift, self.weight * answer.change)))
         width = NormalDist().inv_cdf((1.0 + self.served.manifest.interval.level) / 2.0)
         sd = self.weight * (answer.high - answer.low) / (2.0 * width)
-        return Shift(dosed.drug, MEASURE, moved, sd, self.label, lambda: (self._told(dosed, answer, moved),))
+        told = cache(partial(self._told, dosed, answer, moved))
+        return Shift(dosed.drug, MEASURE, moved, sd, self.label, told)
 
-    def _told(self, dosed: Dosed, answer: Answer, moved: float) -> EvidenceKey:
+    def _told(self, dosed: Dosed, answer: Answer, moved: float) -> tuple[EvidenceKey, ...]:
         assert answer.row is not None  # only an answer is told
         ledger, held = self.case.ledger, self.served.manifest
         run = self.served.run(answer.row, self.model, ledger)
@@ -170,19 +180,7 @@ class Learned:
             f"learned shift of {self.case.knowledge.drugs[dosed.drug].name}: {moved:.3g} {UNIT} = {self.weight:g} x "
             f"{answer.change:.3g}{limit} (model {held.name}, learned from {held.training.n} {self.label})"
         )
-        return ledger.add("derived", text, because=[run, self.weight_key, self.limit_key])
-
-    @property
-    def weight_key(self) -> EvidenceKey:
-        """The weight as a setting."""
-        text = f"weight of a model learned from {self.label}: {self.weight:g} (at most {self.ceiling.weight:g})"
-        return self.case.ledger.add("setting", text, source="settings.learned_weight")
-
-    @property
-    def limit_key(self) -> EvidenceKey:
-        """The limit as a setting."""
-        text = f"a model learned from {self.label} moves an effect by at most {self.ceiling.shift:g} {UNIT}"
-        return self.case.ledger.add("setting", text, source="recommend.learned_effect")
+        return (ledger.add("derived", text, because=[run, self.weight_key, self.limit_key]),)
 
     def _row(self, dosed: Dosed, beside: tuple[DrugId, ...]) -> Row | Answer:
         """The row of one drug, or why the model is not asked."""
@@ -193,28 +191,24 @@ class Learned:
         ledger = case.ledger
         pathway = ledger.add("knowledge", f"{drug.name}: {held[0]}", source=f"drug file {drug.id}")
         row = pressure.row_of_patient(
-            self._person,
+            self._person(beside),
             pathway=Known(held[0], pathway),
             dose_ratio=self._dose_ratio(dosed),
             exposure_fold=self._exposure_fold(dosed.drug, beside),
-            genes=self._genes(beside),
         )
         if isinstance(row, Missing):
             return Answer(None, why="the record lacks inputs", lacking=row.inputs)
         return row
 
-    @property
-    def _person(self) -> dict[str, Known]:
-        case = self.case
-        return case.remember(
-            "learned person",
-            lambda: pressure.about_person(case.situation, case.knowledge, family=self.family, ledger=case.ledger),
-        )
+    def _person(self, beside: tuple[DrugId, ...]) -> Row | Missing:
+        """What is known of the patient, with the genes as expressed beside these medicines."""
+        case, profile = self.case, self.case.profile(beside)
 
-    def _genes(self, beside: tuple[DrugId, ...]) -> dict[str, Known]:
-        case = self.case
-        profile = case.profile(beside)
-        return case.remember(("learned genes", id(profile)), lambda: pressure.about_genes(profile, ledger=case.ledger))
+        def build() -> Row | Missing:
+            known = pressure.about_person(case.situation, case.knowledge, family=self.family, ledger=case.ledger)
+            return pressure.row_of_person(known, pressure.about_genes(profile, ledger=case.ledger))
+
+        return case.remember(("learned person", id(profile)), build)
 
     def _dose_ratio(self, dosed: Dosed) -> Known | None:
         """Dose over the standard dose; None where the record does not state the one or no file the other."""
@@ -254,8 +248,16 @@ def learned_effect(case: Case, patient: Patient, models: Models | None, *, adult
         return None
     ceiling = CEILINGS.get(served.manifest.training.label, Ceiling(0.0, 0.0))
     weight = min(case.settings.learned_weight, ceiling.weight)
-    refused = _refused(case, served, weight, adult=adult)
-    return Learned(case, served, patient.family_history, ceiling, weight, refused)
+    label, ledger = served.manifest.training.label, case.ledger
+    weighed = f"weight of a model learned from {label}: {weight:g} (at most {ceiling.weight:g})"
+    limited = f"a model learned from {label} moves an effect by at most {ceiling.shift:g} {UNIT}"
+    return Learned(
+        case, served, patient.family_history, ceiling, weight,
+        refused=_refused(case, served, weight, adult=adult),
+        model=served.leaf(ledger),
+        weight_key=ledger.add("setting", weighed, source="settings.learned_weight"),
+        limit_key=ledger.add("setting", limited, source="recommend.learned_effect"),
+    )  # fmt: skip
 
 
 def _refused(case: Case, served: Served, weight: float, *, adult: bool) -> str:

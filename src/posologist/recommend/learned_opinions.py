@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from posologist.core.prediction import Prediction
 from posologist.core.recommendation import LearnedShift, ModelPart, Opinion, Reason
@@ -13,28 +14,38 @@ from posologist.recommend.case import Assessed, Case, Outcome
 from posologist.recommend.effects import Dosed, Scale, Shift
 from posologist.recommend.learned_effect import MEASURE, UNIT, Answer, Learned
 
-Asked = tuple[Dosed, tuple[DrugId, ...]]
 LEARNED = "learned:"  # features of the parts that a shift added to a utility
+
+
+class Asked(NamedTuple):
+    """One drug beside the medicines of a shown plan, what the model says, and whether a plan starts it."""
+
+    dosed: Dosed
+    medicines: tuple[DrugId, ...]
+    answer: Answer
+    started: bool
 
 
 def opinions_on_plans(
     learned: Learned, scale: Scale | None, plans: Sequence[tuple[Assessed, Outcome]]
 ) -> tuple[Opinion, ...]:
-    """An opinion for each drug that a shown plan starts, and for each other one whose shift moved it."""
+    """An opinion for each drug that a shown plan starts, and for each other one whose shift moved it.
+
+    The model's own parts are told of the started ones.
+    """
     if learned.refused:
         return (_unasked(learned, learned.refused),)
     if scale is None:
         return ()
-    asked = _asked(learned.case, scale, plans)
-    answers = [learned.answer(*each) for each in asked]
-    lacking = next((answer.lacking for answer in answers if answer.lacking), ())
+    asked = _asked(learned, scale, plans)
+    lacking = next((each.answer.lacking for each in asked if each.answer.lacking), ())
     if lacking:
         return (_unasked(learned, "the record lacks inputs", lacking),)
-    rows = [answer.row for answer in answers if answer.row is not None]
+    rows = [each.answer.row for each in asked if each.started and each.answer.row is not None]
     told = iter(learned.served.predict(rows, ledger=learned.case.ledger))
     return tuple(
-        _opinion(learned, scale, each, answer, next(told) if answer.row is not None else None)
-        for each, answer in zip(asked, answers, strict=True)
+        _opinion(learned, scale, each, next(told) if each.started and each.answer.row is not None else None)
+        for each in asked
     )
 
 
@@ -49,20 +60,23 @@ def learned_reasons(case: Case, outcome: Outcome) -> tuple[Reason, ...]:
     return (Reason(text=text, because=tuple(dict.fromkeys(key for part in parts for key in part.because))),)
 
 
-def _asked(case: Case, scale: Scale, plans: Iterable[tuple[Assessed, Outcome]]) -> list[Asked]:
-    """The drugs that are told, each once for the medicines that matter to it."""
+def _asked(learned: Learned, scale: Scale, plans: Iterable[tuple[Assessed, Outcome]]) -> list[Asked]:
+    """The drugs that are told, each once for the same question; those first that are started."""
+    case = learned.case
     present = dosed_present(case, scale)
-    found: dict[tuple[Dosed, tuple[DrugId, ...]], Asked] = {}
+    found: dict[tuple[object, ...], Asked] = {}
     for plan, outcome in plans:
         moved = {part.feature for part in outcome.parts if part.feature.startswith(LEARNED)}
         after = dosed_plan(case, scale, plan.proposal, plan.regimens)
-        for drugs, others in ((after, present), (present, after)):
+        for drugs in (after, present):
             medicines = tuple(d.drug for d in drugs)
             for dosed in drugs:
-                started = drugs is after and dosed not in others
-                if (started or f"{LEARNED}{dosed.drug}" in moved) and scale.mover is not None:
-                    found.setdefault((dosed, scale.mover.beside(dosed.drug, medicines)), (dosed, medicines))
-    return list(found.values())
+                started = dosed not in present
+                if started or f"{LEARNED}{dosed.drug}" in moved:
+                    answer = learned.answer(dosed, medicines)
+                    question = (dosed, answer.why if answer.row is None else answer.row.values)
+                    found.setdefault(question, Asked(dosed, medicines, answer, started))
+    return sorted(found.values(), key=lambda each: not each.started)
 
 
 def _unasked(learned: Learned, why: str, lacking: tuple[str, ...] = ()) -> Opinion:
@@ -70,24 +84,22 @@ def _unasked(learned: Learned, why: str, lacking: tuple[str, ...] = ()) -> Opini
     return Opinion(task=pressure.TASK, outcome=outcome, unasked=why, lacking=lacking, parts=_parts(learned))
 
 
-def _opinion(learned: Learned, scale: Scale, asked: Asked, answer: Answer, prediction: Prediction | None) -> Opinion:
-    dosed, medicines = asked
-    name = learned.case.knowledge.drugs[dosed.drug].name
+def _opinion(learned: Learned, scale: Scale, asked: Asked, prediction: Prediction | None) -> Opinion:
+    name = learned.case.knowledge.drugs[asked.dosed.drug].name
     return Opinion(
         task=pressure.TASK,
         outcome=f"fall of systolic pressure by {name} beyond its published effect (learned from {learned.label})",
         model=prediction,
-        unasked="" if prediction is not None else answer.why,
-        drug=dosed.drug,
-        moves=_moves(learned, scale, dosed, medicines, answer),
+        unasked="" if asked.answer.change is not None or prediction is not None else asked.answer.why,
+        drug=asked.dosed.drug,
+        moves=_moves(learned, scale, asked),
         parts=_parts(learned),
     )
 
 
-def _moves(
-    learned: Learned, scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...], answer: Answer
-) -> LearnedShift | None:
-    effect = scale.effect(dosed, medicines)
+def _moves(learned: Learned, scale: Scale, asked: Asked) -> LearnedShift | None:
+    dosed = asked.dosed
+    effect = scale.effect(dosed, asked.medicines)
     if effect is None or effect.shift is None:
         return None
     because = effect.shift.because()
@@ -98,7 +110,7 @@ def _moves(
         published=Quantity(value=rounded(effect.centre[MEASURE]), unit=UNIT, because=effect.because),
         weight=Quantity(value=learned.weight, unit="1", because=(learned.weight_key,)),
         limit=Quantity(value=learned.ceiling.shift, unit=UNIT, because=(learned.limit_key,)),
-        shift=_estimate(learned, effect.shift, answer, because),
+        shift=_estimate(learned, effect.shift, asked.answer, because),
         because=because,
     )
 

@@ -22,7 +22,7 @@ from posologist.core.statement import SEVERITY_ORDER
 from posologist.core.values import DrugId, EvidenceKey
 from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
-from posologist.recommend.assess import DISCOURAGED, Dosing, assess, dosed_plan, dosed_present, dosing
+from posologist.recommend.assess import DISCOURAGED, assess, dosed_plan, dosed_present, moved
 from posologist.recommend.candidates import (
     candidate_rules,
     needs,
@@ -97,12 +97,16 @@ def recommend(
     case = opened(patient, knowledge.indication(indication), genome=genome, knowledge=knowledge, settings=settings)
     call, why = indicated(case, goals_of(case), bool(treating(case))) if is_adult(case) else ("no", not_adult(case))
     learned = learned_effect(case, patient, models, adult=is_adult(case))
-    scale = scale_of(case, learned) if is_adult(case) else None
+    scale = scale_of(case) if is_adult(case) else None
     plans: list[Assessed] = []
     ruled_out: list[RuledOut] = []
     if scale is not None and (call != "no" or troubled(case)):
         plans, ruled_out = _plans(case, scale, wanted=call != "no")
-    rows = rank(case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two), needed=call == "yes")
+        scale = scale.moved_by(learned) if learned is not None else scale
+    rows = rank(
+        case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two), needed=call == "yes",
+        weigh=lambda leaders: _weigh(case, scale, leaders),
+    )  # fmt: skip
     ruled_out += _held_back(plans, rows)
     options, missing = _options(case, scale, rows)
     told, unused = answered_levels(case, patient, levels, events)
@@ -150,9 +154,12 @@ def _plans(case: Case, scale: Scale, *, wanted: bool) -> tuple[list[Assessed], l
         singles = [p for p in singles if troubled(case) & set(p.stop)]
     barred = {d: forbidden_here(case, d) for d in sorted({d for p in singles for d in p.start})}
     ruled_out.extend(entry for entries in barred.values() for entry in entries)
-    _try(case, scale, [p for p in singles if not any(barred[d] for d in p.start)], passed, ruled_out)
-    if wanted:
-        _try(case, scale, pair_plans(case, _best_members(case, passed, rankable)), passed, ruled_out)
+    for proposal in singles:
+        if any(barred[d] for d in proposal.start):
+            continue
+        _try(case, scale, proposal, passed, ruled_out)
+    for proposal in pair_plans(case, _best_members(case, passed, rankable)) if wanted else ():
+        _try(case, scale, proposal, passed, ruled_out)
     offered = {d for plan in passed for d in plan.proposal.start}
     return passed, _one_reason_each(ruled_out, offered)
 
@@ -181,21 +188,22 @@ def _held_back(plans: Sequence[Assessed], rows: Sequence[Row]) -> list[RuledOut]
     return [found[drug] for drug in sorted(found)]
 
 
-def _try(
-    case: Case, scale: Scale, proposals: Iterable[Proposal], passed: list[Assessed], ruled_out: list[RuledOut]
-) -> None:
-    """Doses, weighs and gates plans; a learned model is asked about all of them at once."""
-    dosed = [(proposal, dosing(case, proposal)) for proposal in proposals]
-    if scale.mover is not None:
-        known = [d for _, d in dosed if isinstance(d, Dosing)]
-        scale.mover.ask([dosed_present(case, scale), *(dosed_plan(case, scale, d.proposal, d.regimens) for d in known)])
-    for proposal, found in dosed:
-        assessed = assess(case, scale, found) if isinstance(found, Dosing) else found
-        gated = gate(case, assessed) if isinstance(assessed, Assessed) else assessed
-        if isinstance(gated, Assessed):
-            passed.append(gated)
-        elif len(proposal.start) == 1:
-            ruled_out.extend(gated)
+def _try(case: Case, scale: Scale, proposal: Proposal, passed: list[Assessed], ruled_out: list[RuledOut]) -> None:
+    assessed = assess(case, scale, proposal)
+    gated = gate(case, assessed) if isinstance(assessed, Assessed) else assessed
+    if isinstance(gated, Assessed):
+        passed.append(gated)
+    elif len(proposal.start) == 1:
+        ruled_out.extend(gated)
+
+
+def _weigh(case: Case, scale: Scale | None, plans: Sequence[Assessed]) -> Sequence[Assessed]:
+    """The plans with their effects moved by what was learned, which is asked about all of them at once."""
+    if scale is None or scale.mover is None:
+        return plans
+    drugs = (dosed_plan(case, scale, plan.proposal, plan.regimens) for plan in plans)
+    scale.mover.ask([dosed_present(case, scale), *drugs])
+    return [moved(case, scale, plan) for plan in plans]
 
 
 def _rankable(case: Case, ruled_out: list[RuledOut]) -> tuple[DrugId, ...]:

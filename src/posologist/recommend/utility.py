@@ -32,21 +32,24 @@ from posologist.recommend.effects import (
 _NOTHING = 1e-9  # per 1,000: the rounding of sums
 
 
-def worth_of(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> Worth | None:
-    """Central values of a plan against the present one; None when no effect of it is published on file."""
+def worth_of(
+    scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed], *, risk: float | None = None
+) -> Worth | None:
+    """Central values of a plan against the present one; None when no effect of it is published on file.
+
+    `risk`: that of the plan, where it is known.
+    """
     after, before = _centre(scale, plan), _centre(scale, present)
     if after is None or before is None:
         return None
     benefit = _benefit(scale, _difference(after, before))
-    risk = _central_risk(scale, plan)
-    utility = rounded(benefit - scale.case.settings.harm_aversion * risk)
-    moving = {} if scale.mover is None else _shifts(scale, present, plan)
-    if not moving:
-        return Worth(benefit, risk, utility, benefit)
-    unmoved = frozenset(moving)
-    published = _difference(_summed(scale, plan, unmoved) or {}, _summed(scale, present, unmoved) or {})
-    labels = tuple(dict.fromkeys(shift.label for shifts in moving.values() for shift in shifts))
-    return Worth(benefit, risk, utility, _benefit(scale, published), labels)
+    risk = _central_risk(scale, plan) if risk is None else risk
+    return Worth(benefit, risk, rounded(benefit - scale.case.settings.harm_aversion * risk))
+
+
+def learned_keys(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> tuple[EvidenceKey, ...]:
+    """Evidence of what was learned about the drugs of these plans."""
+    return tuple(k for shifts in _shifts(scale, present, plan).values() for s in shifts for k in s.because())
 
 
 def outcome_of(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> Outcome | None:
@@ -86,7 +89,7 @@ def outcome_of(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) ->
         benefit_because=(*after.because, *before.because, scale.baseline_key, *_formula_keys(case)),
         risk_because=tuple(k for p in risk_parts for k in p.because) or (_formula_keys(case)[0],),
         unweighted=tuple(sorted(scale.unweighted)),
-        learned=worth.learned,
+        learned=_labels(scale, plan, present),
     )
 
 
@@ -268,6 +271,12 @@ def _shifts(scale: Scale, *plans: Sequence[Dosed]) -> dict[DrugId, list[Shift]]:
             if effect.shift is not None:
                 found.setdefault(effect.shift.drug, []).append(effect.shift)
     return found
+
+
+def _labels(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> tuple[str, ...]:
+    """Of whom it was learned what moves the effects of these plans; empty where nothing does."""
+    moving = _shifts(scale, present, plan).values()
+    return tuple(dict.fromkeys(shift.label for shifts in moving for shift in shifts))
 
 
 def _difference(after: dict[str, float], before: dict[str, float]) -> dict[str, float]:

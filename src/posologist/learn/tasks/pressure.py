@@ -18,7 +18,7 @@ from posologist.core.values import EvidenceKey, GeneSymbol
 from posologist.knowledge.derive import condition_state
 from posologist.knowledge.expression import UNKNOWN
 from posologist.knowledge.load import Knowledge
-from posologist.learn.features import Known, Row, row_of
+from posologist.learn.features import Known, Row, replaced, row_of
 from posologist.learn.tasks.missing import Missing
 
 TASK = "pressure-response"
@@ -78,19 +78,14 @@ _EXPRESSING = MappingProxyType({
 
 
 def row_of_patient(
-    person: Mapping[str, Known],
-    *,
-    pathway: Known,
-    dose_ratio: Known | None,
-    exposure_fold: Known | None,
-    genes: Mapping[str, Known],
+    person: Row | Missing, *, pathway: Known, dose_ratio: Known | None, exposure_fold: Known | None
 ) -> Row | Missing:
     """The row of one patient and one drug, or what the record lacks for the model to be asked.
 
     Parameters
     ----------
-    person, genes
-        As `about_person` and `about_genes` give them; the same for all drugs, and for all beside the same medicines.
+    person
+        As `row_of_person` gives it: the same for all drugs beside the same medicines.
     pathway
         One of `PATHWAYS`.
     dose_ratio
@@ -98,10 +93,21 @@ def row_of_patient(
     exposure_fold
         AUC over that of a typical adult on the same dose; None: the drug's file gives no kinetics.
     """
+    if isinstance(person, Missing):
+        return person
     treatment = {"pathway": pathway, "dose_ratio": dose_ratio, "exposure_fold": exposure_fold}
-    known = {**person, **genes, **{name: entry for name, entry in treatment.items() if entry is not None}}
-    lacking = [feature.label for feature in _FEATURES if feature.name in REQUIRED and feature.name not in known]
-    return Missing(TASK, tuple(lacking)) if lacking else row_of(SCHEMA, known)
+    return replaced(person, {name: entry for name, entry in treatment.items() if entry is not None})
+
+
+def row_of_person(person: Mapping[str, Known], genes: Mapping[str, Known]) -> Row | Missing:
+    """The row before a drug is named, of what `about_person` and `about_genes` know; or what the record lacks."""
+    row = row_of(SCHEMA, {**person, **genes})
+    lacking = [
+        feature.label
+        for feature, key in zip(_FEATURES, row.because, strict=True)
+        if feature.name in REQUIRED and feature.name != "pathway" and key is None
+    ]
+    return Missing(TASK, tuple(lacking)) if lacking else row
 
 
 def about_person(

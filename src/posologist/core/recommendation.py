@@ -10,7 +10,7 @@ from pydantic import Field
 from posologist.core.evidence import Evidence
 from posologist.core.genotype import ExpressedPhenotype, Versions
 from posologist.core.patient import QualityFinding
-from posologist.core.prediction import Prediction
+from posologist.core.prediction import Label, Prediction
 from posologist.core.regimen import ProductCount
 from posologist.core.settings import Settings
 from posologist.core.statement import Severity
@@ -215,10 +215,11 @@ class LearnedShift(Value):
     """How far a learned model moves the published effect of one drug, at one amount a day, on one measure.
 
     The effect that counts is `published` + `shift`; `shift` is `weight` times what the model says, at most `limit`
-    either way. Both are changes of the measure: negative is a fall.
+    either way. Both are changes of the measure: negative is a fall. `label`: whom the model was learned from.
     """
 
     drug: DrugId
+    label: Label
     measure: str
     amount: Quantity | None = None
     published: Quantity

@@ -105,6 +105,7 @@ def _moves(learned: Learned, scale: Scale, asked: Asked) -> LearnedShift | None:
     because = effect.shift.because()
     return LearnedShift(
         drug=dosed.drug,
+        label=learned.label,
         measure=MEASURE,
         amount=None if dosed.amount is None else Quantity(value=dosed.amount, unit="mg/day", because=because),
         published=Quantity(value=rounded(effect.centre[MEASURE]), unit=UNIT, because=effect.because),

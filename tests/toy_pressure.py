@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from patients import ICD10, as_bytes, bundle, fhir_condition, fhir_observation, fhir_patient, fhir_pressure
 from posologist.core.prediction import Label
 from posologist.learn.features import Cell, frame_of
 from posologist.learn.fit.engine import FittedEngine, fit_engine
@@ -65,3 +66,20 @@ def toy_model(label: Label = "simulated patients", gain: float = 1.0) -> Served:
     """The toy as it is served."""
     engine = toy_engine(gain)
     return Served(with_facts(engine.served.manifest, facts(label)), engine.model.graph())
+
+
+def a_record() -> bytes:
+    """A bundle of a patient of whom the toy has something to say."""
+    return as_bytes(
+        bundle(
+            fhir_patient(),
+            fhir_pressure(155.0, 95.0),
+            fhir_observation("2160-0", 1.0, "mg/dL"),
+            fhir_observation("2823-3", 4.2, "mmol/L"),
+            fhir_observation("8302-2", 175.0, "cm"),
+            fhir_observation("29463-7", 82.0, "kg"),
+            fhir_observation("2915-7", 1.5, "ng/mL/h"),
+            fhir_observation("2956-1", 150.0, "mmol/(24.h)"),
+            fhir_condition("I10", system=ICD10),
+        )
+    )

@@ -190,6 +190,6 @@ def _plan(document: Recommendation, knowledge: Knowledge) -> str:
 
 
 def _learned(document: Recommendation) -> str:
-    """From whom it was learned what moved the order of the plans; empty where nothing did."""
+    """From whom it was learned what moved the plans' effects; empty where nothing did."""
     labels = dict.fromkeys(opinion.moves.label for opinion in document.opinions if opinion.moves is not None)
-    return f"; order moved by a model learned from {' and '.join(labels)}" if labels else ""
+    return f"; effects moved by a model learned from {' and '.join(labels)}" if labels else ""

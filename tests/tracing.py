@@ -191,6 +191,7 @@ def _printed(name: str, value: Any, part: Value) -> set[str]:
     if isinstance(value, int | float):
         shown = {_plain(number(value))}
         percent = name in ("level", "value") and isinstance(part, Estimate | Series)
+        percent |= isinstance(part, Estimate | Quantity) and part.unit.startswith("probability")
         if percent or name in ("probability", "frequency"):
             shown.add(_plain(number(100 * value)))
         return shown

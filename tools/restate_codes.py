@@ -261,6 +261,7 @@ SPELLED: dict[str, dict[str, str]] = {
     "pain_score": {"{nrs}": "{score}", "1": "{score}"}, "phq9": {"1": "{score}"},
     "platelets": {"10*3/mm3": "10*3/uL"}, "haematocrit": {"L/L": "1"},
     "tsh": {"u[IU]/mL": "u[iU]/mL", "m[IU]/L": "m[iU]/L"},
+    "urine_sodium": {spelled: "mmol/(24.h)" for spelled in ("meq/(24.h)", "meq/24h", "mEq/24h", "meq/d", "mEq/d")},
 }  # fmt: skip
 
 # coded results in our words; SNOMED CT and LOINC answer codes, recalled
@@ -314,6 +315,8 @@ MORE = [
     ("phosphate", "Phosphate serum/plasma", "mg/dL", "0.3", "20", "14879-1"),
     ("bun", "Urea nitrogen", "mg/dL", "1", "250", "14937-7 22664-7"),
     ("pregnancy_status", "Pregnancy status", "", "", "", "11449-6"),
+    ("renin", "Renin activity, plasma", "ng/mL/h", "0", "100", "2915-7"),
+    ("urine_sodium", "Sodium, 24-hour urine", "mmol/(24.h)", "0", "1000", "2956-1"),
 ]
 NAMES = {
     "sbp": "Systolic blood pressure", "dbp": "Diastolic blood pressure", "creatinine": "Creatinine, serum",

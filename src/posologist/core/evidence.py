@@ -77,6 +77,10 @@ class Ledger:
         """Take over the evidence of another document."""
         self._entries.update(entries)
 
+    def take(self, other: Ledger) -> None:
+        """Take over the evidence of another ledger."""
+        self._entries.update(other._entries)
+
     def __getitem__(self, key: EvidenceKey) -> Evidence:
         return self._entries[key]
 

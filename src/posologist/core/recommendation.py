@@ -10,7 +10,7 @@ from pydantic import Field
 from posologist.core.evidence import Evidence
 from posologist.core.genotype import ExpressedPhenotype, Versions
 from posologist.core.patient import QualityFinding
-from posologist.core.prediction import Prediction
+from posologist.core.prediction import Label, Prediction
 from posologist.core.regimen import ProductCount
 from posologist.core.settings import Settings
 from posologist.core.statement import Severity
@@ -196,17 +196,45 @@ class GoalDocument(Value):
 
 
 class PublishedScore(Value):
-    """A published score of this patient; `score` is its id on file."""
+    """A published score of this patient; `score` is its id on file, `note` says what it counts and how."""
 
     score: str
     text: str
     quantity: Quantity
+    note: str = ""
+
+
+class ModelPart(Value):
+    """A component of a learned model, with its weight in the model's blend."""
+
+    name: str
+    weight: Quantity
+
+
+class LearnedShift(Value):
+    """How far a learned model moves the published effect of one drug, at one amount a day, on one measure.
+
+    The effect that counts is `published` + `shift`; `shift` is `weight` times what the model says, at most `limit`
+    either way. Both are changes of the measure: negative is a fall. `label`: whom the model was learned from.
+    """
+
+    drug: DrugId
+    label: Label
+    measure: str
+    amount: Quantity | None = None
+    published: Quantity
+    weight: Quantity
+    limit: Quantity
+    shift: Estimate
+    because: Because
 
 
 class Opinion(Value):
     """What populations teach about one outcome: published scores and rules, and a learned model beside them.
 
     `model` is None where none was asked; `unasked` says why, `lacking` names the inputs that the record lacks.
+    `drug`: the drug that the opinion is about. `moves`: what the model's answer did to its effect; None: nothing.
+    `parts`: the components of the model.
     """
 
     task: str
@@ -216,6 +244,9 @@ class Opinion(Value):
     model: Prediction | None = None
     unasked: str = ""
     lacking: Many[str] = ()
+    drug: DrugId | None = None
+    moves: LearnedShift | None = None
+    parts: Many[ModelPart] = ()
 
 
 class Recommendation(Value):

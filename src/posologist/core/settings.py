@@ -34,3 +34,6 @@ class Settings(Value):
     min_genotype_quality: int = Field(default=20, ge=10, le=99)
     min_read_depth: int = Field(default=8, ge=4, le=100)
     cost_weight: float = Field(default=0.0, ge=0, le=10)
+    learned_weight: float = Field(
+        default=1.0, ge=0, le=1, description="weight of what a learned model says of an effect; 0: none is asked"
+    )

@@ -51,6 +51,8 @@ _TABLE: dict[str, tuple[str, float]] = {  # spelling: (dimension, factor to the 
     "m[iU]/L": ("hormone", 1.0), "u[iU]/mL": ("hormone", 1.0),
     "kg/m2": ("body mass index", 1.0), "m2": ("area", 1.0), "{INR}": ("inr", 1.0), "{score}": ("score", 1.0),
     "{mutations}/Mb": ("mutations/bases", 1.0), "1/1000000{Base}": ("mutations/bases", 1.0),
+    "ng/mL/h": ("activity by product", 1.0), "ug/L/h": ("activity by product", 1.0),
+    "mmol/(24.h)": ("moles/time", 1.0), "mmol/d": ("moles/time", 1.0),
     "h.mg/L": ("auc", 1.0), "h.ng/mL": ("auc", 1e-3), "h.ug/L": ("auc", 1e-3),
 }  # fmt: skip
 
@@ -72,6 +74,8 @@ _SPELLINGS = {
     "IU/L": "[iU]/L", "mIU/L": "m[iU]/L", "uIU/mL": "u[iU]/mL", "mg/24h": "mg", "kgs": "kg", "grams": "g",
     "mg/mmol creat": "mg/mmol", "µg/mg": "ug/mg", "mcg/mg": "ug/mg", "h*mg/L": "h.mg/L", "mg*h/L": "h.mg/L",
     "mg.h/L": "h.mg/L", "ng*h/mL": "h.ng/mL", "ng.h/mL": "h.ng/mL",
+    "ng/mL/hr": "ng/mL/h", "ng/(mL.h)": "ng/mL/h", "ng/mL/hour": "ng/mL/h", "mmol/24h": "mmol/(24.h)",
+    "mmol/24 h": "mmol/(24.h)", "mmol/24hr": "mmol/(24.h)", "mmol/day": "mmol/d",
     "mutations/Mb": "{mutations}/Mb", "mut/Mb": "{mutations}/Mb",
 }  # fmt: skip
 

@@ -17,6 +17,8 @@ from posologist.core.prediction import Schema
 from posologist.learn.predict import Served
 
 MANIFEST, GRAPH = "manifest.json", "graph.onnx"
+DEFAULTS = Path(__file__).parent / "default"
+"""Folders of the models that come with the package; a hospital's own model of the same task takes its place."""
 
 
 def load(folder: Path, *, schema: Schema | None = None) -> Served:

@@ -24,7 +24,7 @@ from posologist.knowledge.expression import Values, expression
 
 __all__ = [
     "Array", "Encoder", "Feature", "FeatureGroup", "FeatureKind", "Formula", "Frame", "Known", "Row", "Schema",
-    "frame_of", "frame_of_rows", "prepared", "row_of", "slug",
+    "frame_of", "frame_of_rows", "prepared", "replaced", "row_of", "slug",
 ]  # fmt: skip
 
 Array = npt.NDArray[np.float64]
@@ -98,6 +98,19 @@ def row_of(schema: Schema, known: Mapping[str, Known]) -> Row:
         if entry is not None and fault:
             remarks.append(Remark(text=fault, because=(entry.because,)))
     return Row(schema, tuple(values), tuple(keys), tuple(remarks))
+
+
+def replaced(row: Row, known: Mapping[str, Known]) -> Row:
+    """The row with these values in place of its own, by the same rules as `row_of`."""
+    _check_names(row.schema, known)
+    values, keys, remarks = list(row.values), list(row.because), list(row.remarks)
+    for name, entry in known.items():
+        place = row.schema.names.index(name)
+        number, fault = _number(row.schema.features[place], entry.value)
+        values[place], keys[place] = number, None if math.isnan(number) else entry.because
+        if fault:
+            remarks.append(Remark(text=fault, because=(entry.because,)))
+    return Row(row.schema, tuple(values), tuple(keys), tuple(remarks))
 
 
 def frame_of(schema: Schema, cells: Sequence[Mapping[str, Cell]]) -> Frame:

@@ -193,17 +193,23 @@ class Served:
         reading = self._coverage.read(frame.values)
         answers = self._answers(frame.values, self.outputs(frame.values), reading)
         shares = self.shares(frame.values)
-        model = self._leaf(ledger)
+        model = self.leaf(ledger)
         return tuple(
             _Told(self, row, i, model, ledger).prediction(answers, shares, reading, self._coverage)
             for i, row in enumerate(rows)
         )
 
-    def _leaf(self, ledger: Ledger) -> EvidenceKey:
+    def leaf(self, ledger: Ledger) -> EvidenceKey:
+        """The model as a leaf: its name, and from whom it was learned."""
         held = self.manifest
         text = f"{held.name}: learned from {held.training.n} {held.training.label} ({held.training.data})"
         source = f"manifest, graph {held.graph_digest[:12]}"
         return ledger.add("model", text, source=source, version=held.version)
+
+    def run(self, row: Row, model: EvidenceKey, ledger: Ledger) -> EvidenceKey:
+        """The model's run on one row: it rests on the model and on what was known."""
+        text = f"{self.manifest.name} for this patient"
+        return ledger.add("derived", text, because=[model, *(k for k in row.because if k)])
 
 
 @dataclass(frozen=True)
@@ -218,9 +224,7 @@ class _Told:
 
     def prediction(self, answers: Answers, shares: Shares, reading: Reading, reader: CoverageReader) -> Prediction:
         held, i = self.served.manifest, self.place
-        run = self.ledger.add(
-            "derived", f"{held.name} for this patient", because=[self.model, *(k for k in self.row.because if k)]
-        )
+        run = self.served.run(self.row, self.model, self.ledger)
         covered = not bool(answers.abstained[i])
         return Prediction(
             task=held.task,

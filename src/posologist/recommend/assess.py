@@ -11,10 +11,10 @@ from posologist.core.regimen import Limits, Regimen
 from posologist.core.values import DrugId, EvidenceKey, rounded
 from posologist.knowledge.statements import NOT_READABLE
 from posologist.recommend.candidates import candidate_rules, needs
-from posologist.recommend.case import Assessed, Case, Hit, Part, Proposal, Screened
+from posologist.recommend.case import Assessed, Case, Hit, Part, Proposal, Screened, Worth
 from posologist.recommend.effects import Dosed, Scale
 from posologist.recommend.screen import screen, troubled
-from posologist.recommend.utility import worth_of
+from posologist.recommend.utility import learned_keys, worth_of
 from posologist.twin.search import NoRegimen, regimens_for, starting_regimen
 
 FAVOURED, FIRST_LINE, LATER_LINE = 0, 1, 2
@@ -50,8 +50,23 @@ def assess(case: Case, scale: Scale, proposal: Proposal) -> Assessed | tuple[Rul
         if throws_away(case, proposal):
             tier = max(tier, LATER_LINE)  # a drug that works is given up where the guideline adds to it
     wishes = wishes_of(case, proposal)
-    stated = replace(worth, utility=rounded(worth.utility + math.fsum(w.value for w in wishes)))
-    return Assessed(proposal, tuple(regimens), screened, tier, reasons, stated, wishes)
+    return Assessed(proposal, tuple(regimens), screened, tier, reasons, _with_wishes(worth, wishes), wishes)
+
+
+def moved(case: Case, scale: Scale, plan: Assessed) -> Assessed:
+    """The plan with its worth on a scale of moved effects; one that then promises no benefit is no first choice."""
+    drugs, present = dosed_plan(case, scale, plan.proposal, plan.regimens), dosed_present(case, scale)
+    worth = worth_of(scale, drugs, present, risk=plan.worth.risk)
+    assert worth is not None  # its effects were found when it was assessed
+    weighed = replace(plan, worth=_with_wishes(worth, plan.wishes))
+    if worth.benefit > 0 or plan.tier >= LATER_LINE or troubled(case) & set(plan.proposal.stop):
+        return weighed
+    keys = (*plan.tier_reasons, *learned_keys(scale, drugs, present))
+    return replace(weighed, tier=LATER_LINE, tier_reasons=tuple(dict.fromkeys(keys)))
+
+
+def _with_wishes(worth: Worth, wishes: tuple[Part, ...]) -> Worth:
+    return replace(worth, utility=rounded(worth.utility + math.fsum(w.value for w in wishes)))
 
 
 def wishes_of(case: Case, proposal: Proposal) -> tuple[Part, ...]:
@@ -79,7 +94,7 @@ def dosed_present(case: Case, scale: Scale) -> tuple[Dosed, ...]:
     return tuple(
         Dosed(c.drug, c.amount_per_day if c.unit in ("", "mg") else None)
         for c in case.situation.current
-        if _acts(case, c.drug)
+        if acts(case, c.drug)
     )
 
 
@@ -89,7 +104,8 @@ def dosed_plan(case: Case, scale: Scale, proposal: Proposal, regimens: tuple[Reg
     return (*kept, *(Dosed(r.drug, r.per_day) for r in regimens))
 
 
-def _acts(case: Case, drug: DrugId) -> bool:
+def acts(case: Case, drug: DrugId) -> bool:
+    """Whether an effect on this indication is on file for a drug or a group of it."""
     groups = case.knowledge.groups_of(drug)
     return any(groups & set(rule.about) for rule in case.indication.effects)
 

@@ -21,7 +21,7 @@ from posologist.knowledge.derive import cited_leaf
 from posologist.knowledge.expression import Scalar
 from posologist.knowledge.load import Knowledge
 from posologist.knowledge.match import PatientSubject
-from posologist.twin.kinetics import MissingKinetics
+from posologist.twin.kinetics import KineticModel, MissingKinetics, kinetic_model
 from posologist.twin.population import Prior, prior_of
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class Case:
         self, drug: DrugId, medicines: tuple[DrugId, ...], *, route: str, release: str
     ) -> Prior | MissingKinetics:
         """What is expected of one drug beside `medicines`; one for all with the same inhibitors and inducers."""
-        others = self.beside(drug, medicines)
+        others, release = self.beside(drug, medicines), release or "immediate"
 
         def build() -> Prior | MissingKinetics:
             return prior_of(
@@ -127,11 +127,23 @@ class Case:
                 settings=self.settings,
                 ledger=self.ledger,
                 route=route,
-                release=release or "immediate",
+                release=release,
                 alongside=[self.knowledge.drugs[m] for m in others if m in self.knowledge.drugs],
+                model=self._kinetics(drug, route, release),
             )
 
         return self.remember(("prior", drug, others, route, release), build)
+
+    def _kinetics(self, drug: DrugId, route: str, release: str) -> KineticModel | MissingKinetics:
+        """The kinetics of a drug's file, read once for all patients, with its evidence."""
+
+        def build() -> tuple[KineticModel | MissingKinetics, Ledger]:
+            own = Ledger()
+            return kinetic_model(self.knowledge.drugs[drug], route=route, release=release, ledger=own), own
+
+        model, evidence = self.knowledge.remember(("kinetics", drug, route, release), build)
+        self.ledger.take(evidence)
+        return model
 
     def beside(self, drug: DrugId, medicines: tuple[DrugId, ...]) -> tuple[DrugId, ...]:
         """Those of `medicines` that may change the exposure of a drug."""
@@ -242,7 +254,10 @@ class Worth:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Benefit, risk and utility with their intervals, and the parts they consist of."""
+    """Benefit, risk and utility with their intervals, and the parts they consist of.
+
+    `learned` says of whom it was learned what moved them; empty where nothing was.
+    """
 
     benefit: Triple
     risk: Triple
@@ -252,6 +267,7 @@ class Outcome:
     benefit_because: tuple[EvidenceKey, ...]
     risk_because: tuple[EvidenceKey, ...]
     unweighted: tuple[str, ...] = ()
+    learned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

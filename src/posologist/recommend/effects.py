@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,15 +36,53 @@ class Dosed:
 
 
 @dataclass(frozen=True)
-class DrugEffect:
-    """Change of each measure by one drug against none: centre, how it is drawn, and why.
+class Shift:
+    """What a learned model adds to the published change of one measure by one drug, and its standard deviation."""
 
-    Most plans are ranked by their centres; only those that are shown or tie with one are drawn.
+    drug: DrugId
+    measure: str
+    value: float
+    sd: float
+    label: str
+    because: Callable[[], tuple[EvidenceKey, ...]]
+
+
+class Mover(Protocol):
+    """Moves published effects of drugs; `identity` tells one mover from another."""
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What its answers follow from beside the case."""
+
+    def ask(self, plans: Iterable[Sequence[Dosed]]) -> None:
+        """Asks about the drugs of these plans at once; the answers are kept."""
+
+    def beside(self, drug: DrugId, medicines: tuple[DrugId, ...]) -> tuple[DrugId, ...]:
+        """What the answer on a drug depends on, of what is taken with it."""
+
+    def shift(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> Shift | None:
+        """The shift of a drug's effect beside these medicines; None where it is not moved."""
+
+
+@dataclass(frozen=True)
+class DrugEffect:
+    """Change of each measure by one drug against none: centre as published, how it is drawn, and why.
+
+    Most plans are ranked by their centres; only those that are shown or tie with one are drawn. `shift` is what a
+    learned model adds; it is in the draws.
     """
 
     centre: dict[str, float]
     draw: Mapping[str, Callable[[], Draws]]
     because: tuple[EvidenceKey, ...]
+    shift: Shift | None = None
+
+    def expected(self, measure: str, unmoved: frozenset[DrugId] = frozenset()) -> float:
+        """Centre of the change of a measure, with the shift unless the drug is among `unmoved`."""
+        published, shift = self.centre.get(measure, 0.0), self.shift
+        if shift is None or shift.measure != measure or shift.drug in unmoved:
+            return published
+        return published + shift.value
 
     def draws(self, measure: str) -> Draws | float:
         """Draws of the change of a measure; 0 for one that the drug does not change."""
@@ -64,12 +102,17 @@ class Harm:
 
 @dataclass(frozen=True)
 class Scale:
-    """What all plans of one case share: baseline risk, constants, draws; caches the effects of the drugs."""
+    """What all plans of one case share: baseline risk, constants, draws; caches the effects of the drugs.
+
+    `mover` moves the effects, `published` is then the scale on which they stand as published.
+    """
 
     case: Case
     baseline: float
     baseline_key: EvidenceKey
     borrowed: str = ""
+    mover: Mover | None = None
+    published: Scale | None = None
     _effects: dict[tuple[Any, ...], DrugEffect | None] = field(default_factory=dict)
     _harms: dict[tuple[Any, ...], tuple[Harm, ...]] = field(default_factory=dict)
     _normals: dict[str, Draws] = field(default_factory=dict)
@@ -94,10 +137,19 @@ class Scale:
 
     def effect(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> DrugEffect | None:
         """Effect of one drug on every measure of the indication; None when none is published on file."""
-        key = (dosed, id(self.case.profile(medicines)))
+        key = (dosed, id(self.case.profile(medicines)), self.mover and self.mover.beside(dosed.drug, medicines))
         if key not in self._effects:
-            self._effects[key] = _drug_effect(self, dosed, medicines)
+            published = self.published
+            self._effects[key] = (
+                _drug_effect(self, dosed, medicines)
+                if published is None
+                else _moved(self, published.effect(dosed, medicines), dosed, medicines)
+            )
         return self._effects[key]
+
+    def moved_by(self, mover: Mover) -> Scale:
+        """The same scale with its effects moved; `published` of it is this one."""
+        return replace(self, mover=mover, published=self, _effects={}, _centres={})
 
     def harms(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> tuple[Harm, ...]:
         """Weighted harms of one drug; harms without a sourced weight are noted in `unweighted`."""
@@ -146,6 +198,24 @@ def _drug_effect(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> D
         centre[measure.key], draw[measure.key], keys = _rule_effect(scale, rule, dosed, measure, medicines)
         because.extend(keys)
     return DrugEffect(centre, draw, tuple(dict.fromkeys(because))) if centre else None
+
+
+def _moved(scale: Scale, effect: DrugEffect | None, dosed: Dosed, medicines: tuple[DrugId, ...]) -> DrugEffect | None:
+    """The effect with its shift; the model's own uncertainty is independent of the others and widens the draws."""
+    shift = None if scale.mover is None else scale.mover.shift(dosed, medicines)
+    if effect is None or shift is None or shift.measure not in effect.centre:
+        return effect
+    published = effect.draw[shift.measure]
+    measure = next(m for m in scale.case.indication.measures if m.key == shift.measure)
+    text = f"{scale.case.knowledge.drugs[dosed.drug].name}: published {effect.centre[shift.measure]:.3g} {measure.unit}"
+    key = scale.case.ledger.add(
+        "derived", f"{text}, {measure.name}, at this dose in this patient", because=effect.because
+    )
+
+    def drawn() -> Draws:
+        return published() + shift.value + shift.sd * scale.normal("learned", shift.drug, shift.measure)
+
+    return replace(effect, draw={**effect.draw, shift.measure: drawn}, because=(key, *effect.because), shift=shift)
 
 
 def effect_rule(case: Case, drug: DrugId, measure: str, medicines: tuple[DrugId, ...]) -> EffectRule | None:
@@ -210,29 +280,30 @@ def dose_of(case: Case, basis: str, dosed: Dosed) -> tuple[float, list[EvidenceK
     """Dose on the basis of a rule; an amount that the record does not state counts as the standard dose."""
     if basis == "none":
         return 1.0, []
-    standard = next((s for s in case.indication.standard_doses if s.drug == dosed.drug), None)
+    amount, key = standard_dose(case, dosed.drug)
     name = case.knowledge.drugs[dosed.drug].name
-    if standard is None:
-        usual = next((r for r in case.knowledge.drugs[dosed.drug].doses if r.indication == case.indication.id), None)
-        amount = None if usual is None else usual.usual_low or usual.start
-        key = case.ledger.add(
-            "assumption",
-            f"no standard dose of {name} is published on file: the label's usual dose stands for it",
-            because=[case.ledger.add("setting", "standard dose from the label's usual range", source="settings")],
-        )
-    else:
-        amount = standard.dose
-        key = case.knowledge_key(
-            f"standard dose of {name}: {standard.dose:g} {standard.unit}",
-            source=standard.source,
-            status=standard.status,
-        )
     if dosed.amount is None or not amount:
         stated = case.ledger.add(
             "assumption", f"the record does not state the dose of {name}: the standard dose is assumed", because=[key]
         )
         return (1.0 if basis == "relative" else amount or 1.0), [stated]
     return (dosed.amount / amount, [key]) if basis == "relative" else (dosed.amount, [])
+
+
+def standard_dose(case: Case, drug: DrugId) -> tuple[float | None, EvidenceKey]:
+    """The standard dose of a drug, mg/day, where none is published the label's usual dose; None: neither is on file."""
+    standard = next((s for s in case.indication.standard_doses if s.drug == drug), None)
+    held = case.knowledge.drugs[drug]
+    if standard is not None:
+        text = f"standard dose of {held.name}: {standard.dose:g} {standard.unit}"
+        return standard.dose, case.knowledge_key(text, source=standard.source, status=standard.status)
+    usual = next((r for r in held.doses if r.indication == case.indication.id), None)
+    key = case.ledger.add(
+        "assumption",
+        f"no standard dose of {held.name} is published on file: the label's usual dose stands for it",
+        because=[case.ledger.add("setting", "standard dose from the label's usual range", source="settings")],
+    )
+    return (None if usual is None else usual.usual_low or usual.start), key
 
 
 def interpolate(points: Sequence[EffectPoint], dose: float) -> tuple[float, float | None, float | None]:

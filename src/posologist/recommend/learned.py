@@ -1,22 +1,23 @@
 """What populations teach about a patient, beside guideline and kinetics: published scores and rules, learned models.
 
 A model is asked only where the record holds the inputs without which it was not trained; it changes no plan and no dose
-here. Without a model of the task the published scores stand alone, and the opinion says so.
+here (`learned_effect` moves the published effects). Without a model of the task the published scores stand alone, and
+the opinion says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from posologist.core.errors import ModelError
 from posologist.core.recommendation import Opinion, PublishedScore, Reason
 from posologist.core.values import DrugId, Quantity
 from posologist.knowledge.load import Knowledge
-from posologist.learn.artefact import load, read_manifest
+from posologist.learn import artefact
 from posologist.learn.features import Row
 from posologist.learn.predict import Served
-from posologist.learn.tasks import cardiovascular, immunotherapy, warfarin
+from posologist.learn.tasks import cardiovascular, immunotherapy, pressure, warfarin
 from posologist.learn.tasks.missing import Missing
 from posologist.recommend.case import Case
 
@@ -25,28 +26,54 @@ Models = Mapping[str, Served]
 
 
 def models_of(knowledge: Knowledge) -> Models:
-    """The saved models of the knowledge folders (`learned/NAME`), read when they are first asked for.
+    """The saved models: of the knowledge folders (`learned/NAME`), and of the package for the tasks that these lack.
 
     Raises
     ------
     ModelError
         If one is damaged, of a task that this program does not ask, or was trained on other features.
     """
-    return knowledge.remember("learned models", lambda: _read(knowledge.learned_folders))
+    return {task: served for task in _folders(knowledge) if (served := model_of(knowledge, task)) is not None}
 
 
-def _read(folders: Iterable[Path]) -> Models:
-    found: dict[str, Served] = {}
+def model_of(knowledge: Knowledge, task: str, models: Models | None = None) -> Served | None:
+    """The model of a task: of `models` where these are given, else the saved one, read when it is first asked for.
+
+    Raises
+    ------
+    ModelError
+        As `models_of`.
+    """
+    if models is not None:
+        return models.get(task)
+
+    def read() -> Served | None:
+        folder = _folders(knowledge).get(task)
+        return None if folder is None else artefact.load(folder, schema=SCHEMAS[task])
+
+    return knowledge.remember(("learned model", task), read)
+
+
+def _folders(knowledge: Knowledge) -> Mapping[str, Path]:
+    """Folder of each task's model; the last one counts, the package's own is the first."""
+
+    def read() -> dict[str, Path]:
+        own = sorted(place.parent for place in artefact.DEFAULTS.glob(f"*/{artefact.MANIFEST}"))
+        return dict(_tasks((*own, *knowledge.learned_folders)))
+
+    return knowledge.remember("learned folders", read)
+
+
+def _tasks(folders: Iterable[Path]) -> Iterator[tuple[str, Path]]:
     for folder in folders:
-        task = read_manifest(folder).task
+        task = artefact.read_manifest(folder).task
         if task not in SCHEMAS:
             known = ", ".join(sorted(SCHEMAS))
             raise ModelError(f"no patient is asked about '{task}'", where=str(folder), hint=f"train one of {known}")
-        found[task] = load(folder, schema=SCHEMAS[task])
-    return found
+        yield task, folder
 
 
-SCHEMAS = {task.TASK: task.SCHEMA for task in (cardiovascular, immunotherapy, warfarin)}
+SCHEMAS = {task.TASK: task.SCHEMA for task in (cardiovascular, immunotherapy, pressure, warfarin)}
 """The features with which this program asks a model of each task."""
 RISK_SHOWN = frozenset({"hypertension", "dyslipidaemia"})
 """Indications whose treatment follows from the risk of cardiovascular disease."""
@@ -107,7 +134,7 @@ def _risk_row(case: Case) -> Row | Missing:
 
 
 def _opinion(case: Case, task: str, row: Row | Missing, models: Models | None) -> Opinion:
-    model = (models_of(case.knowledge) if models is None else models).get(task)
+    model = model_of(case.knowledge, task, models)
     lacking = row.inputs if isinstance(row, Missing) else ()
     asked = None if model is None or isinstance(row, Missing) else model.predict([row], ledger=case.ledger)[0]
     return Opinion(
@@ -126,7 +153,7 @@ def _score(case: Case, name: str) -> PublishedScore | None:
         return None
     score = case.knowledge.scores[name]
     quantity = Quantity(value=fact.value, unit=fact.unit or score.unit, because=(fact.because,))
-    return PublishedScore(score=name, text=score.name, quantity=quantity)
+    return PublishedScore(score=name, text=score.name, quantity=quantity, note=score.note)
 
 
 def _burden(case: Case) -> tuple[Reason, ...]:

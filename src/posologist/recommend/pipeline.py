@@ -22,7 +22,7 @@ from posologist.core.statement import SEVERITY_ORDER
 from posologist.core.values import DrugId, EvidenceKey
 from posologist.core.version import VERSION
 from posologist.knowledge.load import Knowledge
-from posologist.recommend.assess import DISCOURAGED, assess
+from posologist.recommend.assess import DISCOURAGED, assess, dosed_plan, dosed_present, moved
 from posologist.recommend.candidates import (
     candidate_rules,
     needs,
@@ -37,6 +37,8 @@ from posologist.recommend.effects import Scale, scale_of
 from posologist.recommend.gate import gate
 from posologist.recommend.goals import goals_of, shown_goal
 from posologist.recommend.learned import Models, opinions_on_indication
+from posologist.recommend.learned_effect import Learned, learned_effect
+from posologist.recommend.learned_opinions import opinions_on_plans
 from posologist.recommend.levels import answered_levels
 from posologist.recommend.opened import Opener, case_of
 from posologist.recommend.rank import Row, member_key, rank
@@ -81,7 +83,8 @@ def recommend(
     levels, events
         Drug levels and administrations: what they say of the medicines that they are of is among the findings.
     models
-        Served models by their task, told beside published scores among the opinions; None: those of the knowledge.
+        Served models by their task, told beside published scores among the opinions; one of the pressure's response
+        moves the published effects, within bounds. None: those of the knowledge and of the package.
     opened
         Opens the case; a server gives one that remembers.
 
@@ -93,12 +96,17 @@ def recommend(
     settings = settings or Settings()
     case = opened(patient, knowledge.indication(indication), genome=genome, knowledge=knowledge, settings=settings)
     call, why = indicated(case, goals_of(case), bool(treating(case))) if is_adult(case) else ("no", not_adult(case))
+    learned = learned_effect(case, patient, models, adult=is_adult(case))
     scale = scale_of(case) if is_adult(case) else None
     plans: list[Assessed] = []
     ruled_out: list[RuledOut] = []
     if scale is not None and (call != "no" or troubled(case)):
         plans, ruled_out = _plans(case, scale, wanted=call != "no")
-    rows = rank(case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two), needed=call == "yes")
+        scale = scale.moved_by(learned) if learned is not None else scale
+    rows = rank(
+        case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two), needed=call == "yes",
+        weigh=lambda leaders: _weigh(case, scale, leaders),
+    )  # fmt: skip
     ruled_out += _held_back(plans, rows)
     options, missing = _options(case, scale, rows)
     told, unused = answered_levels(case, patient, levels, events)
@@ -111,7 +119,10 @@ def recommend(
         *_empty(case, scale, options, call != "no", ruled_out),
     ]
     opinions = opinions_on_indication(case, models) if is_adult(case) else ()
-    return _document(case, patient, rows, options, missing, findings, ruled_out, scale, opinions)
+    if learned is not None:
+        shown = [(row.plan, outcome_for(case, scale, row.plan)) for row in rows] if scale is not None else []
+        opinions = (*opinions, *opinions_on_plans(learned, scale, shown))
+    return _document(case, patient, rows, options, missing, findings, ruled_out, scale, opinions, learned)
 
 
 def recommend_many(
@@ -184,6 +195,15 @@ def _try(case: Case, scale: Scale, proposal: Proposal, passed: list[Assessed], r
         passed.append(gated)
     elif len(proposal.start) == 1:
         ruled_out.extend(gated)
+
+
+def _weigh(case: Case, scale: Scale | None, plans: Sequence[Assessed]) -> Sequence[Assessed]:
+    """The plans with their effects moved by what was learned, which is asked about all of them at once."""
+    if scale is None or scale.mover is None:
+        return plans
+    drugs = (dosed_plan(case, scale, plan.proposal, plan.regimens) for plan in plans)
+    scale.mover.ask([dosed_present(case, scale), *drugs])
+    return [moved(case, scale, plan) for plan in plans]
 
 
 def _rankable(case: Case, ruled_out: list[RuledOut]) -> tuple[DrugId, ...]:
@@ -318,6 +338,7 @@ def _document(
     ruled_out: list[RuledOut],
     scale: Scale | None,
     opinions: tuple[Opinion, ...],
+    learned: Learned | None,
 ) -> Recommendation:
     open_points = [*unidentified(case), *not_checked_of(case, present_hits(case)), *missing]
     for row in rows:
@@ -348,7 +369,12 @@ def _document(
         data_quality=patient.quality,
         evidence={},
         settings=case.settings,
-        versions=Versions(posologist=VERSION, knowledge=case.knowledge.version, **_definitions(case)),
+        versions=Versions(
+            posologist=VERSION,
+            knowledge=case.knowledge.version,
+            models={} if learned is None else learned.version,
+            **_definitions(case),
+        ),
     )
     reached = case.ledger.reachable(cited_keys(document))
     assumptions = tuple(

@@ -85,7 +85,12 @@ def _verified_facts(case: Case, drug: Drug) -> int:
 
 
 def rank(
-    case: Case, plans: Sequence[Assessed], ties: Callable[[Assessed, Assessed], bool], *, needed: bool
+    case: Case,
+    plans: Sequence[Assessed],
+    ties: Callable[[Assessed, Assessed], bool],
+    *,
+    needed: bool,
+    weigh: Callable[[Sequence[Assessed]], Sequence[Assessed]] = tuple,
 ) -> tuple[Row, ...]:
     """At most `settings.max_options` rows, the best first.
 
@@ -95,16 +100,17 @@ def rank(
         Whether the utilities of two plans cannot be told apart.
     needed
         Whether treatment is called for beyond doubt; only then may discouraged plans fill an empty list.
+    weigh
+        Weighs the plans that stand for their kinds once more, all at once.
     """
     if not needed:
         plans = [p for p in plans if p.tier < DISCOURAGED]
     groups: dict[tuple[object, ...], list[Assessed]] = {}
     for plan in plans:
         groups.setdefault(_kind(case, plan), []).append(plan)
-    rows = []
-    for same in groups.values():
-        members = sorted(same, key=lambda p: member_key(case, p))
-        rows.append(Row(members[0], tuple(members[1:])))
+    kinds = [sorted(same, key=lambda p: member_key(case, p)) for same in groups.values()]
+    weighed = weigh([members[0] for members in kinds])
+    rows = [Row(p, tuple(members[1:])) for p, members in zip(weighed, kinds, strict=True)]
     rows.sort(key=lambda r: order_key(case, r.plan))
     return tuple(_choose(case, rows, ties))
 

@@ -43,6 +43,7 @@ from posologist.recommend.cautions import cautions_of
 from posologist.recommend.effects import Scale
 from posologist.recommend.exposed import curve_of, exposure_of, open_questions
 from posologist.recommend.followup import monitoring_of
+from posologist.recommend.learned_opinions import learned_reasons
 from posologist.recommend.rank import Row
 from posologist.recommend.utility import outcome_of
 from posologist.twin.kinetics import MissingKinetics
@@ -74,7 +75,8 @@ def option_of(case: Case, scale: Scale, row: Row, rank: int) -> tuple[Option, tu
 
 def outcome_for(case: Case, scale: Scale, plan: Assessed) -> Outcome:
     """Benefit, risk and utility of an assessed plan with their intervals, computed once."""
-    name = ("outcome", plan.proposal.stop, plan.proposal.start, plan.proposal.raises)
+    moved = () if scale.mover is None else scale.mover.identity
+    name = ("outcome", plan.proposal.stop, plan.proposal.start, plan.proposal.raises, moved)
 
     def compute() -> Outcome:
         outcome = outcome_of(scale, dosed_plan(case, scale, plan.proposal, plan.regimens), dosed_present(case, scale))
@@ -332,7 +334,7 @@ def _reasons(case: Case, plan: Assessed, outcome: Outcome) -> tuple[Reason, ...]
             )
         )
     found.append(Reason(text=f"expected effect on {case.indication.measures[0].name}", because=outcome.benefit_because))
-    return tuple(found)
+    return (*found, *learned_reasons(case, outcome))
 
 
 def _gene_reason(case: Case, drug_id: DrugId, plan: Assessed) -> Reason:

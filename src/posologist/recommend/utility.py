@@ -14,20 +14,42 @@ from typing import Any
 import numpy as np
 
 from posologist.core.errors import KnowledgeError
-from posologist.core.values import EvidenceKey, rounded
+from posologist.core.values import DrugId, EvidenceKey, rounded
 from posologist.knowledge.expression import UNKNOWN, Scalar, expression
 from posologist.recommend.case import Case, Outcome, Part, Triple, Worth
-from posologist.recommend.effects import WIDTH_95, Dosed, Draws, DrugEffect, FormulaSubject, Harm, Scale, constant_key
+from posologist.recommend.effects import (
+    WIDTH_95,
+    Dosed,
+    Draws,
+    DrugEffect,
+    FormulaSubject,
+    Harm,
+    Scale,
+    Shift,
+    constant_key,
+)
+
+_NOTHING = 1e-9  # per 1,000: the rounding of sums
 
 
-def worth_of(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> Worth | None:
-    """Central values of a plan against the present one; None when no effect of it is published on file."""
+def worth_of(
+    scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed], *, risk: float | None = None
+) -> Worth | None:
+    """Central values of a plan against the present one; None when no effect of it is published on file.
+
+    `risk`: that of the plan, where it is known.
+    """
     after, before = _centre(scale, plan), _centre(scale, present)
     if after is None or before is None:
         return None
-    benefit = _benefit(scale, {m: after.get(m, 0.0) - before.get(m, 0.0) for m in after | before})
-    risk = _central_risk(scale, plan)
+    benefit = _benefit(scale, _difference(after, before))
+    risk = _central_risk(scale, plan) if risk is None else risk
     return Worth(benefit, risk, rounded(benefit - scale.case.settings.harm_aversion * risk))
+
+
+def learned_keys(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> tuple[EvidenceKey, ...]:
+    """Evidence of what was learned about the drugs of these plans."""
+    return tuple(k for shifts in _shifts(scale, present, plan).values() for s in shifts for k in s.because())
 
 
 def outcome_of(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> Outcome | None:
@@ -43,7 +65,7 @@ def outcome_of(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) ->
     before = _total(scale, present)
     if after is None or before is None:
         return None
-    changes = {m: after.centre.get(m, 0.0) - before.centre.get(m, 0.0) for m in after.centre | before.centre}
+    changes = _difference(after.centre, before.centre)
     draws = {m: after.draws(m) - before.draws(m) for m in changes}
     worth = worth_of(scale, plan, present)
     assert worth is not None  # the same effects were found above
@@ -67,6 +89,7 @@ def outcome_of(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) ->
         benefit_because=(*after.because, *before.because, scale.baseline_key, *_formula_keys(case)),
         risk_because=tuple(k for p in risk_parts for k in p.because) or (_formula_keys(case)[0],),
         unweighted=tuple(sorted(scale.unweighted)),
+        learned=_labels(scale, plan, present),
     )
 
 
@@ -88,7 +111,7 @@ def _total(scale: Scale, drugs: Sequence[Dosed]) -> DrugEffect | None:
         return None
     effects, ratio = found
     combination = scale.case.indication.combination
-    keys = [k for e in effects for k in e.because]
+    keys = [k for e in effects for k in (*e.because, *(e.shift.because() if e.shift is not None else ()))]
     if combination is not None and len(effects) > 1:
         keys.append(
             scale.case.knowledge_key(
@@ -132,13 +155,14 @@ def _centre(scale: Scale, drugs: Sequence[Dosed]) -> dict[str, float] | None:
     return scale.centre(tuple(drugs), lambda: _summed(scale, drugs))
 
 
-def _summed(scale: Scale, drugs: Sequence[Dosed]) -> dict[str, float] | None:
+def _summed(scale: Scale, drugs: Sequence[Dosed], unmoved: frozenset[DrugId] = frozenset()) -> dict[str, float] | None:
+    """Central change of each measure by the drugs together; of those in `unmoved` as it is published."""
     found = _effects(scale, drugs)
     if found is None:
         return None
     effects, ratio = found
     return {
-        measure: ratio * math.fsum(e.centre.get(measure, 0.0) for e in effects)
+        measure: ratio * math.fsum(e.expected(measure, unmoved) for e in effects)
         if additive
         else _strongest(effects, measure).centre[measure]
         for measure, additive in _additive(scale).items()
@@ -201,27 +225,62 @@ def _risk(scale: Scale, plan: Sequence[Dosed]) -> tuple[Draws, tuple[Part, ...]]
 
 
 def _benefit_parts(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> list[Part]:
-    """Benefit taken apart drug by drug: first what is stopped, then what is started, in the plan's order."""
+    """Benefit taken apart drug by drug: what is stopped, what is started in the plan's order, then what is learned.
+
+    The first two are as published; each learned part is what one drug's shift adds to that.
+    """
+    moving = _shifts(scale, present, plan)
+    unmoved = frozenset(moving)
     parts: list[Part] = []
     kept = [d for d in present if d in plan]
     steps: list[tuple[Dosed, str]] = [(d, "without") for d in present if d not in plan]
     steps += [(d, "with") for d in plan if d not in present]
     state = list(present)
     value = 0.0
-    base = _total(scale, present)
+    base = _summed(scale, present, unmoved)
     for dosed, word in steps:
         state = [d for d in state if d != dosed] if word == "without" else [*state, dosed]
-        now = _total(scale, state)
+        now = _summed(scale, state, unmoved)
         if now is None or base is None:
             continue
-        changes = {m: now.centre.get(m, 0.0) - base.centre.get(m, 0.0) for m in now.centre | base.centre}
-        reached = _benefit(scale, changes)
+        reached = _benefit(scale, _difference(now, base))
         effect = scale.effect(dosed, tuple(d.drug for d in (*kept, dosed)))
         because = effect.because if effect is not None else (scale.baseline_key,)
         name = scale.case.knowledge.drugs[dosed.drug].name
         parts.append(Part(f"{word}:{dosed.drug}", f"effect {word} {name}", reached - value, because))
         value = reached
+    for drug, shifts in moving.items():
+        unmoved -= {drug}
+        after, before = _summed(scale, plan, unmoved), _summed(scale, present, unmoved)
+        if after is None or before is None:
+            continue
+        reached = _benefit(scale, _difference(after, before))
+        if abs(reached - value) > _NOTHING:
+            text = f"learned from {shifts[0].label}: response to {scale.case.knowledge.drugs[drug].name}"
+            because = tuple(dict.fromkeys(key for shift in shifts for key in shift.because()))
+            parts.append(Part(f"learned:{drug}", text, reached - value, because))
+        value = reached
     return parts
+
+
+def _shifts(scale: Scale, *plans: Sequence[Dosed]) -> dict[DrugId, list[Shift]]:
+    """The shifts of the drugs of these plans, drug by drug in their order."""
+    found: dict[DrugId, list[Shift]] = {}
+    for drugs in plans:
+        for effect in (_effects(scale, drugs) or ((), 1.0))[0]:
+            if effect.shift is not None:
+                found.setdefault(effect.shift.drug, []).append(effect.shift)
+    return found
+
+
+def _labels(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> tuple[str, ...]:
+    """Of whom it was learned what moves the effects of these plans; empty where nothing does."""
+    moving = _shifts(scale, present, plan).values()
+    return tuple(dict.fromkeys(shift.label for shifts in moving for shift in shifts))
+
+
+def _difference(after: dict[str, float], before: dict[str, float]) -> dict[str, float]:
+    return {m: after.get(m, 0.0) - before.get(m, 0.0) for m in after | before}
 
 
 def _scaled(part: Part, factor: float) -> Part:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from posologist.core.prediction import Prediction
-from posologist.core.recommendation import Opinion
+from posologist.core.recommendation import LearnedShift, Opinion, PublishedScore
 from posologist.core.values import EvidenceKey
-from posologist.serve.charts import interval, number
-from posologist.serve.words import level, quantity, unit
+from posologist.serve.charts import number
+from posologist.serve.words import estimate, quantity
 
 _PARTS = 6  # contributions that are told; the others are in the document
 
@@ -23,15 +23,35 @@ class Said(NamedTuple):
 
 def said_of(opinion: Opinion) -> tuple[Said, ...]:
     """The lines of an opinion."""
-    lines = [Said(score.text, quantity(score.quantity), score.quantity.because) for score in opinion.published]
+    lines = [line for score in opinion.published for line in _of_score(score)]
     lines += [Said("Rule", rule.text, rule.because) for rule in opinion.rules]
+    if opinion.moves is not None:
+        lines += _of_shift(opinion.moves)
     if opinion.model is not None:
         lines += _of_model(opinion.model)
     elif opinion.lacking:
         lines.append(Said("Model not asked", f"the record lacks {', '.join(opinion.lacking)}"))
-    else:
+    elif opinion.unasked:
         lines.append(Said("Model not asked", opinion.unasked))
+    if opinion.parts:
+        told = "; ".join(f"{part.name} {number(part.weight.value)}" for part in opinion.parts)
+        lines.append(Said("Weights of the model's parts", told, opinion.parts[0].weight.because))
     return tuple(lines)
+
+
+def _of_score(score: PublishedScore) -> list[Said]:
+    """A published score, and what it counts: scores that count other events are not the same risk."""
+    lines = [Said(score.text, quantity(score.quantity), score.quantity.because)]
+    return [*lines, Said("", score.note)] if score.note else lines
+
+
+def _of_shift(moves: LearnedShift) -> list[Said]:
+    """The published effect, and how far and with which weight it was moved."""
+    how = f"weight {number(moves.weight.value)}, at most {quantity(moves.limit)}"
+    return [
+        Said("Published effect", quantity(moves.published), moves.published.because),
+        Said("Moved by", f"{estimate(moves.shift)} (learned from {moves.label}; {how})", moves.because),
+    ]
 
 
 def _of_model(prediction: Prediction) -> list[Said]:
@@ -40,9 +60,8 @@ def _of_model(prediction: Prediction) -> list[Said]:
         far = "; ".join(each.text for each in prediction.coverage.far)
         return [Said(name, f"gives no answer: the patient lies outside its training population ({far})",
                      prediction.because)]  # fmt: skip
-    estimate = prediction.estimate
     lines = [
-        Said(name, f"{interval(estimate)} {unit(estimate.unit)}, {level(estimate)} interval", estimate.because),
+        Said(name, estimate(prediction.estimate), prediction.estimate.because),
         Said("Population match", _match(prediction), prediction.coverage.because),
         *(Said("Input not used", remark.text, remark.because) for remark in prediction.remarks),
     ]

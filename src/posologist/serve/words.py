@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from posologist.core.genotype import ExpressedPhenotype
 from posologist.core.recommendation import BannerFact, Finding, Option, RuledOut
 from posologist.core.values import Estimate, Quantity
-from posologist.serve.charts import number
+from posologist.serve.charts import interval, number
 
 SEVERITY = {"contraindicated": "Contraindicated", "serious": "Serious", "monitor": "Monitor", "information": "Note"}
 RULES = {
@@ -30,6 +30,7 @@ RULES = {
     "no effect on file": "No published effect on file",
 }
 NORMAL = frozenset({"Normal Metabolizer", "Normal Function"})
+_PROBABILITY = "probability"
 _UNITS = {"a": "years", "/min": "per minute", "1": "", "umol/L": "µmol/L", "ug/L": "µg/L", "{score}": ""}
 
 
@@ -42,8 +43,19 @@ def unit(text: str) -> str:
 
 
 def quantity(fact: Quantity) -> str:
-    """Value and unit."""
+    """Value and unit; a probability in percent."""
+    if fact.unit.startswith(_PROBABILITY):
+        return f"{number(100 * fact.value)} %{unit(fact.unit.removeprefix(_PROBABILITY))}"
     return f"{number(fact.value)} {unit(fact.unit)}".rstrip()
+
+
+def estimate(held: Estimate) -> str:
+    """Value with its interval and unit; a probability in percent."""
+    if held.unit.startswith(_PROBABILITY):
+        scaled = {name: 100 * getattr(held, name) for name in ("value", "low", "high")}
+        unit_text = f"%{held.unit.removeprefix(_PROBABILITY)}"
+        return f"{interval(held.model_copy(update=scaled))} {unit_text}, {level(held)} interval"
+    return f"{interval(held)} {unit(held.unit)}".rstrip() + f", {level(held)} interval"
 
 
 def harm_words(risk: Estimate) -> str:

@@ -156,6 +156,7 @@ def prior_of(
     route: str = "oral",
     release: str = "immediate",
     alongside: Sequence[Drug] | None = None,
+    model: KineticModel | MissingKinetics | None = None,
 ) -> Prior | MissingKinetics:
     """What is expected of this patient on a drug by the drug's file alone, or why nothing can be told.
 
@@ -172,8 +173,10 @@ def prior_of(
         the drug's own file says is then read.
     ledger
         The run's evidence; it must hold the keys of the situation's facts.
+    model
+        What `kinetic_model` says of the file, where it was asked before; `ledger` must hold its keys.
     """
-    model = kinetic_model(drug, route=route, release=release, ledger=ledger)
+    model = kinetic_model(drug, route=route, release=release, ledger=ledger) if model is None else model
     if isinstance(model, MissingKinetics):
         return model
     patient = _Patient(drug, situation, settings, ledger)

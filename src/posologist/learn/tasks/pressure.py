@@ -12,13 +12,13 @@ from types import MappingProxyType
 from posologist.core.evidence import Ledger
 from posologist.core.genotype import ExpressedPhenotype, PhenotypeProfile
 from posologist.core.patient import FamilyHistory
-from posologist.core.prediction import Feature, Schema
+from posologist.core.prediction import Feature, FeatureGroup, Schema
 from posologist.core.situation import Situation
 from posologist.core.values import EvidenceKey, GeneSymbol
 from posologist.knowledge.derive import condition_state
 from posologist.knowledge.expression import UNKNOWN
 from posologist.knowledge.load import Knowledge
-from posologist.learn.features import Known, Row, row_of
+from posologist.learn.features import Known, Row, replaced, row_of
 from posologist.learn.tasks.missing import Missing
 
 TASK = "pressure-response"
@@ -39,12 +39,12 @@ DRUGS = (
 BOUNDS = (-15.0, 15.0)
 """mmHg; what a model of this task may answer."""
 
-_VITALS = "labs and vitals"
+_VITALS: FeatureGroup = "labs and vitals"
 _FEATURES = (
     Feature(name="drug", kind="category", group="treatment", label="drug", levels=DRUGS, text="{value}"),
     Feature(name="pathway", kind="category", group="treatment", label="pathway", levels=PATHWAYS, text="{value}"),
-    Feature(name="dose_ratio", group="treatment", label="dose", unit="times the standard dose", low=0, high=8,
-            log=True),
+    Feature(name="dose_ratio", group="treatment", label="dose", unit="times the standard dose",
+            low=0, high=8, log=True),
     Feature(name="exposure_fold", group="pharmacokinetics", label="exposure", unit="times that of a typical adult",
             low=0, high=50, log=True),
     Feature(name="age", group="demographics", label="age", unit="years", low=18, high=110),
@@ -91,19 +91,16 @@ _EXPRESSING = MappingProxyType({
 
 
 def row_of_patient(
-    person: Mapping[str, Known],
-    *,
-    pathway: Known,
-    dose_ratio: Known | None,
-    exposure_fold: Known | None,
-    genes: Mapping[str, Known],
+    person: Row | Missing, *, drug: Known, pathway: Known, dose_ratio: Known | None, exposure_fold: Known | None
 ) -> Row | Missing:
     """The row of one patient and one drug, or what the record lacks for the model to be asked.
 
     Parameters
     ----------
-    person, genes
-        As `about_person` and `about_genes` give them; the same for all drugs, and for all beside the same medicines.
+    person
+        As `row_of_person` gives it: the same for all drugs beside the same medicines.
+    drug
+        Its id; a model that does not know it goes by the pathway.
     pathway
         One of `PATHWAYS`.
     dose_ratio
@@ -111,10 +108,21 @@ def row_of_patient(
     exposure_fold
         AUC over that of a typical adult on the same dose; None: the drug's file gives no kinetics.
     """
-    treatment = {"pathway": pathway, "dose_ratio": dose_ratio, "exposure_fold": exposure_fold}
-    known = {**person, **genes, **{name: entry for name, entry in treatment.items() if entry is not None}}
-    lacking = [feature.label for feature in _FEATURES if feature.name in REQUIRED and feature.name not in known]
-    return Missing(TASK, tuple(lacking)) if lacking else row_of(SCHEMA, known)
+    if isinstance(person, Missing):
+        return person
+    treatment = {"drug": drug, "pathway": pathway, "dose_ratio": dose_ratio, "exposure_fold": exposure_fold}
+    return replaced(person, {name: entry for name, entry in treatment.items() if entry is not None})
+
+
+def row_of_person(person: Mapping[str, Known], genes: Mapping[str, Known]) -> Row | Missing:
+    """The row before a drug is named, of what `about_person` and `about_genes` know; or what the record lacks."""
+    row = row_of(SCHEMA, {**person, **genes})
+    lacking = [
+        feature.label
+        for feature, key in zip(_FEATURES, row.because, strict=True)
+        if feature.name in REQUIRED and feature.name != "pathway" and key is None
+    ]
+    return Missing(TASK, tuple(lacking)) if lacking else row
 
 
 def about_person(

@@ -186,4 +186,10 @@ def _plan(document: Recommendation, knowledge: Knowledge) -> str:
         return f"{name}: no plan is offered; the page says why"
     ties = len(document.options[0].ties_with)
     tied = f" (tied with {ties} more)" if ties else ""
-    return f"{name}: {document.options[0].plan.text}{tied}"
+    return f"{name}: {document.options[0].plan.text}{tied}{_learned(document)}"
+
+
+def _learned(document: Recommendation) -> str:
+    """From whom it was learned what moved the plans' effects; empty where nothing did."""
+    labels = dict.fromkeys(opinion.moves.label for opinion in document.opinions if opinion.moves is not None)
+    return f"; effects moved by a model learned from {' and '.join(labels)}" if labels else ""

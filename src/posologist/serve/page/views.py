@@ -107,13 +107,17 @@ class SafetyView:
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """On what kind of evidence a plan rests: how many facts of each status, and whether a learned model took part."""
+    """On what kind of evidence a plan rests: how many facts of each status, and which learned models took part.
+
+    `moved_by` says of whom it was learned what moved the ranking; empty where nothing did.
+    """
 
     verified: int
     secondary: int
     unverified: int
     assumed: int
     models: tuple[str, ...]
+    moved_by: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +284,8 @@ def _grounds(document: Recommendation, focus: Option) -> Grounds:
         secondary=known.count("secondary"),
         unverified=known.count("to verify"),
         assumed=sum(entry.kind == "assumption" for entry in below),
-        models=tuple(document.versions.models),
+        models=tuple(document.versions.models.values()),
+        moved_by=tuple(dict.fromkeys(o.moves.label for o in document.opinions if o.moves is not None)),
     )
 
 

@@ -17,7 +17,7 @@ from posologist.study.clinic import Clinic, Flags, Floats, Indices
 from posologist.study.clinic_draw import egfr_of
 from posologist.study.facts import facts_of
 from posologist.study.simulator import World, expected
-from posologist.study.simulator_effects import PATHWAYS, net_of, standard_dose
+from posologist.study.simulator_effects import PATHWAYS, class_symptoms, dose_shape, net_of, standard_dose
 from posologist.study.simulator_kinetics import DRUGS, folds, genes_of, knowledge, poor_cyp2d6
 
 GENOME = ("cyp2d6_score", "cyp2c9_score", "cyp3a5_expresser")
@@ -31,13 +31,14 @@ _LACKED_BY = {
 
 @dataclass(frozen=True)
 class Periods:
-    """Past treatment periods with one drug at its standard dose, arrays (m,).
+    """Past treatment periods with one drug, arrays (m,); `dose` is over the standard dose.
 
     `fall` is the measured fall of systolic pressure, mmHg; `symptoms` whether any were reported.
     """
 
     patient: Indices
     drug: Indices
+    dose: Floats
     fall: Floats
     symptoms: Flags
 
@@ -47,8 +48,10 @@ class Periods:
         return net_of(self.fall, self.symptoms.astype(np.float64))
 
 
-def periods(made: World, seed: int) -> Periods:
+def periods(made: World, seed: int, doses: tuple[float, ...] = (1.0,)) -> Periods:
     """One to three past periods of each patient, each with another drug, none of them contraindicated.
+
+    The dose is one of `doses` (over the standard dose), by chance.
 
     A share `overlap` of the choices is by chance. The others are the doctor's: the more `confounding`, the more they
     follow what this patient may expect of each drug, part of which no record holds.
@@ -66,14 +69,20 @@ def periods(made: World, seed: int) -> Periods:
     place = np.concatenate([np.arange(k) for k in number])
     drug = order[patient, place]
     dose_taken = np.clip(rng.normal(1.0, facts.number("spread_adherence"), n), 0.3, 1.3)
-    fall = made.fall[patient, drug] * dose_taken[patient]
+    dose = np.array(doses)[rng.integers(0, len(doses), len(patient))]
+    shape = np.array([[dose_shape(name, each) for each in doses] for name in DRUGS])
+    more = np.array([[class_symptoms(name, each) - class_symptoms(name, 1.0) for each in doses] for name in DRUGS])
+    step = np.searchsorted(doses, dose)
+    fall = made.fall[patient, drug] * shape[drug, step] * dose_taken[patient]
     fall = fall + facts.number("spread_fall") * rng.standard_normal(len(patient))
-    symptoms = rng.random(len(patient)) < made.symptoms[patient, drug]
-    return Periods(patient, drug, fall, symptoms)
+    symptoms = rng.random(len(patient)) < made.symptoms[patient, drug] + more[drug, step]
+    return Periods(patient, drug, dose, fall, symptoms)
 
 
-def frame_of_periods(made: World, patient: Indices, drug: Indices, *, without: tuple[str, ...] = ()) -> Frame:
-    """Rows of the task `pressure-response` for these patients and drugs; features `without` are not known."""
+def frame_of_periods(
+    made: World, patient: Indices, drug: Indices, dose: Floats | float = 1.0, *, without: tuple[str, ...] = ()
+) -> Frame:
+    """Rows of the task `pressure-response` for these patients, drugs and doses; features `without` are not known."""
     clinic = made.clinic
     people = _people(made)
     values = np.full((len(patient), len(SCHEMA.features)), np.nan)
@@ -82,7 +91,7 @@ def frame_of_periods(made: World, patient: Indices, drug: Indices, *, without: t
         values[:, place[name]] = column[patient]
     values[:, place["drug"]] = np.array([pressure.DRUGS.index(name) for name in DRUGS])[drug]
     values[:, place["pathway"]] = np.array([pressure.PATHWAYS.index(pathway) for pathway in PATHWAYS])[drug]
-    values[:, place["dose_ratio"]] = 1.0
+    values[:, place["dose_ratio"]] = dose
     values[:, place["exposure_fold"]] = folds(clinic)[patient, drug]
     for name in without:
         values[:, place[name]] = np.nan
@@ -109,8 +118,8 @@ def _people(made: World) -> dict[str, Floats]:
     return found
 
 
-def published_fall(clinic: Clinic) -> Floats:
-    """The fall that `recommend` expects without any learned model, (n, drugs), mmHg, at the standard doses.
+def published_fall(clinic: Clinic, dose: float = 1.0) -> Floats:
+    """The fall that `recommend` expects without any learned model, (n, drugs), mmHg, at a dose over the standard one.
 
     The rules of the indication's file, evaluated once for each pressure (whole mmHg), race and CYP2D6 state.
     """
@@ -120,7 +129,7 @@ def published_fall(clinic: Clinic) -> Floats:
     for value in np.unique(code).tolist():
         here = code == value
         for j, drug in enumerate(DRUGS):
-            found[here, j] = -_published(drug, value // 4, bool(value // 2 % 2), bool(value % 2))
+            found[here, j] = -_published(drug, dose, value // 4, bool(value // 2 % 2), bool(value % 2))
     return found
 
 
@@ -129,18 +138,18 @@ def published_net(clinic: Clinic) -> Floats:
     return net_of(published_fall(clinic), published_symptoms())
 
 
-def published_symptoms() -> Floats:
-    """The share with symptoms that the indication's file expects of each drug at its standard dose, (drugs,)."""
-    return np.array([_published_symptoms(drug) for drug in DRUGS])
+def published_symptoms(dose: float = 1.0) -> Floats:
+    """The share with symptoms that the indication's file expects of each drug at a dose over the standard, (drugs,)."""
+    return np.array([_published_symptoms(drug, dose) for drug in DRUGS])
 
 
 @cache
-def _published(drug: str, pressure: int, black: bool, poor: bool) -> float:
+def _published(drug: str, ratio: float, pressure: int, black: bool, poor: bool) -> float:
     indication, subject = knowledge().indication("hypertension"), _Known(pressure, black, poor)
     groups = knowledge().groups_of(DRUGS[DRUGS.index(drug)])
     rules = [r for r in indication.effects if r.measure == "sbp" and groups & set(r.about) and r.when == "true"]
     rule = min(rules, key=lambda r: drug not in r.about)
-    dose = {"none": 1.0, "relative": 1.0}.get(rule.dose_basis, standard_dose(drug))
+    dose = {"none": 1.0, "relative": ratio}.get(rule.dose_basis, ratio * standard_dose(drug))
     value = interpolate(rule.points, dose)[0]
     for modifier in indication.modifiers:
         if modifier.measure != "sbp" or not groups & set(modifier.about):
@@ -154,11 +163,11 @@ def _published(drug: str, pressure: int, black: bool, poor: bool) -> float:
 
 
 @cache
-def _published_symptoms(drug: str) -> float:
+def _published_symptoms(drug: str, dose: float) -> float:
     indication = knowledge().indication("hypertension")
     groups = knowledge().groups_of(DRUGS[DRUGS.index(drug)])
     rule = next((r for r in indication.harms if r.event == "symptoms" and groups & set(r.about)), None)
-    return 0.0 if rule is None else interpolate(rule.points, 1.0)[0] / 100.0
+    return 0.0 if rule is None else interpolate(rule.points, dose)[0] / 100.0
 
 
 @dataclass(frozen=True)

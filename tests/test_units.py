@@ -25,6 +25,7 @@ PINT = {
     "mL/min": "mL/minute", "L/h": "L/hour", "mL/s": "mL/s", "L/min": "L/minute",
     "mg/g": "mg/g", "ug/mg": "ug/mg", "g/g": "g/g", "mg/mmol": "mg/mmol", "g/mol": "g/mol",
     "10*3/uL": "1e3/uL", "10*9/L": "1e9/L", "/uL": "1/uL", "10*6/uL": "1e6/uL", "10*12/L": "1e12/L",
+    "ng/mL/h": "ng/mL/hour", "ug/L/h": "ug/L/hour", "mmol/(24.h)": "mmol/(24*hour)", "mmol/d": "mmol/day",
     "h.mg/L": "hour*mg/L", "h.ng/mL": "hour*ng/mL", "h.ug/L": "hour*ug/L",
 }  # fmt: skip
 AMOUNTS = st.floats(min_value=1e-6, max_value=1e6, allow_nan=False)

@@ -16,8 +16,11 @@ verbs = typer.Typer()
 @verbs.command(epilog="Example: posologist train warfarin --data iwpc_warfarin.csv.gz --out models/warfarin --quick")
 def train(
     task: Annotated[str, typer.Argument(help="A learned task: warfarin, ...")],
-    data: Annotated[Path, typer.Option("--data", help="The task's table, or the folder that holds it.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the model; it is made.")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="The task's table, or the folder that holds it; none for simulated patients."),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Less tuning: to try the verb, not to serve.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of folds, fits and bootstrap.")] = 0,
     processes: Annotated[int, typer.Option("--processes", min=1, help="Folds that are fitted at a time.")] = 2,
@@ -25,7 +28,8 @@ def train(
 ) -> None:
     """Fits and saves a model (ONNX graph and manifest) with its card, and a data sheet of the table.
 
-    The figures of the card come from a nested cross-validation on the same table.
+    The figures of the card come from a nested cross-validation on the same table; pressure-response and
+    pressure-symptoms, the defaults of the package, are learned from patients that are simulated here.
     """
     from posologist.serve.cli_twin import versions
     from posologist.serve.learning import Wanted, trained

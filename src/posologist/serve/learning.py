@@ -307,9 +307,12 @@ def trained(wanted: Wanted, folder: Path, versions: Versions) -> Trained:
 
     from posologist.learn.fit.save import Facts
     from posologist.study.cards import data_sheet, model_card
+    from posologist.study.hypertension_default import TASKS
     from posologist.study.measure import evaluate_nested
 
     check_installed()
+    if wanted.task in TASKS:
+        return _simulated(wanted, folder)
     block, path = _to_train(wanted)
     serving = block.serving
     assert serving is not None
@@ -340,11 +343,25 @@ def trained(wanted: Wanted, folder: Path, versions: Versions) -> Trained:
     return Trained(manifest, folder, tuple(sorted(folder.iterdir())))
 
 
+def _simulated(wanted: Wanted, folder: Path) -> Trained:
+    """A default model, from patients that it makes itself."""
+    from posologist.study.hypertension_default import train_default
+
+    if wanted.data is not None:
+        raise InputError(f"'{wanted.task}' makes its own patients", where="--data", hint="leave it out")
+    try:
+        manifest = train_default(wanted.task, folder, seed=wanted.seed, quick=wanted.quick)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error}", where=str(folder), hint="give another folder") from error
+    return Trained(manifest, folder, tuple(sorted(folder.iterdir())))
+
+
 def _to_train(wanted: Wanted) -> tuple[Block, Path]:
     blocks = tuple(block for block in _blocks(wanted.task) if block.serving is not None)
     if not blocks or wanted.task == ALL:
         names = ", ".join(task for task in tasks() if any(b.serving for b in _blocks(task)))
         raise InputError(f"'{wanted.task}' has no model to save", where="TASK", hint=f"use one of {names}")
-    assert wanted.data is not None
+    if wanted.data is None:
+        raise InputError("a table is needed", where="--data", hint="give the task's table, or the folder that holds it")
     tables = list(tables_of(wanted, blocks, []))
     return tables[0]

@@ -87,6 +87,11 @@ class Learned:
         return self.served.manifest.training.label
 
     @property
+    def decides(self) -> bool:
+        """Whether its answers may decide which plans are shown; those from simulated patients only order them."""
+        return self.label == "real patients"
+
+    @property
     def identity(self) -> tuple[str, ...]:
         """What its answers follow from beside the case: the model."""
         return (self.served.manifest.digest or self.served.manifest.graph_digest,)
@@ -233,7 +238,7 @@ class Learned:
         prior = case.prior(drug, beside, route="oral", release="immediate")
         if isinstance(prior, MissingKinetics):
             return None
-        fold = rounded(prior.exposure_per_mg / (prior.typical["F"] / prior.typical["CL"]))
+        fold = float(f"{prior.exposure_per_mg / (prior.typical['F'] / prior.typical['CL']):.3g}")
         text = f"exposure to {prior.name}: {fold:.3g} times that of a typical adult on the same dose"
         return Known(fold, case.ledger.add("derived", text, because=prior.because))
 

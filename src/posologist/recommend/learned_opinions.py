@@ -127,7 +127,8 @@ def _estimate(learned: Learned, shift: Shift, answer: Answer, because: tuple[Evi
 
 def _parts(learned: Learned) -> tuple[ModelPart, ...]:
     held = learned.served.manifest
+    total = sum(held.weights)
     return tuple(
-        ModelPart(name=name, weight=Quantity(value=rounded(weight), unit="1", because=(learned.model,)))
+        ModelPart(name=name, weight=Quantity(value=rounded(weight / total), unit="1", because=(learned.model,)))
         for name, weight in zip(held.components, held.weights, strict=True)
     )

@@ -97,15 +97,17 @@ def recommend(
     case = opened(patient, knowledge.indication(indication), genome=genome, knowledge=knowledge, settings=settings)
     call, why = indicated(case, goals_of(case), bool(treating(case))) if is_adult(case) else ("no", not_adult(case))
     learned = learned_effect(case, patient, models, adult=is_adult(case))
-    scale = scale_of(case) if is_adult(case) else None
+    published = scale = scale_of(case) if is_adult(case) else None
+    only_orders = learned is not None and not learned.decides
     plans: list[Assessed] = []
     ruled_out: list[RuledOut] = []
     if scale is not None and (call != "no" or troubled(case)):
         plans, ruled_out = _plans(case, scale, wanted=call != "no")
         scale = scale.moved_by(learned) if learned is not None else scale
+    tied_by = published if only_orders else scale
     rows = rank(
-        case, plans, lambda one, two: scale is not None and _tie(case, scale, one, two), needed=call == "yes",
-        weigh=lambda leaders: _weigh(case, scale, leaders),
+        case, plans, lambda one, two: tied_by is not None and _tie(case, tied_by, one, two), needed=call == "yes",
+        weigh=lambda leaders: _weigh(case, scale, leaders), chosen_first=only_orders,
     )  # fmt: skip
     ruled_out += _held_back(plans, rows)
     options, missing = _options(case, scale, rows)

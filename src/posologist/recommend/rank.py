@@ -91,6 +91,7 @@ def rank(
     *,
     needed: bool,
     weigh: Callable[[Sequence[Assessed]], Sequence[Assessed]] = tuple,
+    chosen_first: bool = False,
 ) -> tuple[Row, ...]:
     """At most `settings.max_options` rows, the best first.
 
@@ -102,6 +103,8 @@ def rank(
         Whether treatment is called for beyond doubt; only then may discouraged plans fill an empty list.
     weigh
         Weighs the plans that stand for their kinds once more, all at once.
+    chosen_first
+        What is shown is chosen before that, so that weighing changes only the order of what is shown.
     """
     if not needed:
         plans = [p for p in plans if p.tier < DISCOURAGED]
@@ -109,10 +112,19 @@ def rank(
     for plan in plans:
         groups.setdefault(_kind(case, plan), []).append(plan)
     kinds = [sorted(same, key=lambda p: member_key(case, p)) for same in groups.values()]
-    weighed = weigh([members[0] for members in kinds])
-    rows = [Row(p, tuple(members[1:])) for p, members in zip(weighed, kinds, strict=True)]
-    rows.sort(key=lambda r: order_key(case, r.plan))
-    return tuple(_choose(case, rows, ties))
+    rows = [Row(members[0], tuple(members[1:])) for members in kinds]
+    if chosen_first:
+        return tuple(_weighed(case, _choose(case, _ordered(case, rows), ties), weigh))
+    return tuple(_choose(case, _weighed(case, rows, weigh), ties))
+
+
+def _ordered(case: Case, rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda r: order_key(case, r.plan))
+
+
+def _weighed(case: Case, rows: Sequence[Row], weigh: Callable[[Sequence[Assessed]], Sequence[Assessed]]) -> list[Row]:
+    plans = weigh([row.plan for row in rows])
+    return _ordered(case, [Row(plan, row.equivalents) for plan, row in zip(plans, rows, strict=True)])
 
 
 def _kind(case: Case, plan: Assessed) -> tuple[object, ...]:
@@ -157,7 +169,7 @@ def _choose(case: Case, rows: list[Row], ties: Callable[[Assessed, Assessed], bo
     alike = _led(case, [r for r in offered if len(r.plan.proposal.start) == intensity], ties)
     other = _led(case, [r for r in offered if len(r.plan.proposal.start) != intensity], ties)
     share = min(len(other), max(most // 2, most - len(alike)))
-    return sorted([*alike[: most - share], *other[:share]], key=lambda r: order_key(case, r.plan))
+    return _ordered(case, [*alike[: most - share], *other[:share]])
 
 
 def _led(case: Case, rows: list[Row], ties: Callable[[Assessed, Assessed], bool]) -> list[Row]:

@@ -162,7 +162,8 @@ def about_genes(profile: PhenotypeProfile, *, ledger: Ledger) -> dict[str, Known
 
 
 def _gene_key(expressed: ExpressedPhenotype, ledger: Ledger) -> EvidenceKey:
-    text = f"{expressed.gene} {expressed.diplotype or ''}: {expressed.clinical}"
+    score = "" if expressed.clinical_score is None else f", activity score {expressed.clinical_score:g}"
+    text = f"{expressed.gene} {expressed.diplotype or ''}: {expressed.clinical}{score}"
     return ledger.add("derived", text, because=expressed.because)
 
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: demo test lint check bench bench-genome bench-twin bench-serve bench-learn bench-factorise load-test evaluate evaluate-quick laws fuzz kill-test clean
+.PHONY: demo test lint check bench bench-genome bench-twin bench-serve bench-learn bench-factorise load-test evaluate evaluate-quick study laws fuzz kill-test clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("posologist needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -58,6 +58,10 @@ evaluate: $(VENV)/.test  ## every learned task on the public tables of DATA, int
 
 evaluate-quick: $(VENV)/.test  ## the same on fewer rows: a check that all works, not a result
 	$(BIN)/posologist evaluate all --data $(DATA) --quick --out evaluation-quick
+
+study: $(VENV)/.test  ## the simulated studies: which drug, which dose, factorisation, into evaluation/ (about 25 minutes on two cores)
+	for task in hypertension-simulator nifedipine-dose factorisation factorisation-case; do \
+	  $(BIN)/posologist evaluate $$task --out evaluation || exit $$?; done
 
 load-test: $(VENV)/.test  ## ten minutes of load: flat memory, no error
 	$(BIN)/python benchmarks/serve.py --minutes 10

@@ -81,7 +81,9 @@ class ControlTable(Value):
 class Curve(Value):
     """A line of a plot: `y` is read over `x`; lines of one `kind` are drawn together."""
 
-    kind: Literal["calibration", "decision", "error", "convergence", "utility", "risk", "deviation", "levels"]
+    kind: Literal[
+        "calibration", "decision", "error", "convergence", "utility", "risk", "deviation", "levels", "gain", "agreement"
+    ]
     method: str
     x_text: str
     y_text: str

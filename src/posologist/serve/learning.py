@@ -84,9 +84,9 @@ def check_installed() -> None:
 def evaluated(wanted: Wanted, versions: Versions) -> Done:
     """The wanted blocks, measured: nested on one table, or trained on one and tested on another; and experiments."""
     check_installed()
-    chosen = [each for each in experiments() if wanted.task in (each.task, ALL)]
-    if chosen and wanted.task != ALL:
-        return Done(tuple(_experimented(wanted, chosen, versions)))
+    if wanted.task in (each.task for each in experiments()):
+        return Done(tuple(_experimented(wanted, [e for e in experiments() if e.task == wanted.task], versions)))
+    chosen = [each for each in experiments() if wanted.task == ALL and (wanted.quick or not each.long)]
     blocks = _blocks(wanted.task)
     if wanted.train is not None or wanted.test is not None:
         return Done((_split(wanted, blocks, versions),))
@@ -99,7 +99,10 @@ def evaluated(wanted: Wanted, versions: Versions) -> Done:
     done = _nested(wanted, blocks, versions)
     if not chosen:
         return done
-    return replace(done, documents=(*done.documents, *_experimented(wanted, chosen, versions)))
+    alone = [each.task for each in experiments() if each.long and each not in chosen]
+    told = tuple(f"{task} takes long and is run alone: posologist evaluate {task}" for task in alone)
+    documents = (*done.documents, *_experimented(wanted, chosen, versions))
+    return replace(done, documents=documents, findings=(*done.findings, *told))
 
 
 def _experimented(wanted: Wanted, chosen: Sequence[Experiment], versions: Versions) -> list[EvaluationDocument]:

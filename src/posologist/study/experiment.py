@@ -42,10 +42,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Experiment:
-    """`evaluate TASK` without data."""
+    """`evaluate TASK` without data; one that is `long` is a part of `all` in its quick variant only."""
 
     task: str
     run: Callable[[Run], EvaluationDocument]
+    long: bool = False
 
 
 def plain(value: float) -> Interval:

@@ -14,6 +14,7 @@ import numpy as np
 
 from posologist.core.evaluation import (
     ControlTable,
+    Curve,
     EvaluationDocument,
     GroupRow,
     Interval,
@@ -97,11 +98,33 @@ def _document(
                 for (name, size), found in tallies.items() if (name, size) != (MAIN, sizes[0])
             ),
         ),
+        curves=_curves({name: _rows(found, run.seed) for (name, size), found in tallies.items() if size == sizes[0]}),
         findings=conclusions({key: _rows(found, run.seed) for key, found in tallies.items()}, run.quick),
         versions=run.versions,
     )  # fmt: skip
 
 
+def _curves(tables: Mapping[str, Sequence[MethodRow]]) -> tuple[Curve, ...]:
+    """Gain and agreement of each method over what the record explains, in the worlds without confounding."""
+    plain_worlds = {name: dials for name, dials in WORLDS.items() if name in tables and dials.overlap == 1.0}
+    told = (("gain", "value_percent", "% of the Bayes rule's gain"), ("agreement", "top1_percent", "% right drug"))
+    found = []
+    for kind, metric, text in told:
+        for method in (row.method for row in tables[MAIN] if row.method not in (*ABLATIONS, *_OFF_THE_PLOT)):
+            points = [
+                (dials.explained, row.metrics[metric])
+                for name, dials in plain_worlds.items() for row in tables[name]
+                if row.method == method and metric in row.metrics
+            ]  # fmt: skip
+            found.append(Curve(
+                kind="gain" if kind == "gain" else "agreement", method=method, y_text=text,
+                x_text="share of the individual effect that the record explains",
+                x=tuple(x for x, _ in points), y=tuple(y.value for _, y in points),
+            ))  # fmt: skip
+    return tuple(found)
+
+
+_OFF_THE_PLOT = (ORACLE, "guideline rule", "published effects")  # far from the others
 _NOTE = "Where the record explains nothing there is no gain to share: loss_mmhg against the best single drug counts."
 
 
@@ -174,4 +197,4 @@ def _paired(found: Sequence[Tally], seed: int, leave: Mapping[str, object] | Non
     return tuple(rows)
 
 
-EXPERIMENT = Experiment(TASK, evaluate_hypertension)
+EXPERIMENT = Experiment(TASK, evaluate_hypertension, long=True)

@@ -14,7 +14,7 @@ from posologist.study.report import name_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PANELS = ("convergence", "utility", "risk", "deviation", "levels")
+_PANELS = ("convergence", "utility", "risk", "deviation", "levels", "gain", "agreement")
 _SETTINGS: dict[Any, Any] = {"svg.hashsalt": "posologist", "svg.fonttype": "none", "font.size": 9.0}
 
 

@@ -69,14 +69,13 @@ def periods(made: World, seed: int, doses: tuple[float, ...] = (1.0,)) -> Period
     place = np.concatenate([np.arange(k) for k in number])
     drug = order[patient, place]
     dose_taken = np.clip(rng.normal(1.0, facts.number("spread_adherence"), n), 0.3, 1.3)
-    dose = np.array(doses)[rng.integers(0, len(doses), len(patient))]
+    step = rng.integers(0, len(doses), len(patient))
     shape = np.array([[dose_shape(name, each) for each in doses] for name in DRUGS])
     more = np.array([[class_symptoms(name, each) - class_symptoms(name, 1.0) for each in doses] for name in DRUGS])
-    step = np.searchsorted(doses, dose)
     fall = made.fall[patient, drug] * shape[drug, step] * dose_taken[patient]
     fall = fall + facts.number("spread_fall") * rng.standard_normal(len(patient))
     symptoms = rng.random(len(patient)) < made.symptoms[patient, drug] + more[drug, step]
-    return Periods(patient, drug, dose, fall, symptoms)
+    return Periods(patient, drug, np.array(doses)[step], fall, symptoms)
 
 
 def frame_of_periods(

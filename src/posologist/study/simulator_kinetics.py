@@ -20,8 +20,8 @@ from posologist.knowledge.genes import load_gene
 from posologist.knowledge.load import Knowledge, load_knowledge
 from posologist.study.clinic import Clinic, Flags, Floats
 from posologist.study.clinic_draw import DIPLOTYPES, crcl_of
-from posologist.twin.kinetics import MissingKinetics, kinetic_model
-from posologist.twin.population import NORMAL_CRCL, prior_of
+from posologist.twin.kinetics import KineticModel, MissingKinetics, kinetic_model
+from posologist.twin.population import NORMAL_CRCL, REDUCED_CRCL, SUBSTANTIAL_RENAL_SHARE, prior_of
 
 DRUGS = tuple(
     DrugId(name)
@@ -70,13 +70,18 @@ def poor_cyp2d6(clinic: Clinic) -> Flags:
 
 
 def folds(clinic: Clinic) -> Floats:
-    """AUC of each patient over a typical adult's on the same dose, (n, drugs); NaN where the twin has no prior."""
+    """AUC of each patient over a typical adult's on the same dose, (n, drugs); NaN where the twin has no prior.
+
+    The twin has none for weak kidneys where a drug's file does not say how much of it they clear.
+    """
     crcl = np.minimum(crcl_of(clinic), NORMAL_CRCL)
     found = np.full((len(clinic), len(DRUGS)), np.nan)
     for j, drug in enumerate(DRUGS):
         unchanged = _unchanged(drug)
         if unchanged is not None:
             found[:, j] = 1.0 / (unchanged * crcl / NORMAL_CRCL + 1.0 - unchanged)
+        if _unclear(drug):
+            found[crcl < REDUCED_CRCL, j] = np.nan
     scores = genes_of(clinic).cyp2d6_score
     metoprolol = DRUGS.index(DrugId("metoprolol"))
     for score in np.unique(scores).tolist():
@@ -103,10 +108,24 @@ def _strong_factor() -> float:
 @cache
 def _unchanged(drug: DrugId) -> float | None:
     """Share of a drug that leaves unchanged by the kidney (0 where it is not known); None where there is no prior."""
-    model = kinetic_model(knowledge().drugs[drug], route="oral", release="immediate", ledger=Ledger())
+    model = _model(drug)
     if isinstance(model, MissingKinetics):
         return None
     return 0.0 if model.renal.unchanged is None else model.renal.unchanged.value
+
+
+@cache
+def _unclear(drug: DrugId) -> bool:
+    """Whether much of a drug is found in urine and its file does not say whether unchanged."""
+    model = _model(drug)
+    if isinstance(model, MissingKinetics) or model.renal.unchanged is not None or model.renal.state == "metabolites":
+        return False
+    return model.renal.share is not None and model.renal.share >= SUBSTANTIAL_RENAL_SHARE
+
+
+@cache
+def _model(drug: DrugId) -> KineticModel | MissingKinetics:
+    return kinetic_model(knowledge().drugs[drug], route="oral", release="immediate", ledger=Ledger())
 
 
 @cache

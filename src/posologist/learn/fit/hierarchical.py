@@ -140,8 +140,7 @@ def _terms(moved: Array, rows: Array, owners: list[str], right: list[Index]) -> 
 
 def _most_probable(terms: _Terms, task: Task, rounds: int) -> tuple[Array, float]:
     """Slopes and bias under the variances that make the rows most probable."""
-    weight = task.weight / task.weight.mean()
-    n = len(weight)
+    weight, n = task.weight, float(task.weight.sum())
     centre, mean = weight @ terms.values / n, float(weight @ task.outcome / n)
     moved, outcome = terms.values - centre, task.outcome - mean
     normal, pull = (moved * weight[:, None]).T @ moved, moved.T @ (weight * outcome)

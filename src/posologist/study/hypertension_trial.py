@@ -69,7 +69,7 @@ def tried(trial: Trial) -> Tally:
     train = world(trial.n_train, trial.dials, trial.seed_of("train"))
     test = world(trial.n_test, trial.dials, trial.seed_of("test"))
     given = Given(train, periods(train, trial.seed_of("periods")), test, trial.seed_of("fit"))
-    product = gate(test.clinic)
+    product = gate(test.clinic, test.lacking)
     yardsticks = _Yardsticks(test, trial)
     chosen = {**METHODS, **(ABLATIONS if trial.ablations else {})}
     found: Tally = {}

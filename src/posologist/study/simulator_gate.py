@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date
 from functools import cache
 
@@ -30,29 +31,32 @@ _AGE = (45.0, 65.0, 75.0, 85.0)
 _States = tuple[float, ...]
 
 
-def gate(clinic: Clinic) -> Flags:
-    """Which drugs the product would start, (n, drugs).
+def gate(clinic: Clinic, lacking: Mapping[str, Flags] | None = None) -> Flags:
+    """Which drugs the product would start, (n, drugs); `lacking`: who lacks a measure in the record, as of a world.
 
     It is asked once for each set of states that its rules on these drugs tell apart, of one patient in them.
     """
+    unknown = (lacking or {}).get("potassium", np.zeros(len(clinic), dtype=np.bool_))
     codes = np.column_stack([
         *(getattr(clinic, name) for name in _STATES), np.digitize(egfr_of(clinic), _EGFR),
-        np.digitize(np.round(clinic.potassium, 1), _POTASSIUM, right=True), np.digitize(clinic.age, _AGE),
+        np.where(unknown, -1, np.digitize(np.round(clinic.potassium, 1), _POTASSIUM, right=True)),
+        np.digitize(clinic.age, _AGE),
     ]).astype(np.float64)  # fmt: skip
     states, first, place = np.unique(codes, axis=0, return_index=True, return_inverse=True)
     found = np.empty((len(states), len(DRUGS)), dtype=np.bool_)
     for k, i in enumerate(first):
         key = tuple(states[k].tolist())
         if key not in _asked():
-            _asked()[key] = started(clinic, int(i))
+            _asked()[key] = started(clinic, int(i), potassium=not unknown[i])
         found[k] = _asked()[key]
     return found[place.reshape(-1)]
 
 
-def started(clinic: Clinic, i: int) -> Flags:
-    """Which drugs the product would start in one patient, asked through the record, (drugs,)."""
+def started(clinic: Clinic, i: int, *, potassium: bool = True) -> Flags:
+    """Which drugs the product would start in one patient, asked through the record, with or without its potassium."""
     held = knowledge()
-    patient = read_patient(json.dumps(bundle_of(clinic, i, as_of=AS_OF, knowledge=held)).encode(), knowledge=held)
+    bundle = bundle_of(clinic, i, measured={"potassium": potassium}, as_of=AS_OF, knowledge=held)
+    patient = read_patient(json.dumps(bundle).encode(), knowledge=held)
     settings = Settings(as_of=AS_OF)
     case = case_of(patient, held.indication("hypertension"), genome=None, knowledge=held, settings=settings)
     return np.array([_would_start(case, drug) for drug in DRUGS])

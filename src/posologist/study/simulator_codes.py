@@ -59,6 +59,7 @@ MEASURES = (
     Measure("urine_sodium", Coding(_LOINC, "2956-1", "Sodium, 24-hour urine"), "mmol/(24.h)", 0),
 )
 SMOKING_STATUS = Coding(_LOINC, "72166-2", "Tobacco smoking status NHIS")
+PREGNANCY_STATUS = Coding(_LOINC, "82810-3", "Pregnancy status")
 SMOKING: Mapping[bool, Coding] = {
     True: Coding(_SNOMED, "449868002", "Smokes tobacco daily"),
     False: Coding(_SNOMED, "266919005", "Never smoked tobacco"),

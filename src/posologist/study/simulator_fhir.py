@@ -38,6 +38,7 @@ from posologist.study.simulator_codes import (
     KIDNEY_DISEASE,
     MEASURES,
     MEDICATION_LIST,
+    PREGNANCY_STATUS,
     PRESSURE,
     RACE,
     SMOKING,
@@ -58,6 +59,7 @@ _TREATED_BEFORE = 31  # days: a pressure under treatment must not fall into that
 _LABORATORY = 7  # days before the question
 _KNOWN_FOR = 400  # days
 _PREGNANT_FOR = 100  # days
+_ASKED_BELOW = 60.0  # years: younger women are asked whether they are pregnant
 _KIDNEY_DISEASE = 60.0  # mL/min/1.73 m2: a lower eGFR is on the problem list as chronic kidney disease
 _HISTORIES = ("smoker", "family_hypertension")
 _GENES = ("cyp2d6", "cyp2c9", "cyp3a5")  # in the genome's files, not in the bundle
@@ -152,6 +154,7 @@ def bundle_of(
         *(_measured(measure, getattr(clinic, measure.field)[i], who) for measure in MEASURES
           if measure.field not in lacking),
         *([] if "smoker" in lacking else [_smoking(bool(clinic.smoker[i]), who)]),
+        *([_not_pregnant(who)] if clinic.female[i] and clinic.age[i] < _ASKED_BELOW and not clinic.pregnant[i] else []),
         *([] if "family_hypertension" in lacking else [_father(bool(clinic.family_hypertension[i]), who)]),
         *_problems(clinic, i, who),
         _angioedema(who) if clinic.angioedema[i] else _empty(ALLERGY_LIST, who),
@@ -243,6 +246,16 @@ def _smoking(smokes: bool, who: _Who) -> Resource:
         code=_concept(SMOKING_STATUS),
         effectiveDateTime=f"{who.day(_LABORATORY)}T08:00:00Z",
         valueCodeableConcept=_concept(SMOKING[smokes]),
+    )
+
+
+def _not_pregnant(who: _Who) -> Resource:
+    return who.resource(
+        "Observation",
+        status="final",
+        code=_concept(PREGNANCY_STATUS),
+        effectiveDateTime=f"{who.day(_LABORATORY)}T08:00:00Z",
+        valueCodeableConcept={"text": "Not pregnant"},
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from posologist.core.settings import Settings
 from posologist.core.values import DrugId
+from posologist.recommend.assess import open_contraindication
 from posologist.recommend.case import Case, Proposal
 from posologist.recommend.opened import case_of
 from posologist.recommend.screen import forbidden_here, screen
@@ -63,9 +64,13 @@ def started(clinic: Clinic, i: int, *, potassium: bool = True) -> Flags:
 
 
 def _would_start(case: Case, drug: DrugId) -> bool:
-    """Whether nothing forbids the drug and nothing serious speaks against it where others are at hand."""
+    """Whether nothing forbids the drug and nothing serious speaks, or may speak, against it where others are at hand.
+
+    A contraindication that hangs on a measure which the record lacks makes a drug a second choice in `recommend`.
+    """
     screened = screen(case, Proposal((), case.present, (drug,)))
-    against = [h for h in screened.hits if h.truth is True and h.statement.action == "avoid" and drug in h.drugs]
+    mine = [h for h in screened.hits if drug in h.drugs]
+    against = [h for h in mine if (h.truth is True and h.statement.action == "avoid") or open_contraindication(h)]
     return not forbidden_here(case, drug) and not screened.blocks and not against
 
 

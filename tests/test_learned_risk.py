@@ -28,7 +28,9 @@ from posologist.recommend.pipeline import recommend
 from posologist.recommend.utility import outcome_of, worth_of
 from posologist.serve.cli import app
 from posologist.serve.explain import as_tree
+from posologist.serve.table import print_table
 from toy_pressure import facts, toy_model, toy_symptoms, toy_symptoms_engine
+from tracing import evidence_faults, prose_faults, text_faults
 
 SETTINGS = Settings(as_of=AS_OF)
 MEASURED = {"sbp": 155.0, "dbp": 95.0, "creatinine": 1.0, "potassium": 4.2, "height": 175.0, "weight": 82.0}
@@ -111,7 +113,9 @@ def test_no_answer_moves_a_share_below_zero(drug: str, amount: float) -> None:
     assert moved_percent(published, dosed) < 6.0
     assert harm.expected() == 0.0
     assert harm.shift is not None
-    assert any("not moved below 0" in published.case.ledger.entries()[key].text for key in harm.shift.because())
+    told = [published.case.ledger.entries()[key].text for key in harm.shift.because()]
+    assert any("not moved below 0" in text for text in told)
+    assert any("published " in text and "in 100" in text for text in told)
 
 
 def test_the_models_own_uncertainty_shifts_and_widens_the_draws() -> None:
@@ -122,6 +126,16 @@ def test_the_models_own_uncertainty_shifts_and_widens_the_draws() -> None:
     assert two.shift.sd > 0.5
     assert np.mean(two.draw()) == pytest.approx(two.expected(), abs=0.02)
     assert np.std(two.draw()) == pytest.approx(np.hypot(np.std(one.draw()), two.shift.sd * two.factor), rel=0.02)
+
+
+def test_a_share_that_is_held_at_zero_has_its_numbers_traced(capsys: pytest.CaptureFixture[str]) -> None:
+    document = asked(held={TASK: toy_symptoms("real patients", gain=20.0)})
+    print_table(document)
+
+    assert "not moved below 0" in document.model_dump_json()
+    assert text_faults(capsys.readouterr().out, document) == []
+    assert evidence_faults(document) == []
+    assert prose_faults(document) == []
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one drug", "two drugs"])

@@ -265,7 +265,8 @@ def _moved_harm(scale: Scale, harm: Harm, dosed: Dosed, medicines: tuple[DrugId,
         beyond = shift.value + shift.sd * scale.normal("learned", shift.drug, shift.moves)
         return harm.draw() + beyond * harm.factor
 
-    return replace(harm, draw=drawn, because=(key, *harm.because), shift=shift)
+    bounded = replace(shift, because=lambda: (*shift.because(), key))  # the share that it may not pass
+    return replace(harm, draw=drawn, because=(key, *harm.because), shift=bounded)
 
 
 def effect_rule(case: Case, drug: DrugId, measure: str, medicines: tuple[DrugId, ...]) -> EffectRule | None:

@@ -80,7 +80,8 @@ def test_the_table_tells_a_moved_risk_beside_its_published_share(capsys: pytest.
     print_table(document("symptoms"))
 
     printed = " ".join(capsys.readouterr().out.split())
-    assert "weight 0.25, at most 3 in 100" in printed
+    assert "weight 0.25, at most 3 in 100, no share below zero" in printed
+    assert "parts of chance of a symptom beyond the published share:" in printed
     assert re.search(r"Published harm: [\d.]+ in 100", printed)
     assert f"learned from {LABEL} moved the expected risk of symptoms of" in printed
 

@@ -21,7 +21,7 @@ from posologist.learn.predict import Served
 from posologist.learn.tasks import pressure
 from posologist.recommend.effects import Dosed, Harm, Scale, scale_of
 from posologist.recommend.learned import models_of
-from posologist.recommend.learned_effect import LearnedFigures, learned_effect
+from posologist.recommend.learned_effect import LearnedFigures, learned_effect, learned_figures
 from posologist.recommend.learned_figures import RISK
 from posologist.recommend.opened import case_of
 from posologist.recommend.pipeline import recommend
@@ -186,6 +186,32 @@ def test_either_model_may_be_there_without_the_other(held: str, other: str) -> N
         before = unmoved[option.plan.text]
         assert (option.risk == before.risk) is (held == pressure.TASK)
         assert (option.benefit == before.benefit) is (held == TASK)
+
+
+@pytest.mark.parametrize("response", ["simulated patients", "real patients"])
+def test_symptoms_of_simulated_patients_order_the_plans_shown_and_choose_none(response: str) -> None:
+    held = {pressure.TASK: toy_model(response), TASK: toy_symptoms(gain=20.0)}  # type: ignore[arg-type]
+
+    assert {o.plan.text for o in asked(held=held).options} == {o.plan.text for o in asked(held={}).options}
+
+
+@pytest.mark.parametrize(
+    ("labels", "decides"),
+    [
+        (("real patients", "real patients"), True),
+        (("real patients", "simulated patients"), False),
+        (("real patients", "agreement with practice"), True),
+        (("simulated patients", "real patients"), False),
+    ],
+)
+def test_models_decide_what_is_shown_only_where_all_that_are_asked_may(labels: tuple[str, str], decides: bool) -> None:
+    who, knowledge = a_patient(**MEASURED), load_knowledge()
+    case = case_of(who, knowledge.indication("hypertension"), genome=None, knowledge=knowledge, settings=SETTINGS)
+    held = {pressure.TASK: toy_model(labels[0]), TASK: toy_symptoms(labels[1])}  # type: ignore[arg-type]
+
+    learned = learned_figures(case, who, held, adult=True)
+    assert learned is not None
+    assert learned.decides is decides
 
 
 def test_fewer_symptoms_raise_a_plan_and_more_lower_it() -> None:

@@ -22,7 +22,8 @@ from posologist.learn.fit.save import Facts, with_facts
 from posologist.learn.predict import Served
 from posologist.learn.tasks import pressure
 from posologist.recommend.effects import Dosed, Scale, scale_of
-from posologist.recommend.learned_effect import CEILINGS, Learned, learned_effect
+from posologist.recommend.learned_effect import Learned, LearnedFigures, learned_effect
+from posologist.recommend.learned_figures import EFFECT
 from posologist.recommend.opened import case_of
 from posologist.records.fhir_in import read_patient
 from posologist.study import hypertension, hypertension_engine
@@ -246,7 +247,7 @@ def opened(folder: Path, clinic: Clinic, i: int, served: Served | None = None) -
     assert scale is not None
     models: Mapping[str, Served] = {} if served is None else {pressure.TASK: served}
     learned = learned_effect(case, who, models, adult=True)
-    return Asked(i, scale, None if learned is None else scale.moved_by(learned), learned)
+    return Asked(i, scale, None if learned is None else scale.moved_by(LearnedFigures((learned,))), learned)
 
 
 @cache
@@ -340,7 +341,7 @@ _EGFR = pressure.SCHEMA.names.index("egfr")
 
 
 def test_what_recommend_shows_is_the_studys_score_within_its_bounds(everyone: tuple[Asked, ...]) -> None:
-    published, limit = published_fall(people().clinic), CEILINGS["real patients"].shift
+    published, limit = published_fall(people().clinic), EFFECT.ceilings["real patients"].shift
     moved = []
     for asked in everyone:
         assert asked.learned is not None

@@ -22,7 +22,7 @@ from posologist.learn.tasks import pressure
 from posologist.recommend.assess import dosed_present
 from posologist.recommend.effects import Dosed, Scale, scale_of
 from posologist.recommend.learned import models_of
-from posologist.recommend.learned_effect import Learned, learned_effect
+from posologist.recommend.learned_effect import Learned, LearnedFigures, learned_effect
 from posologist.recommend.opened import case_of
 from posologist.recommend.pipeline import recommend
 from posologist.records.fhir_in import read_patient
@@ -58,7 +58,7 @@ def a_scale(who: Patient, served: Served, settings: Settings = SETTINGS) -> tupl
     learned, scale = learned_effect(case, who, models(served), adult=True), scale_of(case)
     assert learned is not None
     assert scale is not None
-    return scale, scale.moved_by(learned), learned
+    return scale, scale.moved_by(LearnedFigures((learned,))), learned
 
 
 def learned_parts(document: Recommendation) -> dict[str, float]:

@@ -26,16 +26,26 @@ from posologist.serve.hooks.requests import parse_request
 from posologist.serve.opinion_words import said_of
 from posologist.serve.report import render_html
 from posologist.serve.table import print_table
-from toy_pressure import a_record, facts, toy_engine, toy_model
+from toy_pressure import a_record, facts, toy_engine, toy_model, toy_symptoms, toy_symptoms_engine
 from tracing import evidence_faults, page_text, prose_faults, text_faults
 
 LABEL = "simulated patients"
 
 
-@lru_cache(maxsize=2)
-def document(*, held: bool = True) -> Recommendation:
+HELD = {
+    "response": (pressure.TASK,),
+    "symptoms": (pressure.SYMPTOMS_TASK,),
+    "both": (pressure.TASK, pressure.SYMPTOMS_TASK),
+    "none": (),
+}
+of_each = pytest.mark.parametrize("held", ["response", "symptoms", "both"])
+
+
+@lru_cache(maxsize=4)
+def document(held: str = "response") -> Recommendation:
     who = read_patient(a_record(), knowledge=load_knowledge(), as_of=AS_OF)
-    models = {pressure.TASK: toy_model()} if held else {}
+    toys = {pressure.TASK: toy_model, pressure.SYMPTOMS_TASK: toy_symptoms}
+    models = {task: toys[task]() for task in HELD[held]}
     return recommend(who, "hypertension", knowledge=load_knowledge(), settings=Settings(as_of=AS_OF), models=models)
 
 
@@ -43,16 +53,17 @@ def text_of(html: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
 
-def test_the_document_says_it_in_reasons_parts_opinions_evidence_and_versions() -> None:
-    told = document()
+@of_each
+def test_the_document_says_it_in_reasons_parts_opinions_evidence_and_versions(held: str) -> None:
+    told = document(held)
 
-    assert LABEL not in document(held=False).model_dump_json()
+    assert LABEL not in document("none").model_dump_json()
     for option in told.options:
         assert any(LABEL in reason.text for reason in option.reasons)
         assert option.contributions is not None
         assert any(LABEL in part.text for part in option.contributions.parts)
     assert any(entry.kind == "model" and LABEL in entry.text for entry in told.evidence.values())
-    assert LABEL in told.versions.models[pressure.TASK]
+    assert all(LABEL in told.versions.models[task] for task in HELD[held])
 
 
 def test_the_table_says_it_with_the_weight_and_the_models_parts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,28 +76,44 @@ def test_the_table_says_it_with_the_weight_and_the_models_parts(capsys: pytest.C
     assert "Published effect: −" in printed
 
 
-def test_the_report_says_it() -> None:
-    assert LABEL in text_of(render_html(document()))
-    assert LABEL not in text_of(render_html(document(held=False)))
+def test_the_table_tells_a_moved_risk_beside_its_published_share(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(document("symptoms"))
+
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "weight 0.25, at most 3 in 100, no share below zero" in printed
+    assert "parts of chance of a symptom beyond the published share:" in printed
+    assert re.search(r"Published harm: [\d.]+ in 100", printed)
+    assert f"learned from {LABEL} moved the expected risk of symptoms of" in printed
 
 
-def test_the_fhir_proposals_say_it() -> None:
-    requests = [e["resource"] for e in to_fhir(document())["entry"] if e["resource"].get("intent") == "proposal"]
+@of_each
+def test_the_report_says_it(held: str) -> None:
+    assert LABEL in text_of(render_html(document(held)))
+    assert LABEL not in text_of(render_html(document("none")))
+
+
+@of_each
+def test_the_fhir_proposals_say_it(held: str) -> None:
+    requests = [e["resource"] for e in to_fhir(document(held))["entry"] if e["resource"].get("intent") == "proposal"]
 
     assert requests
     assert all(LABEL in json.dumps(r["note"]) for r in requests if "doNotPerform" not in r)
 
 
-def test_the_page_says_it_where_it_told_that_no_model_moved_the_ranking() -> None:
-    with_model, without = (text_of(shown(document(held=held))) for held in (True, False))
+@of_each
+def test_the_page_says_it_where_it_told_that_no_model_moved_the_ranking(held: str) -> None:
+    with_model, without = (text_of(shown(document(which))) for which in (held, "none"))
 
     assert f"A model learned from {LABEL} moved this ranking" in with_model
     assert "No model learned from patients moved this ranking" not in with_model
     assert "No model learned from patients moved this ranking" in without
 
 
-def test_the_card_with_the_leading_plan_says_it(tmp_path: Path) -> None:
-    toy_engine().save(tmp_path / "learned" / "own", facts())
+@of_each
+def test_the_card_with_the_leading_plan_says_it(held: str, tmp_path: Path) -> None:
+    engines = {pressure.TASK: toy_engine, pressure.SYMPTOMS_TASK: toy_symptoms_engine}
+    for task in HELD[held]:
+        engines[task]().save(tmp_path / "learned" / task, facts(task=task))
     record = [entry["resource"] | {"subject": {"reference": "Patient/p"}} for entry in json.loads(a_record())["entry"]]
     asked = order_request([], person("1964-01-02"), *(r for r in record if r["resourceType"] != "Patient"))
     view = {**asked, "hook": "patient-view", "context": {"patientId": "p", "userId": "Practitioner/1"}}
@@ -99,8 +126,11 @@ def test_the_card_with_the_leading_plan_says_it(tmp_path: Path) -> None:
     assert f"learned from {LABEL}" in str(plans[0])
 
 
-def test_no_output_prints_a_number_that_the_document_does_not_hold(capsys: pytest.CaptureFixture[str]) -> None:
-    told = document()
+@of_each
+def test_no_output_prints_a_number_that_the_document_does_not_hold(
+    held: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = document(held)
     print_table(told)
 
     assert text_faults(capsys.readouterr().out, told) == []

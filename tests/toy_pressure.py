@@ -1,13 +1,14 @@
-"""A small model of the pressure's response, fitted on made rows, for tests."""
+"""Small models of the pressure's response and of the symptoms under its drugs, fitted on made rows, for tests."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
 
 from patients import ICD10, as_bytes, bundle, fhir_condition, fhir_observation, fhir_patient, fhir_pressure
-from posologist.core.prediction import Label
+from posologist.core.prediction import Label, Schema
 from posologist.learn.features import Cell, frame_of
 from posologist.learn.fit.engine import FittedEngine, fit_engine
 from posologist.learn.fit.recipe import Linear, Recipe
@@ -17,19 +18,34 @@ from posologist.learn.tasks import pressure
 
 N = 600
 _SLOPES = dict(zip(pressure.PATHWAYS, (3.0, -4.0, -2.0, 4.0, -3.0, 1.0), strict=True))
+_EXCESS = dict(zip(pressure.PATHWAYS, (-0.02, 0.03, -0.03, -0.04, 0.02, 0.01), strict=True))
 
 
-def facts(label: Label = "simulated patients") -> Facts:
-    """What the toy says of itself."""
+def facts(label: Label = "simulated patients", task: str = pressure.TASK) -> Facts:
+    """What the toy of a task says of itself."""
+    name, outcome, unit = {
+        pressure.TASK: ("toy response", "further fall of systolic pressure", "mmHg"),
+        pressure.SYMPTOMS_TASK: ("toy symptoms", "chance of a symptom beyond the published share", "1"),
+    }[task]
     return Facts(
-        name="toy response", version="1", outcome="further fall of systolic pressure", unit="mmHg", data="made rows",
-        digest="none", licence="none", label=label,
+        name=name, version="1", outcome=outcome, unit=unit, data="made rows", digest="none", licence="none",
+        label=label,
     )  # fmt: skip
 
 
 @lru_cache(maxsize=2)
 def toy_engine(gain: float = 1.0) -> FittedEngine:
     """Calcium channel blockers do more and ACE inhibitors less than published; more so with age; `gain` times."""
+    return _fitted(pressure.SCHEMA, _SLOPES, 0.05, gain, 1.0)
+
+
+@lru_cache(maxsize=2)
+def toy_symptoms_engine(gain: float = 1.0) -> FittedEngine:
+    """ACE inhibitors give more symptoms and calcium channel blockers fewer than published; `gain` times."""
+    return _fitted(pressure.SYMPTOMS_SCHEMA, _EXCESS, 0.0002, gain, 0.01)
+
+
+def _fitted(schema: Schema, slopes: Mapping[str, float], by_age: float, gain: float, noise: float) -> FittedEngine:
     rng = np.random.default_rng(0)
     cells: list[dict[str, Cell]] = []
     target = []
@@ -37,8 +53,8 @@ def toy_engine(gain: float = 1.0) -> FittedEngine:
         pathway = pressure.PATHWAYS[int(rng.integers(6))]
         age, sbp = float(rng.uniform(30, 90)), float(rng.uniform(130, 190))
         row: dict[str, Cell] = {
-            "drug": "another", "pathway": pathway, "age": age, "sbp": sbp, "male": bool(rng.random() < 0.5), "dbp": sbp - 60.0,
-            "dose_ratio": float(rng.choice([0.25, 0.5, 1.0, 2.0])),
+            "drug": "another", "pathway": pathway, "age": age, "sbp": sbp, "male": bool(rng.random() < 0.5),
+            "dbp": sbp - 60.0, "dose_ratio": float(rng.choice([0.25, 0.5, 1.0, 2.0])),
         }  # fmt: skip
         for name, low, high, known in (
             ("exposure_fold", 0.5, 2.0, 0.6), ("weight", 50, 120, 0.7), ("bmi", 18, 40, 0.6),
@@ -55,17 +71,25 @@ def toy_engine(gain: float = 1.0) -> FittedEngine:
             if rng.random() < known:
                 row[name] = bool(rng.random() < share)
         cells.append(row)
-        target.append(gain * (_SLOPES[pathway] + 0.05 * (age - 60.0)) + float(rng.normal(0, 1)))
+        target.append(gain * (slopes[pathway] + by_age * (age - 60.0)) + noise * float(rng.normal(0, 1)))
     recipe = Recipe(parts=(Linear(penalty=1.0),), link="identity", folds=2)
-    frame = frame_of(pressure.SCHEMA, cells)
+    frame = frame_of(schema, cells)
     return fit_engine(frame, np.array(target), kind="regression", group=np.arange(N), recipe=recipe, seed=0)
 
 
 @lru_cache(maxsize=8)
 def toy_model(label: Label = "simulated patients", gain: float = 1.0) -> Served:
-    """The toy as it is served."""
+    """The toy of the response as it is served."""
     engine = toy_engine(gain)
     return Served(with_facts(engine.served.manifest, facts(label)), engine.model.graph())
+
+
+@lru_cache(maxsize=8)
+def toy_symptoms(label: Label = "simulated patients", gain: float = 1.0) -> Served:
+    """The toy of the symptoms as it is served."""
+    engine = toy_symptoms_engine(gain)
+    named = facts(label, pressure.SYMPTOMS_TASK)
+    return Served(with_facts(engine.served.manifest, named), engine.model.graph())
 
 
 def a_record() -> bytes:

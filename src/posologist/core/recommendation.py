@@ -212,14 +212,16 @@ class ModelPart(Value):
 
 
 class LearnedShift(Value):
-    """How far a learned model moves the published effect of one drug, at one amount a day, on one measure.
+    """How far a learned model moves the published effect of one drug on one measure, or its harm, at one amount a day.
 
-    The effect that counts is `published` + `shift`; `shift` is `weight` times what the model says, at most `limit`
-    either way. Both are changes of the measure: negative is a fall. `label`: whom the model was learned from.
+    The figure that counts is `published` + `shift`; `shift` is `weight` times what the model says, at most `limit`
+    either way. Of an effect both are changes of the measure: negative is a fall. Of a harm `measure` names its event.
+    `label`: whom the model was learned from.
     """
 
     drug: DrugId
     label: Label
+    kind: Literal["effect", "harm"] = "effect"
     measure: str
     amount: Quantity | None = None
     published: Quantity
@@ -233,8 +235,8 @@ class Opinion(Value):
     """What populations teach about one outcome: published scores and rules, and a learned model beside them.
 
     `model` is None where none was asked; `unasked` says why, `lacking` names the inputs that the record lacks.
-    `drug`: the drug that the opinion is about. `moves`: what the model's answer did to its effect; None: nothing.
-    `parts`: the components of the model.
+    `drug`: the drug that the opinion is about. `moves`: what the model's answer did to its effect or harm; None:
+    nothing. `parts`: the components of the model.
     """
 
     task: str

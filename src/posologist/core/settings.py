@@ -35,5 +35,8 @@ class Settings(Value):
     min_read_depth: int = Field(default=8, ge=4, le=100)
     cost_weight: float = Field(default=0.0, ge=0, le=10)
     learned_weight: float = Field(
-        default=1.0, ge=0, le=1, description="weight of what a learned model says of an effect; 0: none is asked"
+        default=1.0,
+        ge=0,
+        le=1,
+        description="weight of what a learned model says of an effect or a risk; 0: none is asked",
     )

@@ -232,7 +232,9 @@ class _Told:
             label=held.training.label,
             estimate=self._estimate(answers, run) if covered else None,
             contributions=self._contributions(shares, run) if covered else None,
-            explained=_EXPLAINED[held.kind].format(outcome=held.outcome, unit=held.unit),
+            explained=_EXPLAINED[held.kind].format(
+                outcome=held.outcome, in_unit="" if held.unit == "1" else f" in {held.unit}"
+            ),
             coverage=self._coverage(answers, reading, reader, run),
             assumed=self._assumed(),
             remarks=self.row.remarks,
@@ -292,7 +294,7 @@ class _Told:
 
 _TYPICAL = ": the model goes on what is typical of its training patients"
 _EXPLAINED = {
-    "regression": "parts of {outcome} in {unit}",
+    "regression": "parts of {outcome}{in_unit}",
     "classification": "parts of the log odds of {outcome}, before calibration",
 }
 

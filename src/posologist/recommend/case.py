@@ -256,7 +256,7 @@ class Worth:
 class Outcome:
     """Benefit, risk and utility with their intervals, and the parts they consist of.
 
-    `learned` says of whom it was learned what moved them; empty where nothing was.
+    `learned` says, for each measure or harm that was moved, of whom this was learned; empty where nothing was.
     """
 
     benefit: Triple
@@ -267,7 +267,7 @@ class Outcome:
     benefit_because: tuple[EvidenceKey, ...]
     risk_because: tuple[EvidenceKey, ...]
     unweighted: tuple[str, ...] = ()
-    learned: tuple[str, ...] = ()
+    learned: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

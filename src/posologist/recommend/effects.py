@@ -37,10 +37,13 @@ class Dosed:
 
 @dataclass(frozen=True)
 class Shift:
-    """What a learned model adds to the published change of one measure by one drug, and its standard deviation."""
+    """What a learned model adds to one published figure of a drug, and its standard deviation.
+
+    `moves`: a measure, or the event of a harm (in 100 patients).
+    """
 
     drug: DrugId
-    measure: str
+    moves: str
     value: float
     sd: float
     label: str
@@ -48,11 +51,15 @@ class Shift:
 
 
 class Mover(Protocol):
-    """Moves published effects of drugs; `identity` tells one mover from another."""
+    """Moves published effects and harms of drugs; `identity` tells one mover from another."""
 
     @property
     def identity(self) -> tuple[str, ...]:
         """What its answers follow from beside the case."""
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Measures and events of harms that it moves."""
 
     def ask(self, plans: Iterable[Sequence[Dosed]]) -> None:
         """Asks about the drugs of these plans at once; the answers are kept."""
@@ -60,8 +67,8 @@ class Mover(Protocol):
     def beside(self, drug: DrugId, medicines: tuple[DrugId, ...]) -> tuple[DrugId, ...]:
         """What the answer on a drug depends on, of what is taken with it."""
 
-    def shift(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> Shift | None:
-        """The shift of a drug's effect beside these medicines; None where it is not moved."""
+    def shift(self, dosed: Dosed, medicines: tuple[DrugId, ...], moves: str, published: float) -> Shift | None:
+        """The shift of a published figure of a drug beside these medicines; None where it is not moved."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class DrugEffect:
     def expected(self, measure: str, unmoved: frozenset[DrugId] = frozenset()) -> float:
         """Centre of the change of a measure, with the shift unless the drug is among `unmoved`."""
         published, shift = self.centre.get(measure, 0.0), self.shift
-        if shift is None or shift.measure != measure or shift.drug in unmoved:
+        if shift is None or shift.moves != measure or shift.drug in unmoved:
             return published
         return published + shift.value
 
@@ -91,20 +98,31 @@ class DrugEffect:
 
 @dataclass(frozen=True)
 class Harm:
-    """Weighted harm of one drug, per 1,000."""
+    """Weighted harm of one drug, per 1,000: `percent` of the patients as published, each counting `factor`.
+
+    `shift` is what a learned model adds to the percent; it is in the draws.
+    """
 
     event: str
     text: str
-    centre: float
+    percent: float
+    factor: float
     draw: Callable[[], Draws]
     because: tuple[EvidenceKey, ...]
+    shift: Shift | None = None
+
+    def expected(self, unmoved: frozenset[DrugId] = frozenset()) -> float:
+        """Centre, with the shift unless the drug is among `unmoved`."""
+        if self.shift is None or self.shift.drug in unmoved:
+            return self.percent * self.factor
+        return (self.percent + self.shift.value) * self.factor
 
 
 @dataclass(frozen=True)
 class Scale:
     """What all plans of one case share: baseline risk, constants, draws; caches the effects of the drugs.
 
-    `mover` moves the effects, `published` is then the scale on which they stand as published.
+    `mover` moves the effects and harms, `published` is then the scale on which they stand as published.
     """
 
     case: Case
@@ -137,7 +155,7 @@ class Scale:
 
     def effect(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> DrugEffect | None:
         """Effect of one drug on every measure of the indication; None when none is published on file."""
-        key = (dosed, id(self.case.profile(medicines)), self.mover and self.mover.beside(dosed.drug, medicines))
+        key = self._asked(dosed, medicines)
         if key not in self._effects:
             published = self.published
             self._effects[key] = (
@@ -148,15 +166,23 @@ class Scale:
         return self._effects[key]
 
     def moved_by(self, mover: Mover) -> Scale:
-        """The same scale with its effects moved; `published` of it is this one."""
-        return replace(self, mover=mover, published=self, _effects={}, _centres={})
+        """The same scale with its effects and harms moved; `published` of it is this one."""
+        return replace(self, mover=mover, published=self, _effects={}, _harms={}, _centres={})
 
     def harms(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> tuple[Harm, ...]:
         """Weighted harms of one drug; harms without a sourced weight are noted in `unweighted`."""
-        key = (dosed, id(self.case.profile(medicines)))
+        key = self._asked(dosed, medicines)
         if key not in self._harms:
-            self._harms[key] = tuple(_drug_harms(self, dosed, medicines))
+            published = self.published
+            self._harms[key] = (
+                tuple(_drug_harms(self, dosed, medicines))
+                if published is None
+                else tuple(_moved_harm(self, harm, dosed, medicines) for harm in published.harms(dosed, medicines))
+            )
         return self._harms[key]
+
+    def _asked(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> tuple[Any, ...]:
+        return (dosed, id(self.case.profile(medicines)), self.mover and self.mover.beside(dosed.drug, medicines))
 
 
 def scale_of(case: Case) -> Scale | None:
@@ -202,20 +228,45 @@ def _drug_effect(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> D
 
 def _moved(scale: Scale, effect: DrugEffect | None, dosed: Dosed, medicines: tuple[DrugId, ...]) -> DrugEffect | None:
     """The effect with its shift; the model's own uncertainty is independent of the others and widens the draws."""
-    shift = None if scale.mover is None else scale.mover.shift(dosed, medicines)
-    if effect is None or shift is None or shift.measure not in effect.centre:
+    mover = scale.mover
+    if effect is None or mover is None:
         return effect
-    published = effect.draw[shift.measure]
-    measure = next(m for m in scale.case.indication.measures if m.key == shift.measure)
-    text = f"{scale.case.knowledge.drugs[dosed.drug].name}: published {effect.centre[shift.measure]:.3g} {measure.unit}"
+    asked = (mover.shift(dosed, medicines, key, value) for key, value in effect.centre.items() if key in mover.figures)
+    shift = next((each for each in asked if each is not None), None)
+    if shift is None:
+        return effect
+    published = effect.draw[shift.moves]
+    measure = next(m for m in scale.case.indication.measures if m.key == shift.moves)
+    text = f"{scale.case.knowledge.drugs[dosed.drug].name}: published {effect.centre[shift.moves]:.3g} {measure.unit}"
     key = scale.case.ledger.add(
         "derived", f"{text}, {measure.name}, at this dose in this patient", because=effect.because
     )
 
     def drawn() -> Draws:
-        return published() + shift.value + shift.sd * scale.normal("learned", shift.drug, shift.measure)
+        return published() + shift.value + shift.sd * scale.normal("learned", shift.drug, shift.moves)
 
-    return replace(effect, draw={**effect.draw, shift.measure: drawn}, because=(key, *effect.because), shift=shift)
+    return replace(effect, draw={**effect.draw, shift.moves: drawn}, because=(key, *effect.because), shift=shift)
+
+
+def _moved_harm(scale: Scale, harm: Harm, dosed: Dosed, medicines: tuple[DrugId, ...]) -> Harm:
+    """The harm with its shift, as an effect with its own."""
+    mover = scale.mover
+    if mover is None or harm.event not in mover.figures:
+        return harm
+    shift = mover.shift(dosed, medicines, harm.event, harm.percent)
+    if shift is None:
+        return harm
+    text = f"{scale.case.knowledge.drugs[dosed.drug].name}: published {harm.percent:.3g} in 100"
+    key = scale.case.ledger.add(
+        "derived", f"{text}, {harm.event.replace('_', ' ')}, at this dose in this patient", because=harm.because
+    )
+
+    def drawn() -> Draws:
+        beyond = shift.value + shift.sd * scale.normal("learned", shift.drug, shift.moves)
+        return harm.draw() + beyond * harm.factor
+
+    bounded = replace(shift, because=lambda: (*shift.because(), key))  # the share that it may not pass
+    return replace(harm, draw=drawn, because=(key, *harm.because), shift=bounded)
 
 
 def effect_rule(case: Case, drug: DrugId, measure: str, medicines: tuple[DrugId, ...]) -> EffectRule | None:
@@ -363,7 +414,7 @@ def _drug_harms(scale: Scale, dosed: Dosed, medicines: tuple[DrugId, ...]) -> It
                 status=weight.status or "to verify",
             ),
         ]
-        yield Harm(event, rule.text, value * factor, draw, tuple(dict.fromkeys(keys)))
+        yield Harm(event, rule.text, value, factor, draw, tuple(dict.fromkeys(keys)))
 
 
 def _drawn_harm(scale: Scale, rule: HarmRule, value: float, error: float, factor: float) -> Draws:

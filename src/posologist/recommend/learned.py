@@ -1,8 +1,8 @@
 """What populations teach about a patient, beside guideline and kinetics: published scores and rules, learned models.
 
 A model is asked only where the record holds the inputs without which it was not trained; it changes no plan and no dose
-here (`learned_effect` moves the published effects). Without a model of the task the published scores stand alone, and
-the opinion says so.
+here (`learned_effect` moves published effects and risks). Without a model of the task the published scores stand alone,
+and the opinion says so.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def _tasks(folders: Iterable[Path]) -> Iterator[tuple[str, Path]]:
         yield task, folder
 
 
-SCHEMAS = {task.TASK: task.SCHEMA for task in (cardiovascular, immunotherapy, pressure, warfarin)}
+SCHEMAS = {task.TASK: task.SCHEMA for task in (cardiovascular, immunotherapy, pressure, warfarin)} | {
+    pressure.SYMPTOMS_TASK: pressure.SYMPTOMS_SCHEMA
+}
 """The features with which this program asks a model of each task."""
 RISK_SHOWN = frozenset({"hypertension", "dyslipidaemia"})
 """Indications whose treatment follows from the risk of cardiovascular disease."""

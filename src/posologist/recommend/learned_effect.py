@@ -1,6 +1,6 @@
-"""How a learned model moves the published effect of a drug on systolic pressure: within bounds, and told.
+"""How a learned model moves a published figure of a drug, its effect or its risk: within bounds, and told.
 
-The effect that counts is the published one plus a shift: a weight times what the model says of this patient, held
+The figure that counts is the published one plus a shift: a weight times what the model says of this patient, held
 within a limit. How large both may be depends on whom the model was learned from and cannot be raised by any setting.
 Nothing is moved where the model abstains or lacks an input, in a child, or in pregnancy. The gate comes after all this
 and knows nothing of it.
@@ -8,11 +8,11 @@ and knows nothing of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from statistics import NormalDist
-from types import MappingProxyType
 from typing import NamedTuple
 
 from posologist.core.patient import FamilyHistory, Patient
@@ -26,28 +26,14 @@ from posologist.recommend.assess import acts
 from posologist.recommend.case import Case
 from posologist.recommend.effects import Dosed, Shift, standard_dose
 from posologist.recommend.learned import Models, model_of
+from posologist.recommend.learned_figures import EFFECT, FIGURES, INDICATION, Ceiling, Figure
 from posologist.twin.kinetics import MissingKinetics
 
-INDICATION, MEASURE, UNIT = "hypertension", "sbp", "mmHg"
-_DECIMALS = 3  # of an answer in mmHg: beyond them it may depend on which drugs were asked together
-
-
-class Ceiling(NamedTuple):
-    """The largest weight of a model's answer, and the largest shift (mmHg) either way."""
-
-    weight: float
-    shift: float
-
-
-CEILINGS: Mapping[Label, Ceiling] = MappingProxyType({
-    "real patients": Ceiling(weight=1.0, shift=6.0),
-    "simulated patients": Ceiling(weight=0.25, shift=3.0),
-})  # fmt: skip
-"""By whom a model was learned from. One that was learned from practice says nothing of benefit and has none."""
+_DECIMALS = 3  # of an answer in the figure's unit: beyond them it may depend on which drugs were asked together
 
 
 class Answer(NamedTuple):
-    """What the model says of one drug: the change beyond the published one (negative: a further fall), mmHg.
+    """What the model says of one drug: the change of the figure beyond the published one, in the figure's unit.
 
     `row` None: it was not asked, `why` says so; `change` None: it abstains.
     """
@@ -62,12 +48,13 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Learned:
-    """A learned model for one patient: asked about all drugs at once, its answers kept.
+    """A learned model of one figure for one patient: asked about all drugs at once, its answers kept.
 
     `refused` says why nothing may be moved in this patient; empty where it may. `weight` is what its answers count.
     `model`, `weight_key` and `limit_key` are their evidence.
     """
 
+    figure: Figure
     case: Case
     served: Served
     family: tuple[FamilyHistory, ...]
@@ -78,7 +65,7 @@ class Learned:
     weight_key: EvidenceKey
     limit_key: EvidenceKey
     _answers: dict[tuple[Dosed, tuple[DrugId, ...]], Answer] = field(default_factory=dict)
-    _shifts: dict[tuple[Dosed, int], Shift | None] = field(default_factory=dict)
+    _shifts: dict[tuple[Dosed, int, float], Shift | None] = field(default_factory=dict)
     _beside: dict[tuple[DrugId, tuple[DrugId, ...]], tuple[DrugId, ...]] = field(default_factory=dict)
 
     @property
@@ -134,15 +121,16 @@ class Learned:
             self._put(waiting)
 
     def _put(self, waiting: Mapping[tuple[Dosed, tuple[DrugId, ...]], Row]) -> None:
-        found = self.served.answers(frame_of_rows(pressure.SCHEMA, list(waiting.values())))
+        found = self.served.answers(frame_of_rows(self.figure.schema, list(waiting.values())))
         for i, (key, row) in enumerate(waiting.items()):
             if found.abstained[i]:
                 self._answers[key] = Answer(row, why="the patient lies outside its training population")
                 continue
-            change, low, high = (
-                0.0 - round(float(each[i]), _DECIMALS) for each in (found.value, found.high, found.low)
+            change, *edges = (
+                0.0 + round(self.figure.scale * float(each[i]), _DECIMALS)
+                for each in (found.value, found.low, found.high)
             )
-            self._answers[key] = Answer(row, change, min(low, change), max(high, change))
+            self._answers[key] = Answer(row, change, min(change, *edges), max(change, *edges))
 
     def answer(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> Answer:
         """What the model says of one drug beside these medicines."""
@@ -157,32 +145,36 @@ class Learned:
                 self._answers[key] = row
         return self._answers[key]
 
-    def shift(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> Shift | None:
-        """The shift of a drug's effect beside these medicines; None where it is not moved."""
+    def shift(self, dosed: Dosed, medicines: tuple[DrugId, ...], published: float) -> Shift | None:
+        """The shift of a drug's published figure beside these medicines; None where it is not moved."""
         if self.refused:
             return None
         answer = self.answer(dosed, medicines)
-        key = (dosed, id(answer))
+        key = (dosed, id(answer), published)
         if key not in self._shifts:
-            self._shifts[key] = self._shift(dosed, answer)
+            self._shifts[key] = self._shift(dosed, answer, published)
         return self._shifts[key]
 
-    def _shift(self, dosed: Dosed, answer: Answer) -> Shift | None:
+    def _shift(self, dosed: Dosed, answer: Answer, published: float) -> Shift | None:
         if answer.row is None or answer.change is None:
             return None
         moved = rounded(max(-self.ceiling.shift, min(self.ceiling.shift, self.weight * answer.change)))
+        least = -math.inf if self.figure.least is None else min(0.0, self.figure.least - published)
+        limit = f", held to {self.ceiling.shift:g}" if abs(moved) == self.ceiling.shift else ""
+        if moved < least:
+            moved, limit = least, f", held so that the published figure is not moved below {self.figure.least:g}"
         width = NormalDist().inv_cdf((1.0 + self.served.manifest.interval.level) / 2.0)
         sd = self.weight * (answer.high - answer.low) / (2.0 * width)
-        told = cache(partial(self._told, dosed, answer, moved))
-        return Shift(dosed.drug, MEASURE, moved, sd, self.label, told)
+        told = cache(partial(self._told, dosed, answer, moved, limit))
+        return Shift(dosed.drug, self.figure.key, moved, sd, self.label, told)
 
-    def _told(self, dosed: Dosed, answer: Answer, moved: float) -> tuple[EvidenceKey, ...]:
+    def _told(self, dosed: Dosed, answer: Answer, moved: float, limit: str) -> tuple[EvidenceKey, ...]:
         assert answer.row is not None  # only an answer is told
-        ledger, held = self.case.ledger, self.served.manifest
+        ledger, held, figure = self.case.ledger, self.served.manifest, self.figure
         run = self.served.run(answer.row, self.model, ledger)
-        limit = f", held to {self.ceiling.shift:g}" if abs(moved) == self.ceiling.shift else ""
+        what = figure.shift.format(drug=self.case.knowledge.drugs[dosed.drug].name)
         text = (
-            f"learned shift of {self.case.knowledge.drugs[dosed.drug].name}: {moved:.3g} {UNIT} = {self.weight:g} x "
+            f"{what}: {moved:{figure.style}} {figure.unit} = {self.weight:g} x "
             f"{answer.change:.3g}{limit} (model {held.name}, learned from {held.training.n} {self.label})"
         )
         return (ledger.add("derived", text, because=[run, self.weight_key, self.limit_key]),)
@@ -204,7 +196,7 @@ class Learned:
         )
         if isinstance(row, Missing):
             return Answer(None, why="the record lacks inputs", lacking=row.inputs)
-        return row
+        return replace(row, schema=self.figure.schema)
 
     @property
     def _drugs(self) -> frozenset[str]:
@@ -243,8 +235,10 @@ class Learned:
         return Known(fold, case.ledger.add("derived", text, because=prior.because))
 
 
-def learned_effect(case: Case, patient: Patient, models: Models | None, *, adult: bool) -> Learned | None:
-    """The model that moves the effects of this question's drugs; None where none is held or none applies.
+def learned_effect(
+    case: Case, patient: Patient, models: Models | None, *, adult: bool, figure: Figure = EFFECT
+) -> Learned | None:
+    """The model that moves a figure of this question's drugs; None where none is held or none applies.
 
     Parameters
     ----------
@@ -252,33 +246,44 @@ def learned_effect(case: Case, patient: Patient, models: Models | None, *, adult
         Served models by their task; None: those of the knowledge and of the package.
     adult
         Whether the patient is known to be one.
+    figure
+        What is moved.
     """
-    if case.indication.id != INDICATION or not any(m.key == MEASURE and m.additive for m in case.indication.measures):
+    if not _applies(case, figure):
         return None
-    served = model_of(case.knowledge, pressure.TASK, models)
+    served = model_of(case.knowledge, figure.task, models)
     if served is None:
         return None
-    ceiling = CEILINGS.get(served.manifest.training.label, Ceiling(0.0, 0.0))
+    ceiling = figure.ceilings.get(served.manifest.training.label, Ceiling(0.0, 0.0))
     weight = min(case.settings.learned_weight, ceiling.weight)
     label, ledger = served.manifest.training.label, case.ledger
     weighed = f"weight of a model learned from {label}: {weight:g} (at most {ceiling.weight:g})"
-    limited = f"a model learned from {label} moves an effect by at most {ceiling.shift:g} {UNIT}"
+    limited = f"a model learned from {label} moves {figure.moved} by at most {ceiling.shift:g} {figure.unit}"
     return Learned(
-        case, served, patient.family_history, ceiling, weight,
-        refused=_refused(case, served, weight, adult=adult),
+        figure, case, served, patient.family_history, ceiling, weight,
+        refused=_refused(case, served, weight, figure, adult=adult),
         model=served.leaf(ledger),
         weight_key=ledger.add("setting", weighed, source="settings.learned_weight"),
         limit_key=ledger.add("setting", limited, source="recommend.learned_effect"),
     )  # fmt: skip
 
 
-def _refused(case: Case, served: Served, weight: float, *, adult: bool) -> str:
+def _applies(case: Case, figure: Figure) -> bool:
+    indication = case.indication
+    if indication.id != INDICATION:
+        return False
+    if figure.kind == "harm":
+        return any(weight.event == figure.key for weight in indication.weights)
+    return any(measure.key == figure.key and measure.additive for measure in indication.measures)
+
+
+def _refused(case: Case, served: Served, weight: float, figure: Figure, *, adult: bool) -> str:
     """Why nothing may be moved in this patient; empty where it may."""
     held, pregnant = served.manifest, case.situation.facts.get("pregnant")
-    if held.training.label not in CEILINGS:
-        return f"it was learned from {held.training.label}, which says nothing of benefit"
-    if held.kind != "regression" or held.unit != UNIT:
-        return f"its answer is not in {UNIT}"
+    if held.training.label not in figure.ceilings:
+        return f"it was learned from {held.training.label}, which says nothing of {figure.practice}"
+    if held.kind != "regression" or held.unit != figure.answer_unit:
+        return f"its answer is not in {figure.answer_unit}"
     if weight <= 0.0:
         return "it is turned off by the setting learned_weight"
     if not adult:
@@ -286,3 +291,54 @@ def _refused(case: Case, served: Served, weight: float, *, adult: bool) -> str:
     if pregnant is not None and pregnant.value is True:
         return "the patient is pregnant, and it was learned from patients who were not"
     return ""
+
+
+@dataclass(frozen=True)
+class LearnedFigures:
+    """The learned models of one question, one for each figure that is moved; together they move a scale."""
+
+    held: tuple[Learned, ...]
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What their answers follow from beside the case: the models."""
+        return tuple(name for each in self.held for name in each.identity)
+
+    @property
+    def decides(self) -> bool:
+        """Whether what they say may decide which plans are shown: where all may that are asked."""
+        return all(each.decides for each in self.held if not each.refused)
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Measures and events of harms that they move."""
+        return tuple(each.figure.key for each in self.held)
+
+    @property
+    def version(self) -> dict[str, str]:
+        """The models by their tasks, as a document names what took part."""
+        return {task: name for each in self.held for task, name in each.version.items()}
+
+    def ask(self, plans: Iterable[Sequence[Dosed]]) -> None:
+        """Asks each model about the drugs of these plans in one batch."""
+        asked = list(plans)
+        for each in self.held:
+            each.ask(asked)
+
+    def beside(self, drug: DrugId, medicines: tuple[DrugId, ...]) -> tuple[DrugId, ...]:
+        """As `Learned.beside`, which is the same for all models of a question."""
+        return self.held[0].beside(drug, medicines)
+
+    def shift(self, dosed: Dosed, medicines: tuple[DrugId, ...], moves: str, published: float) -> Shift | None:
+        """The shift of one published figure of a drug beside these medicines; None where it is not moved."""
+        for each in self.held:
+            if each.figure.key == moves:
+                return each.shift(dosed, medicines, published)
+        return None
+
+
+def learned_figures(case: Case, patient: Patient, models: Models | None, *, adult: bool) -> LearnedFigures | None:
+    """All models that move figures of this question's drugs, as `learned_effect`; None where there is none."""
+    asked = (learned_effect(case, patient, models, adult=adult, figure=figure) for figure in FIGURES)
+    held = tuple(each for each in asked if each is not None)
+    return LearnedFigures(held) if held else None

@@ -37,7 +37,7 @@ from posologist.recommend.effects import Scale, scale_of
 from posologist.recommend.gate import gate
 from posologist.recommend.goals import goals_of, shown_goal
 from posologist.recommend.learned import Models, opinions_on_indication
-from posologist.recommend.learned_effect import Learned, learned_effect
+from posologist.recommend.learned_effect import LearnedFigures, learned_figures
 from posologist.recommend.learned_opinions import opinions_on_plans
 from posologist.recommend.levels import answered_levels
 from posologist.recommend.opened import Opener, case_of
@@ -83,8 +83,9 @@ def recommend(
     levels, events
         Drug levels and administrations: what they say of the medicines that they are of is among the findings.
     models
-        Served models by their task, told beside published scores among the opinions; one of the pressure's response
-        moves the published effects, within bounds. None: those of the knowledge and of the package.
+        Served models by their task, told beside published scores among the opinions; those of the pressure's response
+        and of the symptoms under its drugs move published effects and harms, within bounds. None: those of the
+        knowledge and of the package.
     opened
         Opens the case; a server gives one that remembers.
 
@@ -96,7 +97,7 @@ def recommend(
     settings = settings or Settings()
     case = opened(patient, knowledge.indication(indication), genome=genome, knowledge=knowledge, settings=settings)
     call, why = indicated(case, goals_of(case), bool(treating(case))) if is_adult(case) else ("no", not_adult(case))
-    learned = learned_effect(case, patient, models, adult=is_adult(case))
+    learned = learned_figures(case, patient, models, adult=is_adult(case))
     published = scale = scale_of(case) if is_adult(case) else None
     only_orders = learned is not None and not learned.decides
     plans: list[Assessed] = []
@@ -123,7 +124,7 @@ def recommend(
     opinions = opinions_on_indication(case, models) if is_adult(case) else ()
     if learned is not None:
         shown = [(row.plan, outcome_for(case, scale, row.plan)) for row in rows] if scale is not None else []
-        opinions = (*opinions, *opinions_on_plans(learned, scale, shown))
+        opinions = (*opinions, *(told for each in learned.held for told in opinions_on_plans(each, scale, shown)))
     return _document(case, patient, rows, options, missing, findings, ruled_out, scale, opinions, learned)
 
 
@@ -340,7 +341,7 @@ def _document(
     ruled_out: list[RuledOut],
     scale: Scale | None,
     opinions: tuple[Opinion, ...],
-    learned: Learned | None,
+    learned: LearnedFigures | None,
 ) -> Recommendation:
     open_points = [*unidentified(case), *not_checked_of(case, present_hits(case)), *missing]
     for row in rows:

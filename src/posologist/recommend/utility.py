@@ -37,18 +37,22 @@ def worth_of(
 ) -> Worth | None:
     """Central values of a plan against the present one; None when no effect of it is published on file.
 
-    `risk`: that of the plan, where it is known.
+    `risk`: that of the plan as published, where it is known.
     """
     after, before = _centre(scale, plan), _centre(scale, present)
     if after is None or before is None:
         return None
     benefit = _benefit(scale, _difference(after, before))
-    risk = _central_risk(scale, plan) if risk is None else risk
+    risk = _central_risk(scale, plan) if risk is None or _moves_harms(scale) else risk
     return Worth(benefit, risk, rounded(benefit - scale.case.settings.harm_aversion * risk))
 
 
+def _moves_harms(scale: Scale) -> bool:
+    return scale.mover is not None and any(w.event in scale.mover.figures for w in scale.case.indication.weights)
+
+
 def learned_keys(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> tuple[EvidenceKey, ...]:
-    """Evidence of what was learned about the drugs of these plans."""
+    """Evidence of what was learned about the effects of the drugs of these plans."""
     return tuple(k for shifts in _shifts(scale, present, plan).values() for s in shifts for k in s.because())
 
 
@@ -199,29 +203,54 @@ def _plan_harms(scale: Scale, plan: Sequence[Dosed]) -> tuple[list[tuple[Dosed, 
     return harms, combination.harm_a if len({d.drug for d, _ in harms}) > 1 else 0.0, combination.harm_b
 
 
-def _central_risk(scale: Scale, plan: Sequence[Dosed]) -> float:
-    """R(x) = sum b_i x_i / (sum a_i x_i + 1), per 1,000; x_i in weighted events per patient."""
+def _central_risk(scale: Scale, plan: Sequence[Dosed], unmoved: frozenset[DrugId] = frozenset()) -> float:
+    """R(x) = sum b_i x_i / (sum a_i x_i + 1), per 1,000; x_i in weighted events per patient.
+
+    Of the drugs in `unmoved` as it is published.
+    """
     harms, a, b = _plan_harms(scale, plan)
-    total = math.fsum(h.centre for _, h in harms)
+    total = math.fsum(h.expected(unmoved) for _, h in harms)
     return b * total / (1.0 + a * max(total, 0.0) / 1000.0)
 
 
 def _risk(scale: Scale, plan: Sequence[Dosed]) -> tuple[Draws, tuple[Part, ...]]:
-    """Draws of the combination risk, and its parts drug by drug and event by event."""
+    """Draws of the combination risk, and its parts: drug by drug and event by event, then what is learned.
+
+    The first are as published; each learned part is what one drug's shift adds to that.
+    """
     harms, a, b = _plan_harms(scale, plan)
-    total = math.fsum(h.centre for _, h in harms)
+    unmoved = frozenset(h.shift.drug for _, h in harms if h.shift is not None)
+    total = math.fsum(h.expected(unmoved) for _, h in harms)
     draws = sum((h.draw() for _, h in harms), np.zeros(scale.case.settings.draws))
     share = b / (1.0 + a * max(total, 0.0) / 1000.0)
-    parts = tuple(
+    parts = [
         Part(
             f"{d.drug}:{h.event}",
             f"{scale.case.knowledge.drugs[d.drug].name}: {h.event.replace('_', ' ')}",
-            share * h.centre,
+            share * h.expected(unmoved),
             h.because,
         )
         for d, h in harms
-    )
-    return b * draws / (1.0 + a * np.maximum(draws, 0.0) / 1000.0), parts
+    ]
+    parts += _learned_risk(scale, plan, [(h, h.shift) for _, h in harms if h.shift is not None], unmoved)
+    return b * draws / (1.0 + a * np.maximum(draws, 0.0) / 1000.0), tuple(parts)
+
+
+def _learned_risk(
+    scale: Scale, plan: Sequence[Dosed], moved: Sequence[tuple[Harm, Shift]], unmoved: frozenset[DrugId]
+) -> list[Part]:
+    """What each drug's shift adds to the risk, one after the other."""
+    parts: list[Part] = []
+    value = _central_risk(scale, plan, unmoved)
+    for harm, shift in moved:
+        unmoved -= {shift.drug}
+        reached = _central_risk(scale, plan, unmoved)
+        if abs(reached - value) > _NOTHING:
+            name = scale.case.knowledge.drugs[shift.drug].name
+            text = f"learned from {shift.label}: {harm.event.replace('_', ' ')} due to {name}"
+            parts.append(Part(f"learned-risk:{shift.drug}", text, reached - value, shift.because()))
+        value = reached
+    return parts
 
 
 def _benefit_parts(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> list[Part]:
@@ -273,10 +302,11 @@ def _shifts(scale: Scale, *plans: Sequence[Dosed]) -> dict[DrugId, list[Shift]]:
     return found
 
 
-def _labels(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> tuple[str, ...]:
-    """Of whom it was learned what moves the effects of these plans; empty where nothing does."""
-    moving = _shifts(scale, present, plan).values()
-    return tuple(dict.fromkeys(shift.label for shifts in moving for shift in shifts))
+def _labels(scale: Scale, plan: Sequence[Dosed], present: Sequence[Dosed]) -> dict[str, str]:
+    """Of whom it was learned what moves the effects of these plans and the harms of the first; empty: nothing does."""
+    effects = (shift for shifts in _shifts(scale, present, plan).values() for shift in shifts)
+    harms = (harm.shift for _, harm in _plan_harms(scale, plan)[0] if harm.shift is not None)
+    return {shift.moves: shift.label for shift in (*effects, *harms)}
 
 
 def _difference(after: dict[str, float], before: dict[str, float]) -> dict[str, float]:

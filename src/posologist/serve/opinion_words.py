@@ -46,10 +46,12 @@ def _of_score(score: PublishedScore) -> list[Said]:
 
 
 def _of_shift(moves: LearnedShift) -> list[Said]:
-    """The published effect, and how far and with which weight it was moved."""
+    """The published effect or harm, and how far and with which weight it was moved."""
     how = f"weight {number(moves.weight.value)}, at most {quantity(moves.limit)}"
+    if moves.kind == "harm":
+        how += ", no share below zero"
     return [
-        Said("Published effect", quantity(moves.published), moves.published.because),
+        Said(f"Published {moves.kind}", quantity(moves.published), moves.published.because),
         Said("Moved by", f"{estimate(moves.shift)} (learned from {moves.label}; {how})", moves.because),
     ]
 

@@ -190,6 +190,9 @@ def _plan(document: Recommendation, knowledge: Knowledge) -> str:
 
 
 def _learned(document: Recommendation) -> str:
-    """From whom it was learned what moved the plans' effects; empty where nothing did."""
-    labels = dict.fromkeys(opinion.moves.label for opinion in document.opinions if opinion.moves is not None)
-    return f"; effects moved by a model learned from {' and '.join(labels)}" if labels else ""
+    """From whom it was learned what moved the plans' effects and harms; empty where nothing did."""
+    moves = [opinion.moves for opinion in document.opinions if opinion.moves is not None]
+    moved, labels = (
+        " and ".join(sorted(set(names))) for names in ((f"{m.kind}s" for m in moves), (m.label for m in moves))
+    )
+    return f"; {moved} moved by a model learned from {labels}" if moves else ""

@@ -1,8 +1,8 @@
 """The default models of benefit and harm of antihypertensives that the package ships: learned from simulated patients.
 
 They learn the true effects of the simulator, not measured ones: their interval is that of what no record tells.
-They count little (`recommend.learned_effect` bounds their weight) and are labelled wherever they show. A hospital's own
-models of the same tasks replace them by a path. What a real record often lacks is missing here as often as `_LACKED`
+They count little (`recommend.learned_figures` bounds their weight) and are labelled wherever they show. A hospital's
+own models of the same tasks replace them by a path. What a real record often lacks is missing here as often as `_LACKED`
 says, and one treatment in five is known by its pathway alone, so that drugs which were not simulated are answered too.
 """
 
@@ -22,6 +22,7 @@ from posologist.learn.fit.engine import FittedEngine
 from posologist.learn.fit.save import Facts
 from posologist.learn.tasks.pressure import DRUGS as KNOWN
 from posologist.learn.tasks.pressure import SCHEMA, SYMPTOMS_SCHEMA, SYMPTOMS_TASK, TASK
+from posologist.recommend.learned_figures import EFFECT
 from posologist.study.blocks import sub_seed
 from posologist.study.clinic import Floats, Indices
 from posologist.study.hypertension_engine import benefit, symptoms
@@ -42,8 +43,6 @@ _LACKED: Mapping[str, float] = {
     "has_primary_aldosteronism": 0.1, "has_renal_artery_stenosis": 0.1, "has_sleep_apnoea": 0.1, "dose_ratio": 0.1,
     "exposure_fold": 0.2,
 }  # fmt: skip
-WEIGHT, LIMIT_MMHG, LIMIT_SHARE = 0.25, 3.0, 0.03
-"""How far a model of simulated patients may move a published effect; those of `recommend.learned_effect`."""
 
 
 def train_default(task: str, folder: Path, *, seed: int, quick: bool) -> Manifest:
@@ -118,8 +117,9 @@ def _metrics(task: str, fitted: FittedEngine, seed: int) -> dict[str, float]:
     if task != TASK:
         error = new.symptoms - published_symptoms()
         return {"rmse_share": float(np.sqrt(((found - error) ** 2).mean())), "spread_share": float(error.std())}
+    ceiling = EFFECT.ceilings["simulated patients"]
     beyond = new.fall - published_fall(new.clinic)
-    moved = published_fall(new.clinic) + np.clip(WEIGHT * found, -LIMIT_MMHG, LIMIT_MMHG)
+    moved = published_fall(new.clinic) + np.clip(ceiling.weight * found, -ceiling.shift, ceiling.shift)
     return {
         "rmse_true_mmhg": float(np.sqrt(((found - beyond) ** 2).mean())), "spread_true_mmhg": float(beyond.std()),
         "value_percent_published_alone": _value(new, published_net(new.clinic), seed),

@@ -17,7 +17,9 @@ from posologist.learn.fit.factorise import Factorisation
 from posologist.learn.fit.mlp import NetworkRegressor
 from posologist.learn.fit.models import TunedClassifier, margin_of, plain_model
 from posologist.learn.fit.stack import StackClassifier, founding_stack
+from posologist.learn.predict import Answers
 from posologist.learn.tasks.pressure import SYMPTOMS_SCHEMA
+from posologist.recommend.learned_figures import EFFECT, RISK, Figure
 from posologist.study.blocks import sub_seed
 from posologist.study.clinic import Floats
 from posologist.study.hypertension_engine import PEOPLE, benefit, symptoms
@@ -29,6 +31,7 @@ from posologist.study.simulator_data import (
     published_fall,
     published_net,
     published_symptoms,
+    symptoms_published,
 )
 from posologist.study.simulator_effects import ACE, ARB, CCB, MRA, PATHWAYS, THIAZIDE, net_of
 from posologist.study.simulator_kinetics import DRUGS
@@ -135,10 +138,11 @@ def factorised(given: Given) -> Floats:
 
 @dataclass(frozen=True)
 class Engine:
-    """Published effects, moved by the served models of benefit and of harm.
+    """Published effects and risks, moved by served models within the bounds that `recommend` sets for real patients.
 
-    `parts`: of the benefit model; none: its own. `best_alone`: the part that is best on cross-fitted rows, unblended.
-    `shuffled`: genotypes are dealt out anew among the training and among the new patients.
+    `without`: features that are not known. `leave_out`: a kind of part of the benefit model. `best_alone`: the part
+    that is best on cross-fitted rows, unblended. `shuffled`: genotypes are dealt out anew among the training and among
+    the new patients.
     """
 
     without: tuple[str, ...] = ()
@@ -153,9 +157,9 @@ class Engine:
         gain, harm = self.fitted(told)
         rows = told.test_frame()
         shape = (len(told.test), len(DRUGS))
-        fall = published_fall(told.test.clinic) + gain.predict(rows).value.reshape(shape)
-        share = harm.predict(Frame(SYMPTOMS_SCHEMA, rows.values)).value.reshape(shape)
-        return net_of(fall, published_symptoms() + share)
+        fall = published_fall(told.test.clinic) + _held(gain.predict(rows), EFFECT).reshape(shape)
+        more = _held(harm.predict(Frame(SYMPTOMS_SCHEMA, rows.values)), RISK).reshape(shape)
+        return net_of(fall, np.maximum(published_symptoms() + np.where(symptoms_published(), more, 0.0), 0.0))
 
     def fitted(self, given: Given) -> tuple[FittedEngine, FittedEngine]:
         """The two models, fitted to the training periods."""
@@ -166,6 +170,14 @@ class Engine:
                     best_alone=self.best_alone),
             symptoms(rows, periods.symptoms - published_symptoms()[periods.drug], periods.patient, seed=given.seed),
         )  # fmt: skip
+
+
+def _held(answers: Answers, figure: Figure) -> Floats:
+    """The shift that `recommend` makes of a model's answers, at the weight and within the limit of real patients."""
+    ceiling = figure.ceilings["real patients"]
+    limit = ceiling.shift / abs(figure.scale)
+    shift = np.clip(ceiling.weight * answers.value, -limit, limit)
+    return np.asarray(np.where(answers.abstained, 0.0, shift))
 
 
 def _with_dealt_genes(given: Given) -> Given:

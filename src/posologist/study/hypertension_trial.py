@@ -35,7 +35,7 @@ ABLATIONS: Mapping[str, Method] = {
     "engine without stacking": Engine(best_alone=True),
     "engine, genomes dealt out anew": Engine(shuffled=True),
 }
-_GATED = {"published effects", ENGINE, *ABLATIONS}  # choose among what the product would start
+_GATED = {"published effects", ENGINE, *ABLATIONS}  # whose gate is the product's own
 _ALL = "all"
 _LOT = 1e-6  # mmHg
 MEASURES = ("n", "net", "single", "bayes", "oracle", "top1", "top2", "unsafe")
@@ -70,27 +70,27 @@ def tried(trial: Trial) -> Tally:
     test = world(trial.n_test, trial.dials, trial.seed_of("test"))
     given = Given(train, periods(train, trial.seed_of("periods")), test, trial.seed_of("fit"))
     product = gate(test.clinic, test.lacking)
-    yardsticks = _Yardsticks(test, trial)
+    yardsticks = _Yardsticks(test, product, trial)
     chosen = {**METHODS, **(ABLATIONS if trial.ablations else {})}
     found: Tally = {}
     for name, method in chosen.items():
         if name not in trial.left_out:
-            found[name] = yardsticks.sums(method(given), product if name in _GATED else None)
-    found[BAYES] = yardsticks.sums(yardsticks.expected, test.allowed)
-    found[ORACLE] = yardsticks.sums(test.net, test.allowed)
+            found[name] = yardsticks.sums(method(given), product, gated=name in _GATED)
+    found[BAYES] = yardsticks.sums(yardsticks.expected, product, gated=True)
+    found[ORACLE] = yardsticks.sums(test.net, test.allowed, gated=True)
     return found
 
 
 class _Yardsticks:
-    """The new patients with the choices that others are held against."""
+    """The new patients with the choices that others are held against: all but the oracle choose behind one gate."""
 
-    def __init__(self, test: World, trial: Trial) -> None:
+    def __init__(self, test: World, product: Flags, trial: Trial) -> None:
         self.test = test
         self.expected = bayes(test, trial.seed_of("redraw"))
         self._rows = np.arange(len(test))
         self._lots = _LOT * np.random.default_rng(trial.seed_of("lots")).random(test.net.shape)
-        self._single = self._net(reference().mean[None, :].repeat(len(test), axis=0))
-        self._bayes, self._oracle = self._net(self.expected), self._net(test.net)
+        self._single = self._net(reference().mean[None, :].repeat(len(test), axis=0), product)
+        self._bayes, self._oracle = self._net(self.expected, product), self._net(test.net, test.allowed)
         clinic = test.clinic
         self._groups: dict[str, Flags] = {
             _ALL: np.ones(len(test), dtype=np.bool_),
@@ -98,19 +98,19 @@ class _Yardsticks:
             "disease=primary": ~clinic.secondary, "disease=secondary": clinic.secondary,
         }  # fmt: skip
 
-    def _net(self, score: Floats) -> Floats:
-        return np.asarray(self.test.net[self._rows, _best(score, self.test.allowed)])
+    def _net(self, score: Floats, allowed: Flags) -> Floats:
+        return np.asarray(self.test.net[self._rows, _best(score, allowed)])
 
-    def sums(self, score: Floats, product: Flags | None = None) -> dict[str, Floats]:
-        """Sums by group. A choice is the best of what is allowed: by the product's gate, or by the truth.
+    def sums(self, score: Floats, allowed: Flags, *, gated: bool) -> dict[str, Floats]:
+        """Sums by group; the choice is the best of what is allowed.
 
-        A forbidden choice is what the gate let through, or, without a gate, what the method itself put first.
+        A forbidden choice is one that the gate let through, or, for a method that has none of its own, what the method
+        itself put first.
         """
-        allowed = self.test.allowed if product is None else product
         score = score + self._lots  # drugs that a method holds equal are drawn by lot, not by their order
         choice = _best(score, allowed)
         second = _best(np.where(np.arange(score.shape[1]) == choice[:, None], -np.inf, score), allowed)
-        own = choice if product is not None else score.argmax(axis=1)
+        own = choice if gated else score.argmax(axis=1)
         right = _best(self.test.net, self.test.allowed)
         each = np.stack([
             np.ones(len(choice)), self.test.net[self._rows, choice], self._single, self._bayes, self._oracle,

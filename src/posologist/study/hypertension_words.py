@@ -57,7 +57,7 @@ _CAVEATS = (
     "the patients are simulated: the tables show what methods can do when the truth has this form, not what they do "
     "for real patients; a third of the constants are assumptions or still to be verified (hypertension.toml)",
     "what the record explains is linear in few measures but for Song's equations: real data will be harder",
-    "forbidden choices (unsafe_picks) are counted before any gate for plain methods; their value is that of their best "
-    "choice that is not forbidden, so that the comparison is of the choice alone",
+    "all but the oracle choose behind the product's gate, so that the choice alone is compared; forbidden choices "
+    "(unsafe_picks) of plain methods are what they put first themselves",
     "the Bayes rule knows how the effect depends on the features; no method that learns from so few patients can",
 )

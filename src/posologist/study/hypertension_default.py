@@ -2,7 +2,7 @@
 
 They learn the true effects of the simulator, not measured ones: their interval is that of what no record tells.
 They count little (`recommend.learned_figures` bounds their weight) and are labelled wherever they show. A hospital's
-own models of the same tasks replace them by a path. What a real record often lacks is missing here as often as `_LACKED`
+own models of the same tasks replace them by a path. What a real record often lacks is missing here as `_LACKED`
 says, and one treatment in five is known by its pathway alone, so that drugs which were not simulated are answered too.
 """
 

@@ -97,6 +97,23 @@ def test_founding_case_puts_bradycardia_on_the_risk_side_of_the_present_plan() -
     assert all(present.risk.value > option.risk.value for option in document.options)
 
 
+def test_a_medicine_beside_the_plan_that_stops_cyp2d6_makes_metoprolol_as_risky_as_the_gene_does() -> None:
+    """Paroxetine inhibits CYP2D6 strongly: a normal metaboliser on it counts as a poor one (CPIC's convention)."""
+    metoprolol = an_order("metoprolol tartrate 50 mg oral tablet", 50, 2)
+    orders = [metoprolol, an_order("paroxetine 20 mg oral tablet", 20, 1)]
+
+    def bradycardia(document: Recommendation) -> float:
+        present = document.yardstick
+        assert present is not None
+        assert present.contributions is not None
+        return sum(p.value for p in present.contributions.parts if "bradycardia" in p.text)
+
+    inhibited = bradycardia(founding(gene="*1/*1", heart_rate=66.0, orders=orders))
+
+    assert inhibited == pytest.approx(bradycardia(founding(gene="*4/*4", heart_rate=66.0)))
+    assert inhibited < bradycardia(founding(gene="*1/*1", heart_rate=66.0)) < 0
+
+
 def test_founding_case_tells_where_the_published_outcome_lies() -> None:
     """Published case: 130-135 / 80-85 mmHg two months later."""
     document = founding()

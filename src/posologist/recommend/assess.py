@@ -12,7 +12,7 @@ from posologist.core.values import DrugId, EvidenceKey, rounded
 from posologist.knowledge.statements import NOT_READABLE
 from posologist.recommend.candidates import candidate_rules, needs
 from posologist.recommend.case import Assessed, Case, Hit, Part, Proposal, Screened, Worth
-from posologist.recommend.effects import Dosed, Scale
+from posologist.recommend.effects import Dosed, Scale, acts
 from posologist.recommend.screen import screen, troubled
 from posologist.recommend.utility import learned_keys, worth_of
 from posologist.twin.search import NoRegimen, regimens_for, starting_regimen
@@ -102,12 +102,6 @@ def dosed_plan(case: Case, scale: Scale, proposal: Proposal, regimens: tuple[Reg
     """The plan's drugs that act on this indication, kept ones at their present amounts."""
     kept = tuple(d for d in dosed_present(case, scale) if d.drug in proposal.keep)
     return (*kept, *(Dosed(r.drug, r.per_day) for r in regimens))
-
-
-def acts(case: Case, drug: DrugId) -> bool:
-    """Whether an effect on this indication is on file for a drug or a group of it."""
-    groups = case.knowledge.groups_of(drug)
-    return any(groups & set(rule.about) for rule in case.indication.effects)
 
 
 def _start(case: Case, drug: Drug, limits: Limits) -> Regimen | NoRegimen:

@@ -159,7 +159,7 @@ class Scale:
         if key not in self._effects:
             published = self.published
             self._effects[key] = (
-                _drug_effect(self, dosed, medicines)
+                _drug_effect(self, dosed, self._with_others(medicines))
                 if published is None
                 else _moved(self, published.effect(dosed, medicines), dosed, medicines)
             )
@@ -175,14 +175,30 @@ class Scale:
         if key not in self._harms:
             published = self.published
             self._harms[key] = (
-                tuple(_drug_harms(self, dosed, medicines))
+                tuple(_drug_harms(self, dosed, self._with_others(medicines)))
                 if published is None
                 else tuple(_moved_harm(self, harm, dosed, medicines) for harm in published.harms(dosed, medicines))
             )
         return self._harms[key]
 
     def _asked(self, dosed: Dosed, medicines: tuple[DrugId, ...]) -> tuple[Any, ...]:
-        return (dosed, id(self.case.profile(medicines)), self.mover and self.mover.beside(dosed.drug, medicines))
+        profile = self.case.profile(self._with_others(medicines))
+        return (dosed, id(profile), self.mover and self.mover.beside(dosed.drug, medicines))
+
+    def _with_others(self, medicines: tuple[DrugId, ...]) -> tuple[DrugId, ...]:
+        """A plan's medicines and those that no plan here touches: they too change what the genes give."""
+        return (*medicines, *medicines_of_no_effect(self.case))
+
+
+def medicines_of_no_effect(case: Case) -> tuple[DrugId, ...]:
+    """Present medicines that do not act on this indication: no plan stops or counts them."""
+    return case.remember("medicines of no effect", lambda: tuple(d for d in case.present if not acts(case, d)))
+
+
+def acts(case: Case, drug: DrugId) -> bool:
+    """Whether an effect on this indication is on file for a drug or a group of it."""
+    groups = case.knowledge.groups_of(drug)
+    return any(groups & set(rule.about) for rule in case.indication.effects)
 
 
 def scale_of(case: Case) -> Scale | None:

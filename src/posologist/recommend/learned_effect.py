@@ -22,9 +22,8 @@ from posologist.learn.features import Known, Row, frame_of_rows
 from posologist.learn.predict import Served
 from posologist.learn.tasks import pressure
 from posologist.learn.tasks.missing import Missing
-from posologist.recommend.assess import acts
 from posologist.recommend.case import Case
-from posologist.recommend.effects import Dosed, Shift, standard_dose
+from posologist.recommend.effects import Dosed, Shift, medicines_of_no_effect, standard_dose
 from posologist.recommend.learned import Models, model_of
 from posologist.recommend.learned_figures import EFFECT, FIGURES, INDICATION, Ceiling, Figure
 from posologist.twin.kinetics import MissingKinetics
@@ -93,13 +92,8 @@ class Learned:
         """Those of the plan's drugs, and of the medicines that no plan for pressure touches, that change exposure."""
         key = (drug, medicines)
         if key not in self._beside:
-            self._beside[key] = self.case.beside(drug, (*medicines, *self._others))
+            self._beside[key] = self.case.beside(drug, (*medicines, *medicines_of_no_effect(self.case)))
         return self._beside[key]
-
-    @property
-    def _others(self) -> tuple[DrugId, ...]:
-        case = self.case
-        return case.remember("medicines of no effect", lambda: tuple(d for d in case.present if not acts(case, d)))
 
     def ask(self, plans: Iterable[Sequence[Dosed]]) -> None:
         """Asks about the drugs of these plans in one batch; what was asked before is not asked again."""

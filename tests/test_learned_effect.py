@@ -212,7 +212,7 @@ def test_a_patient_outside_the_training_population_keeps_the_published_effects()
     assert [o.benefit for o in document.options] == [o.benefit for o in asked(strange, held={}).options]
 
 
-def test_each_started_drug_of_a_shown_plan_has_an_opinion_with_answer_shift_weight_and_parts() -> None:
+def test_each_started_drug_of_a_shown_plan_has_an_opinion_and_the_leading_plan_the_models_own_parts() -> None:
     document = asked()
 
     opinions = {opinion.drug: opinion for opinion in told(document)}
@@ -220,15 +220,21 @@ def test_each_started_drug_of_a_shown_plan_has_an_opinion_with_answer_shift_weig
     assert started <= set(opinions)
     for drug in started:
         opinion = opinions[drug]
-        assert opinion.model is not None
-        assert opinion.model.estimate is not None
-        assert opinion.model.contributions is not None
         assert opinion.moves is not None
         assert opinion.moves.label == "simulated patients"
         assert opinion.moves.weight.value == 0.25
-        assert opinion.moves.shift.value == pytest.approx(-0.25 * opinion.model.estimate.value, abs=1e-3)
         assert opinion.moves.shift.low <= opinion.moves.shift.value <= opinion.moves.shift.high
         assert [part.name for part in opinion.parts] == ["linear-1"]
+    leading = {start.drug for start in document.options[0].plan.start}
+    assert leading < started
+    assert {drug for drug, opinion in opinions.items() if opinion.model is not None} == leading
+    for drug in leading:
+        moves, model = opinions[drug].moves, opinions[drug].model
+        assert moves is not None
+        assert model is not None
+        assert model.estimate is not None
+        assert model.contributions is not None
+        assert moves.shift.value == pytest.approx(-0.25 * model.estimate.value, abs=1e-3)
 
 
 def test_the_gate_lifts_nothing_for_a_model() -> None:

@@ -16,12 +16,16 @@ from posologist.recommend.learned_figures import FIGURES
 
 
 class Asked(NamedTuple):
-    """One drug beside the medicines of a shown plan, what the model says, and whether a plan starts it."""
+    """One drug beside the medicines of a shown plan, what the model says, and whether a plan starts it.
+
+    `explained`: the leading plan starts it, so that the model's own parts are told too.
+    """
 
     dosed: Dosed
     medicines: tuple[DrugId, ...]
     answer: Answer
     started: bool
+    explained: bool
 
 
 class Published(NamedTuple):
@@ -37,7 +41,7 @@ def opinions_on_plans(
 ) -> tuple[Opinion, ...]:
     """An opinion for each drug that a shown plan starts, and for each other one whose shift moved it.
 
-    The model's own parts are told of the started ones.
+    The model's own parts are told of those that the leading plan starts.
     """
     if learned.refused:
         return (_unasked(learned, learned.refused),)
@@ -47,10 +51,10 @@ def opinions_on_plans(
     lacking = next((each.answer.lacking for each in asked if each.answer.lacking), ())
     if lacking:
         return (_unasked(learned, "the record lacks inputs", lacking),)
-    rows = [each.answer.row for each in asked if each.started and each.answer.row is not None]
+    rows = [each.answer.row for each in asked if each.explained and each.answer.row is not None]
     told = iter(learned.served.predict(rows, ledger=learned.case.ledger))
     return tuple(
-        _opinion(learned, scale, each, next(told) if each.started and each.answer.row is not None else None)
+        _opinion(learned, scale, each, next(told) if each.explained and each.answer.row is not None else None)
         for each in asked
     )
 
@@ -72,7 +76,7 @@ def _asked(learned: Learned, scale: Scale, plans: Iterable[tuple[Assessed, Outco
     case, prefix = learned.case, learned.figure.part
     present = dosed_present(case, scale)
     found: dict[tuple[object, ...], Asked] = {}
-    for plan, outcome in plans:
+    for place, (plan, outcome) in enumerate(plans):
         moved = {part.feature for part in outcome.parts if part.feature.startswith(prefix)}
         after = dosed_plan(case, scale, plan.proposal, plan.regimens)
         for drugs in (after, present):
@@ -82,7 +86,8 @@ def _asked(learned: Learned, scale: Scale, plans: Iterable[tuple[Assessed, Outco
                 if started or f"{prefix}{dosed.drug}" in moved:
                     answer = _answer(learned, scale, dosed, medicines)
                     question = (dosed, answer.why if answer.row is None else answer.row.values)
-                    found.setdefault(question, Asked(dosed, medicines, answer, started))
+                    explained = started and place == 0
+                    found.setdefault(question, Asked(dosed, medicines, answer, started, explained))
     return sorted(found.values(), key=lambda each: not each.started)
 
 

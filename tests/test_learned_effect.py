@@ -87,7 +87,7 @@ def test_the_effect_is_the_published_one_plus_a_quarter_of_what_simulated_patien
     assert two.expected("dbp") == one.expected("dbp")
 
 
-@pytest.mark.parametrize(("label", "limit"), [("simulated patients", 3.0), ("real patients", 6.0)])
+@pytest.mark.parametrize(("label", "limit"), [("simulated patients", 3.0), ("real patients", 10.0)])
 def test_no_answer_moves_an_effect_past_its_limit(label: str, limit: float) -> None:
     published, moved, _ = a_scale(a_patient(**MEASURED), toy_model(label, gain=20.0))  # type: ignore[arg-type]
 

@@ -261,7 +261,7 @@ SPELLED: dict[str, dict[str, str]] = {
     "pain_score": {"{nrs}": "{score}", "1": "{score}"}, "phq9": {"1": "{score}"},
     "platelets": {"10*3/mm3": "10*3/uL"}, "haematocrit": {"L/L": "1"},
     "tsh": {"u[IU]/mL": "u[iU]/mL", "m[IU]/L": "m[iU]/L"},
-    "urine_sodium": {spelled: "mmol/(24.h)" for spelled in ("meq/(24.h)", "meq/24h", "mEq/24h", "meq/d", "mEq/d")},
+    "urine_sodium": dict.fromkeys(("meq/(24.h)", "meq/24h", "mEq/24h", "meq/d", "mEq/d"), "mmol/(24.h)"),
 }  # fmt: skip
 
 # coded results in our words; SNOMED CT and LOINC answer codes, recalled

@@ -31,7 +31,6 @@ from posologist.study.simulator_data import (
     published_fall,
     published_net,
     published_symptoms,
-    symptoms_published,
 )
 from posologist.study.simulator_effects import ACE, ARB, CCB, MRA, PATHWAYS, THIAZIDE, net_of
 from posologist.study.simulator_kinetics import DRUGS
@@ -140,6 +139,8 @@ def factorised(given: Given) -> Floats:
 class Engine:
     """Published effects and risks, moved by served models within the bounds that `recommend` sets for real patients.
 
+    Of spironolactone no share with symptoms is published; here it is moved from none, where `recommend` leaves it.
+
     `without`: features that are not known. `leave_out`: a kind of part of the benefit model. `best_alone`: the part
     that is best on cross-fitted rows, unblended. `shuffled`: genotypes are dealt out anew among the training and among
     the new patients.
@@ -159,7 +160,7 @@ class Engine:
         shape = (len(told.test), len(DRUGS))
         fall = published_fall(told.test.clinic) + _held(gain.predict(rows), EFFECT).reshape(shape)
         more = _held(harm.predict(Frame(SYMPTOMS_SCHEMA, rows.values)), RISK).reshape(shape)
-        return net_of(fall, np.maximum(published_symptoms() + np.where(symptoms_published(), more, 0.0), 0.0))
+        return net_of(fall, np.maximum(published_symptoms() + more, 0.0))
 
     def fitted(self, given: Given) -> tuple[FittedEngine, FittedEngine]:
         """The two models, fitted to the training periods."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from posologist.core.indication import HarmRule
 from posologist.knowledge.expression import UNKNOWN, Scalar, expression
 from posologist.learn.features import Frame
 from posologist.learn.tasks import pressure
@@ -162,21 +161,12 @@ def _published(drug: str, ratio: float, pressure: int, black: bool, poor: bool) 
     return value
 
 
-def symptoms_published() -> Flags:
-    """Of which drugs the indication's file has a share with symptoms at all, (drugs,)."""
-    return np.array([_symptoms_rule(drug) is not None for drug in DRUGS])
-
-
 @cache
 def _published_symptoms(drug: str, dose: float) -> float:
-    rule = _symptoms_rule(drug)
-    return 0.0 if rule is None else interpolate(rule.points, dose)[0] / 100.0
-
-
-def _symptoms_rule(drug: str) -> HarmRule | None:
     groups = knowledge().groups_of(DRUGS[DRUGS.index(drug)])
     rules = knowledge().indication("hypertension").harms
-    return next((rule for rule in rules if rule.event == "symptoms" and groups & set(rule.about)), None)
+    rule = next((rule for rule in rules if rule.event == "symptoms" and groups & set(rule.about)), None)
+    return 0.0 if rule is None else interpolate(rule.points, dose)[0] / 100.0
 
 
 @dataclass(frozen=True)

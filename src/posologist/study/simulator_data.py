@@ -17,12 +17,15 @@ from posologist.study.clinic import Clinic, Flags, Floats, Indices
 from posologist.study.clinic_draw import egfr_of
 from posologist.study.facts import facts_of
 from posologist.study.simulator import World, expected
-from posologist.study.simulator_effects import PATHWAYS, class_symptoms, dose_shape, net_of, standard_dose
+from posologist.study.simulator_effects import PATHWAYS, net_of, standard_dose
 from posologist.study.simulator_kinetics import DRUGS, folds, genes_of, knowledge, poor_cyp2d6
 
 GENOME = ("cyp2d6_score", "cyp2c9_score", "cyp3a5_expresser")
 KINETICS = ("exposure_fold",)
 _KIDNEY = 60.0  # eGFR below which chronic kidney disease counts, mL/min/1.73 m2
+_DOCTOR_BELIEVES = 0.3  # ours: doctors follow published differences of this size where the record explains less
+_DOCTOR_FOLLOWS = 3.0  # ours: log odds by which full confounding prefers a drug for each SD of what is expected of it
+_TAKEN = (0.3, 1.3)  # ours: least and most of the effect that is taken
 _LACKED_BY = {
     "renin": "renin", "urine_sodium": "urine_sodium", "potassium": "potassium", "cyp2d6": "cyp2d6_score",
     "cyp2c9": "cyp2c9_score", "cyp3a5": "cyp3a5_expresser",
@@ -31,14 +34,13 @@ _LACKED_BY = {
 
 @dataclass(frozen=True)
 class Periods:
-    """Past treatment periods with one drug, arrays (m,); `dose` is over the standard dose.
+    """Past treatment periods with one drug at its standard dose, arrays (m,).
 
     `fall` is the measured fall of systolic pressure, mmHg; `symptoms` whether any were reported.
     """
 
     patient: Indices
     drug: Indices
-    dose: Floats
     fall: Floats
     symptoms: Flags
 
@@ -48,10 +50,8 @@ class Periods:
         return net_of(self.fall, self.symptoms.astype(np.float64))
 
 
-def periods(made: World, seed: int, doses: tuple[float, ...] = (1.0,)) -> Periods:
+def periods(made: World, seed: int) -> Periods:
     """One to three past periods of each patient, each with another drug, none of them contraindicated.
-
-    The dose is one of `doses` (over the standard dose), by chance.
 
     A share `overlap` of the choices is by chance. The others are the doctor's: the more `confounding`, the more they
     follow what this patient may expect of each drug, part of which no record holds.
@@ -59,23 +59,21 @@ def periods(made: World, seed: int, doses: tuple[float, ...] = (1.0,)) -> Period
     facts = facts_of("hypertension")
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(5)[4])
     n, dials = len(made), made.dials
-    sensed = expected(made.clinic, max(dials.explained, 0.3)) + facts.number("clinic_doctor_senses") * made.net
+    believed = expected(made.clinic, max(dials.explained, _DOCTOR_BELIEVES))
+    sensed = believed + facts.number("clinic_doctor_senses") * made.net
     sensed = (sensed - sensed.mean()) / sensed.std()
-    chosen = np.where(rng.random(n)[:, None] < dials.overlap, 0.0, dials.confounding * sensed * 3.0)
+    chosen = np.where(rng.random(n)[:, None] < dials.overlap, 0.0, dials.confounding * sensed * _DOCTOR_FOLLOWS)
     race = chosen + rng.gumbel(size=chosen.shape)
     order = np.argsort(-np.where(made.allowed, race, -np.inf), axis=1)
     number = 1 + rng.choice(3, size=n, p=facts.numbers("clinic_doctor_periods"))
     patient = np.repeat(np.arange(n), number)
     place = np.concatenate([np.arange(k) for k in number])
     drug = order[patient, place]
-    dose_taken = np.clip(rng.normal(1.0, facts.number("spread_adherence"), n), 0.3, 1.3)
-    step = rng.integers(0, len(doses), len(patient))
-    shape = np.array([[dose_shape(name, each) for each in doses] for name in DRUGS])
-    more = np.array([[class_symptoms(name, each) - class_symptoms(name, 1.0) for each in doses] for name in DRUGS])
-    fall = made.fall[patient, drug] * shape[drug, step] * dose_taken[patient]
+    dose_taken = np.clip(rng.normal(1.0, facts.number("spread_adherence"), n), *_TAKEN)
+    fall = made.fall[patient, drug] * dose_taken[patient]
     fall = fall + facts.number("spread_fall") * rng.standard_normal(len(patient))
-    symptoms = rng.random(len(patient)) < made.symptoms[patient, drug] + more[drug, step]
-    return Periods(patient, drug, np.array(doses)[step], fall, symptoms)
+    symptoms = rng.random(len(patient)) < made.symptoms[patient, drug]
+    return Periods(patient, drug, fall, symptoms)
 
 
 def frame_of_periods(
